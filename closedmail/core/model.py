@@ -1,0 +1,197 @@
+"""The nouns of closedmail as frozen values: networks, partners, rules, routes, certificates.
+
+Everything here is plain data, made by `closedmail.config` from TOML (or by tests by hand) and read by the core.
+Durations are whole seconds, sizes bytes, shares fractions of one. Domain keys are lower-case A-labels: `x` stands for
+the domain itself, `.x` for everything below it, as in a Sendmail mailertable.
+"""
+
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
+from typing import Literal
+
+IPNetwork = IPv4Network | IPv6Network
+
+Mode = Literal["enforce", "defer", "report", "off"]
+Require = Literal["ip", "cert", "ip and cert", "ip or cert"]
+TlsLevel = Literal["none", "may", "encrypt", "dane", "dane-only", "fingerprint", "verify", "secure"]
+HeaderFrom = Literal["off", "report", "enforce"]
+OnRemoved = Literal["hold", "release", "keep"]
+ListFormat = Literal["mailertable", "domains", "csv"]
+
+
+@dataclass(frozen=True, slots=True)
+class CertificatePin:
+    """One entry of `certificates`: all that is set must match.
+
+    Fingerprints are lower-case hex without colons. Subject and issuer are common names, compared whole, ASCII case
+    ignored, and count only where the MTA verified the chain.
+    """
+
+    fingerprint: str = ""
+    pubkey_fingerprint: str = ""
+    subject: str = ""
+    issuer: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Inbound:
+    """What a mail from a partner has to prove, and what happens if it doesn't."""
+
+    mode: Mode
+    require: Require = "ip"
+    allow_from: tuple[IPNetwork, ...] = ()
+    allow_route_hosts: bool = False
+    certificates: tuple[CertificatePin, ...] = ()
+    require_tls: bool = False
+    subdomains: bool = False
+    header_from: HeaderFrom = "off"
+    header_from_exempt: tuple[IPNetwork, ...] = ()
+    reject_text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outbound:
+    """How mail to a partner is delivered by Postfix."""
+
+    tls: TlsLevel
+    transport: str = "smtp"
+    smarthost: tuple[str, ...] = ()
+    port: int = 0
+    tls_match: tuple[str, ...] = ()
+    tls_protocols: str = ""
+    tls_ciphers: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Brakes:
+    """From what share of the list on, and from how many, a new list is not believed (contract 4.3)."""
+
+    shrink_limit: float = 0.10
+    shrink_floor: int = 5
+    bad_line_limit: float = 0.01
+    bad_line_floor: int = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a network's list comes from, and who may sign it. `location` is an https:// URL or an absolute path."""
+
+    location: str
+    format: ListFormat = "mailertable"
+    column: str = ""
+    signature: str = "inline"
+    key_file: str = ""
+    signing_keys: tuple[str, ...] = ()
+    ca_file: str = ""
+    client_cert: str = ""
+    client_key: str = ""
+    max_size: int = 64 * 1024 * 1024
+    max_age: int | None = None
+    fetch_max_age: int = 86400
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """One closed network. `source` is None for a network without a list; `hold_for` None holds until released.
+
+    `inbound` and `outbound` are complete: the configuration requires their modes for every network.
+    """
+
+    name: str
+    inbound: Inbound
+    outbound: Outbound
+    title: str = ""
+    source: Source | None = None
+    brakes: Brakes = field(default_factory=Brakes)
+    on_removed: OnRemoved = "hold"
+    hold_for: int | None = 7 * 86400
+    closed_domains: tuple[str, ...] = ()
+    dns_servers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Partner:
+    """One `[partner]` table, already merged with its network's keys.
+
+    `key` is `x` or `.x`. `network` is a network's name or "" where the partner stands alone. `route` is a mailertable
+    value, "" for the list's best match. `inbound` is always complete; `outbound` is None where nothing is ever routed
+    (alone, without a route and without `outbound.tls`).
+    """
+
+    key: str
+    inbound: Inbound
+    outbound: Outbound | None = None
+    network: str = ""
+    route: str = ""
+    contact: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    own_domains: tuple[str, ...]
+    state_dir: str = "/var/lib/closedmail"
+    trusted_clients: tuple[IPNetwork, ...] = ()
+    exempt_sasl: bool = True
+    keep_generations: int = 30
+
+
+@dataclass(frozen=True, slots=True)
+class PostfixMaps:
+    map_dir: str = "/var/lib/closedmail/postfix"
+    map_type: str = ""
+    config_directory: str = "/etc/postfix"
+    tls_linger: int = 86400
+
+
+@dataclass(frozen=True, slots=True)
+class SendmailMaps:
+    map_dir: str = "/var/lib/closedmail/sendmail"
+    map_type: str = "hash"
+    own_mailertable: str = ""
+    own_access: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Policyd:
+    """WHERE strings of `listen` are checked: `inet:HOST:PORT` or `unix:PATH`. `socket_mode` is the number (0o660)."""
+
+    listen: tuple[str, ...] = ("unix:/run/closedmail/policy.sock",)
+    socket_mode: int = 0o660
+    socket_group: str = ""
+    on_failure: Literal["disconnect", "dunno"] = "disconnect"
+    metrics_listen: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Milter:
+    listen: tuple[str, ...] = ("unix:/run/closedmail/milter.sock",)
+    socket_mode: int = 0o660
+    socket_group: str = ""
+    authserv_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A whole configuration file. `path` is where it was read from."""
+
+    path: str
+    gateway: Gateway
+    postfix: PostfixMaps | None = None
+    sendmail: SendmailMaps | None = None
+    policyd: Policyd = field(default_factory=Policyd)
+    milter: Milter = field(default_factory=Milter)
+    networks: tuple[Network, ...] = ()
+    partners: tuple[Partner, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Rewriting:
+    """The Postfix settings that decide what a sender becomes when it is queued (trivial-rewrite(8), postconf(5))."""
+
+    swap_bangpath: bool = True
+    allow_percent_hack: bool = True
+    append_at_myorigin: bool = True
+    myorigin: str = ""
+    append_dot_mydomain: bool = False
+    mydomain: str = ""

@@ -1,0 +1,54 @@
+"""What can go wrong, by whose fault.
+
+Three classes tell the command line what to do: `ConfigError` is the administrator's (exit 2), `Refused` a list's or
+the publication's (exit 1, with a code of the contract), `ClosedmailError` everything else that a user, a partner
+or the network can cause (exit 1). Each carries one line for people that says what to do.
+"""
+
+from typing import Literal
+
+Code = Literal[
+    "busy",
+    "fetch-failed",
+    "too-large",
+    "unsigned",
+    "several-signatures",
+    "extra-text",
+    "wrong-signer",
+    "bad-signature",
+    "weak-digest",
+    "revoked",
+    "expired",
+    "from-the-future",
+    "replayed",
+    "rolled-back",
+    "empty",
+    "bad-lines",
+    "shrunk",
+    "publish-failed",
+]
+
+
+class ClosedmailError(Exception):
+    """Something failed; the message is one line for the administrator."""
+
+
+class ConfigError(ClosedmailError):
+    """The configuration is wrong. `key` is the full key (`network.ndb.inbound.allow_from[1]`), "" for the file itself."""
+
+    def __init__(self, key: str, message: str) -> None:
+        super().__init__(f"{key}: {message}" if key else message)
+        self.key = key
+
+
+class Refused(ClosedmailError):
+    """A list or a publication was refused, and what is in force stays. `code` is one of `Code`."""
+
+    def __init__(self, code: Code, reason: str) -> None:
+        super().__init__(reason)
+        self.code: Code = code
+        self.reason = reason
+
+
+class StoreError(ClosedmailError):
+    """The policy store cannot be read or written: missing, broken, newer than this program, or not permitted."""
