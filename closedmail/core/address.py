@@ -1,0 +1,46 @@
+"""Client addresses: hostile text in, authorised or not out."""
+
+from collections.abc import Iterable
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from closedmail.core.model import IPNetwork
+
+_LONGEST = 64  # an IPv6 address with a zone; nothing longer is parsed, logged or repeated
+
+
+@lru_cache(maxsize=4096)
+def parse_client(text: str) -> IPv4Address | IPv6Address | None:
+    """A client address as the MTA gives it, or None where it is missing, `unknown` or unparsable.
+
+    An IPv4-mapped IPv6 address is its IPv4 address (RFC 4291 section 2.5.5.2).
+    """
+    if len(text) > _LONGEST:
+        return None
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+class AddressSet:
+    """A set of networks that answers "is this address in it?" in one look-up for each prefix length."""
+
+    __slots__ = ("_tables",)
+
+    def __init__(self, networks: Iterable[IPNetwork]) -> None:
+        tables: dict[tuple[int, int], set[int]] = {}
+        for network in networks:
+            shift = network.max_prefixlen - network.prefixlen
+            tables.setdefault((network.version, shift), set()).add(int(network.network_address) >> shift)
+        self._tables = [(version, shift, frozenset(prefixes)) for (version, shift), prefixes in tables.items()]
+
+    def __bool__(self) -> bool:
+        return bool(self._tables)
+
+    def __contains__(self, address: IPv4Address | IPv6Address | None) -> bool:
+        if address is None:
+            return False
+        version, number = address.version, int(address)
+        return any(version == known and (number >> shift) in prefixes for known, shift, prefixes in self._tables)

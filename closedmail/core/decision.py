@@ -1,0 +1,278 @@
+"""The decision about a mail's sender: facts and a rule give a verdict, its reason and the MTA's action.
+
+The policy service, the milter and `explain` call `decide` and nothing else. The order of its steps is part of the
+public interface: not our business, not a partner, facts, rule, mode.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address, ip_network
+from typing import Literal, Protocol
+
+from closedmail.core import mailertable
+from closedmail.core.address import AddressSet, parse_client
+from closedmail.core.domain import DomainSet, parents
+from closedmail.core.model import CertificatePin, Rewriting
+from closedmail.core.rule import Rule
+from closedmail.core.sender import queued_domains
+
+Reason = Literal[
+    "null-sender",
+    "sasl",
+    "trusted",
+    "own-domain",
+    "not-listed",
+    "ok",
+    "off",
+    "address",
+    "certificate",
+    "tls",
+    "unknown-fact",
+]
+Outcome = Literal["accept", "reject", "defer", "report", "none"]
+
+_TEXT_LIMIT = 512  # bytes of a reply's text: RFC 5321 section 4.5.3.1.5 ends the whole line there
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """What an MTA tells of a client's certificate; "" where there is none, None where this door can't tell.
+
+    Subject and issuer are common names, given only where the MTA verified the chain. Fingerprints are lower-case hex
+    without colons.
+    """
+
+    subject: str | None = ""
+    issuer: str | None = ""
+    fingerprint: str | None = ""
+    pubkey_fingerprint: str | None = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What an MTA tells of a mail: the sender (bytes that are not UTF-8 as surrogates), the client and its session."""
+
+    sender: str
+    client_address: str
+    sasl_username: str = ""
+    certificate: Certificate = Certificate()
+    encrypted: bool | None = False
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What holds of a mail by its partner's rule; None is unknown: this door can't tell."""
+
+    ip: bool | None
+    cert: bool | None
+    tls: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A partner that was found: the key that matched, its rule and its mailertable value ("" where it has none)."""
+
+    key: str
+    rule: Rule
+    value: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The answer. `action` is what Postfix is told; `domain` the sender's domain that decided, "" where none did."""
+
+    outcome: Outcome
+    reason: Reason
+    action: str = "DUNNO"
+    domain: str = ""
+    match: Match | None = None
+    facts: Facts = Facts(None, None, None)
+
+
+class Rulebook(Protocol):
+    """A generation as the decision needs it."""
+
+    @property
+    def generation(self) -> int: ...
+    @property
+    def own(self) -> DomainSet: ...
+    @property
+    def trusted(self) -> AddressSet: ...
+    @property
+    def exempt_sasl(self) -> bool: ...
+    @property
+    def rewriting(self) -> Rewriting: ...
+    def get(self, key: str) -> Match | None:
+        """The record of exactly this key."""
+
+    def closed(self, name: str) -> Match | None:
+        """The guard of `closed_domains` that covers a name."""
+
+
+def decide(envelope: Envelope, book: Rulebook) -> Verdict:
+    """Decide about one mail. Raises SenderError where the sender's domain is not UTF-8."""
+    if not envelope.sender:
+        return _NULL_SENDER
+    if book.exempt_sasl and envelope.sasl_username:
+        return _SASL
+    client = parse_client(envelope.client_address)
+    if client in book.trusted:
+        return _TRUSTED
+    verdict = _NOT_LISTED
+    for name in queued_domains(envelope.sender, book.rewriting):
+        match = find_partner(name, book)
+        if book.own.covers(name) and not (match and match.rule.partner and book.own.covers(match.key)):
+            verdict = _OWN_DOMAIN
+        elif match:
+            return _judge(name, match, envelope, client, book.generation)
+    return verdict
+
+
+def find_partner(name: str, book: Rulebook) -> Match | None:
+    """The partner that a domain belongs to.
+
+    The exact domain, else the longest suffix: an explicit `.x` before the `subdomains` of x; else a closed domain.
+    """
+    match = book.get(name)
+    if match:
+        return match
+    for parent in parents(name):
+        match = book.get("." + parent)
+        if match:
+            return match
+        match = book.get(parent)
+        if match and match.rule.inbound.subdomains:
+            return match
+    return book.closed(name)
+
+
+def facts_of(envelope: Envelope, client: IPv4Address | IPv6Address | None, match: Match) -> Facts:
+    """What holds of a mail by the rule of the partner that it claims to come from."""
+    inbound = match.rule.inbound
+    allowed = client in match.rule.allowed or (inbound.allow_route_hosts and client in _route_hosts(match.value))
+    cert = _any(_pinned(pin, envelope.certificate) for pin in inbound.certificates)
+    return Facts(allowed, cert, envelope.encrypted)
+
+
+def _judge(
+    name: str, match: Match, envelope: Envelope, client: IPv4Address | IPv6Address | None, generation: int
+) -> Verdict:
+    inbound = match.rule.inbound
+    facts = facts_of(envelope, client, match)
+    proof: bool | None
+    match inbound.require:
+        case "ip":
+            proof = facts.ip
+        case "cert":
+            proof = facts.cert
+        case "ip and cert":
+            proof = _all((facts.ip, facts.cert))
+        case "ip or cert":
+            proof = _any((facts.ip, facts.cert))
+    holds = _all((proof, facts.tls)) if inbound.require_tls else proof
+    if holds:
+        return Verdict("accept", "ok", "DUNNO", name, match, facts)
+    if holds is None:
+        return Verdict("none", "unknown-fact", "DUNNO", name, match, facts)
+    if inbound.mode == "off":
+        return Verdict("accept", "off", "DUNNO", name, match, facts)
+    reason = _missing(match, facts, proof)
+    text = reply_text(match, name, reason, str(client or "unknown"), generation)
+    match inbound.mode:
+        case "enforce":
+            return Verdict("reject", reason, f"REJECT 5.7.1 {text}", name, match, facts)
+        case "defer":
+            return Verdict("defer", reason, f"DEFER 4.7.1 {text}", name, match, facts)
+        case "report":
+            return Verdict("report", reason, f"WARN {text}", name, match, facts)
+
+
+def _missing(match: Match, facts: Facts, proof: bool | None) -> Reason:
+    """Which proof to name: the first that the rule asks for and the mail lacks."""
+    if proof is not False:
+        return "tls"
+    inbound = match.rule.inbound
+    by_address = "ip" in inbound.require and facts.ip is False
+    # An alternative that no address can satisfy is none: the certificate is what was missing.
+    if inbound.require == "ip or cert" and not inbound.allow_from and not inbound.allow_route_hosts:
+        by_address = False
+    return "address" if by_address else "certificate"
+
+
+_PROOFS = {
+    "address": "this client address is not authorised for it",
+    "certificate": "the client showed no certificate that is authorised for it",
+    "tls": "the connection is not encrypted",
+}
+
+
+def reply_text(match: Match, domain: str, reason: Reason, client_address: str, generation: int) -> str:
+    """The text of a refusal, the partner's own (`reject_text`) or ours; one line, printable, at most 512 bytes."""
+    rule = match.rule
+    if rule.inbound.reject_text:
+        text = rule.inbound.reject_text.format(
+            domain=domain,
+            network=rule.title,
+            reason=reason,
+            client_address=client_address,
+            generation=generation,
+        )
+    else:
+        text = f"Mail from {domain} is accepted through {rule.title} only, and {client_address} is not part of it: "
+        text += _PROOFS[reason]
+    line = "".join(char if char.isprintable() else "?" for char in text)
+    return line.encode("utf-8", "replace")[:_TEXT_LIMIT].decode("utf-8", "ignore")
+
+
+def _pinned(pin: CertificatePin, shown: Certificate) -> bool | None:
+    """Whether a certificate is the pinned one: all that the pin has must match."""
+    pairs = (
+        (pin.fingerprint, shown.fingerprint),
+        (pin.pubkey_fingerprint, shown.pubkey_fingerprint),
+        (_ascii_lower(pin.subject), shown.subject if shown.subject is None else _ascii_lower(shown.subject)),
+        (_ascii_lower(pin.issuer), shown.issuer if shown.issuer is None else _ascii_lower(shown.issuer)),
+    )
+    return _all(None if given is None else given == wanted for wanted, given in pairs if wanted)
+
+
+@lru_cache(maxsize=1024)
+def _ascii_lower(text: str) -> str:
+    return "".join(chr(ord(char) + 32) if "A" <= char <= "Z" else char for char in text)
+
+
+@lru_cache(maxsize=4096)
+def _route_hosts(value: str) -> AddressSet:
+    """The address literals of a mailertable value; names are never resolved."""
+    route = mailertable.parse_value(value) if value else None
+    if not isinstance(route, mailertable.Route):
+        return AddressSet(())
+    addresses = (parse_client(host.name) for host in route.hosts if host.is_address)
+    return AddressSet(ip_network(address) for address in addresses if address)
+
+
+def _all(facts: Iterable[bool | None]) -> bool | None:
+    """Three-valued "and": False beats unknown, unknown beats True."""
+    unknown = False
+    for fact in facts:
+        if fact is False:
+            return False
+        unknown = unknown or fact is None
+    return None if unknown else True
+
+
+def _any(facts: Iterable[bool | None]) -> bool | None:
+    """Three-valued "or": True beats unknown, unknown beats False."""
+    unknown = False
+    for fact in facts:
+        if fact:
+            return True
+        unknown = unknown or fact is None
+    return None if unknown else False
+
+
+_NULL_SENDER = Verdict("none", "null-sender")
+_SASL = Verdict("none", "sasl")
+_TRUSTED = Verdict("none", "trusted")
+_OWN_DOMAIN = Verdict("none", "own-domain")
+_NOT_LISTED = Verdict("none", "not-listed")

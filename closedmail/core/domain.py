@@ -1,0 +1,121 @@
+"""Domain names as keys: one spelling each, lower-case A-labels.
+
+A key is `x` (the domain itself) or `.x` (everything below it, never x), as in a Sendmail mailertable. A-labels are
+made by UTS 46 non-transitional processing (the `idna` package): Python's own codec follows IDNA 2003 and would turn
+grüße into grüsse, which is another domain.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+
+import idna
+
+# RFC 1035 2.3.4 and RFC 2181 11: 63 octets a label, 253 characters a name. Underscores occur in real lists.
+MAX_NAME = 253
+LABEL_PATTERN = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+_NAME = re.compile(rf"(?:{LABEL_PATTERN}\.)*{LABEL_PATTERN}")
+
+
+class DomainError(ValueError):
+    """Not a domain name; the message is the reason, in a few words."""
+
+
+def parse_name(text: str) -> str:
+    """The one spelling of a domain name: lower-case A-labels, without a trailing dot.
+
+    Takes A-labels, U-labels or a mixture. Raises DomainError for anything that is not a host or domain name,
+    addresses among them (no top-level domain is all digits, RFC 3696 section 2).
+    """
+    name = text.lower() if text.isascii() else _to_ascii(text)
+    if len(name) > MAX_NAME:
+        raise DomainError(f"the name is longer than {MAX_NAME} characters")
+    if not _NAME.fullmatch(name):
+        raise DomainError(_why_not(name))
+    if name.rpartition(".")[2].isdigit():
+        raise DomainError("a domain name does not end in a number")
+    return name
+
+
+def parse_key(text: str) -> str:
+    """The one spelling of a key, `x` or `.x`. Raises DomainError."""
+    if text.startswith("."):
+        return "." + parse_name(text[1:])
+    return parse_name(text)
+
+
+def to_unicode(key: str) -> str | None:
+    """The spelling of a key (or name) with U-labels, or None where it has none."""
+    if "xn--" not in key:
+        return None
+    labels = []
+    for label in key.split("."):
+        if label.startswith("xn--"):
+            try:
+                label = idna.ulabel(label)
+            except (idna.IDNAError, UnicodeError):
+                return None
+        labels.append(label)
+    spelled = ".".join(labels)
+    return None if spelled.isascii() else spelled
+
+
+def fold(name: str) -> str:
+    """The form under which Postfix looks a key up: full Unicode case folding (casefold(3) in its util library).
+
+    `grüße` and `grüsse` are two domains and one folded key.
+    """
+    return name.lower() if name.isascii() else name.casefold()
+
+
+def parents(name: str) -> Iterator[str]:
+    """Every proper parent of a name, the longest first: a.b.c gives b.c and c."""
+    _, dot, rest = name.partition(".")
+    while dot:
+        yield rest
+        _, dot, rest = rest.partition(".")
+
+
+class DomainSet:
+    """Domains that stand for themselves and for all below them (`own_domains`, `closed_domains`)."""
+
+    __slots__ = ("_below", "names")
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.names = frozenset(names)
+        self._below = tuple("." + name for name in self.names)
+
+    def covers(self, key: str) -> bool:
+        """Whether a key, `x` or `.x`, is one of the domains or lies below one."""
+        # A suffix key `.x` ends with "." + x, so that it needs no case of its own.
+        return key in self.names or key.endswith(self._below)
+
+    def covering(self, name: str) -> str | None:
+        """The most specific of the domains that is the name or lies above it, or None."""
+        if name in self.names:
+            return name
+        return next((parent for parent in parents(name) if parent in self.names), None)
+
+
+def _to_ascii(text: str) -> str:
+    try:
+        mapped = idna.uts46_remap(text, std3_rules=False, transitional=False)
+        return ".".join(
+            label if label.isascii() else idna.alabel(label).decode("ascii") for label in mapped.split(".")
+        ).lower()
+    except (idna.IDNAError, UnicodeError) as error:
+        raise DomainError(f"not a valid internationalised domain name ({error})") from None
+
+
+def _why_not(name: str) -> str:
+    if not name:
+        return "the name is empty"
+    if name.endswith(".") and _NAME.fullmatch(name[:-1]):
+        return "the name ends with a dot"
+    for label in name.split("."):
+        if not label:
+            return "the name has an empty label"
+        if len(label) > 63:
+            return "a label is longer than 63 characters"
+        if not re.fullmatch(LABEL_PATTERN, label):
+            return f"{label!r} is not a label of a domain name"
+    return "not a domain name"

@@ -1,0 +1,285 @@
+"""The grammar of Sendmail's mailertable: a line becomes an entry, or a reason why not; nothing is half-used.
+
+Sources: cf/README of Sendmail, "MAILERTABLE" (keys, `mailer:host`), cf/m4/proto.m4 (MailerToTriple: `error:` forms,
+`mailer:user@host`), makemap(8) (comments, the first of two equal keys stands), sendmail's deliver.c and parseaddr.c
+(`:` between hosts tried in order, `,` between hosts of equal preference; words that stand for exit codes after
+`error:`). There are no ports in a mailertable: `[192.0.2.1]:2525` names a second host, "2525".
+"""
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from closedmail.core.domain import LABEL_PATTERN, MAX_NAME, DomainError, parse_key, parse_name
+
+ROUTING_MAILERS = frozenset({"smtp", "esmtp", "smtp8", "dsmtp", "relay"})
+# Mailers that run programs or deliver locally (cf/mailer/*.m4, and sendmail's own *file*, *include*, prog).
+LOCAL_MAILERS = frozenset(
+    {
+        *("local", "prog", "procmail", "virtual", "cyrus", "cyrusv2", "cyrusbb", "cyrusv2d", "usenet", "fax", "pop"),
+        *("uucp", "uucp-old", "uucp-new", "uucp-dom", "uucp-uudom", "suucp", "mail11", "phquery", "ph", "qpage"),
+        *("mailman", "lmtp", "bsmtp", "*file*", "*include*"),
+    }
+)
+_OTHER_MAILERS = frozenset({"error", "discard"})
+# sysexits words after `error:` (parseaddr.c) and the DSN that sendmail's sysexits.c gives them.
+_ERROR_WORDS = {
+    "usage": "5.0.0",
+    "dataerr": "5.6.0",
+    "noinput": "5.3.0",
+    "nouser": "5.1.1",
+    "nohost": "5.1.2",
+    "unavailable": "5.0.0",
+    "software": "5.3.0",
+    "oserr": "5.0.0",
+    "osfile": "5.0.0",
+    "cantcreat": "5.0.0",
+    "ioerr": "5.0.0",
+    "tempfail": "4.0.0",
+    "protocol": "5.5.0",
+    "noperm": "5.0.0",
+    "config": "5.3.5",
+}
+MAX_LINE = 1023  # makemap(8) reads lines into a buffer of 1,024 bytes, and longer ones break apart
+
+_DSN = re.compile(r"([45])\.\d{1,3}\.\d{1,3}")
+_SMTP_CODE = re.compile(r"([45])\d\d(?:[ -]|$)")
+_MAILER = re.compile(r"[A-Za-z][A-Za-z0-9_-]*|\*file\*|\*include\*")
+# What almost every line of a list looks like, so that it costs one match. A last label of digits is no domain.
+_COMMON = re.compile(
+    rf"(\.?(?:{LABEL_PATTERN}\.)*(?!\d+\s){LABEL_PATTERN})[ \t]+([!-~]+)[ \t]*\r?\n?".encode(), re.IGNORECASE
+)
+
+
+class MailertableError(ValueError):
+    """A line or value is not understood; the message is the reason, in a few words."""
+
+
+class LocalMailerError(MailertableError):
+    """The value runs a program or delivers locally, which a list may never ask for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """One host of a route. `name` is an A-label name or an address; `mx` tells whether its MX records count."""
+
+    name: str
+    mx: bool
+
+    @property
+    def is_address(self) -> bool:
+        """Whether it is an address literal."""
+        return not self.mx and (":" in self.name or self.name.rpartition(".")[2].isdigit())
+
+    def __str__(self) -> str:
+        if self.mx:
+            return self.name
+        return f"[IPv6:{self.name}]" if ":" in self.name else f"[{self.name}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """`mailer:host…`: groups are tried in order, hosts of one group are of equal preference."""
+
+    mailer: str
+    groups: tuple[tuple[Host, ...], ...]
+
+    @property
+    def hosts(self) -> tuple[Host, ...]:
+        """All hosts in the order in which they stand."""
+        return tuple(host for group in self.groups for host in group)
+
+    def __str__(self) -> str:
+        return self.mailer + ":" + ":".join(",".join(map(str, group)) for group in self.groups)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """`error:…`: mail is refused (DSN class 5) or deferred (class 4) with a text."""
+
+    dsn: str
+    text: str
+
+    @property
+    def temporary(self) -> bool:
+        """Whether the sender is to try again."""
+        return self.dsn.startswith("4")
+
+    def __str__(self) -> str:
+        return f"error:{self.dsn}:{self.text}"
+
+
+@lru_cache(maxsize=1 << 16)
+def parse_value(text: str) -> Route | Refusal:
+    """The right-hand side of a line, without white space around it.
+
+    Raises LocalMailerError for mailers that run programs or deliver locally, MailertableError for all else that is
+    not understood completely.
+    """
+    mailer, colon, rest = text.partition(":")
+    mailer = mailer.lower()
+    if not colon or not _MAILER.fullmatch(mailer):
+        raise MailertableError("the value is not mailer:host")
+    if mailer in LOCAL_MAILERS:
+        raise LocalMailerError(f"mailer {mailer!r} runs a program or delivers locally: never taken from a list")
+    if mailer == "error":
+        return _parse_error(rest)
+    if mailer not in ROUTING_MAILERS:
+        raise MailertableError(f"unknown mailer {mailer!r} (known: {', '.join(sorted(ROUTING_MAILERS))}, error)")
+    if not rest:
+        raise MailertableError("no host after the mailer")
+    if re.search(r"\s", rest):
+        raise MailertableError("white space or text after the host")
+    if "%" in rest:
+        raise MailertableError("'%' parts of the address can't stand in a route, Postfix has no such thing")
+    if "@" in rest:
+        raise MailertableError("a route may not change the recipient (user@host)")
+    return Route(mailer, tuple(tuple(map(_parse_host, _split(group, ","))) for group in _split(rest, ":")))
+
+
+def split_line(raw: bytes) -> tuple[str, str] | None:
+    """A line of a list, with or without its line end, as (first field, rest); None for a blank line or a comment.
+
+    The rest is "" where there is none. Raises MailertableError for lines whose fields can't be told.
+    """
+    if raw.endswith(b"\n"):
+        raw = raw[:-2] if raw.endswith(b"\r\n") else raw[:-1]
+    if raw.startswith(b"#") or not raw.strip(b" \t\r"):
+        return None
+    if len(raw) > MAX_LINE:
+        raise MailertableError(f"the line is longer than {MAX_LINE} bytes, which makemap would break apart")
+    try:
+        line = raw.decode("utf-8")
+    except UnicodeDecodeError:
+        raise MailertableError("the line is not UTF-8") from None
+    if any((ord(char) < 32 and char != "\t") or char == "\x7f" for char in line):
+        raise MailertableError("the line has a control character")
+    if line[0] in " \t":
+        raise MailertableError("the line begins with white space, which makemap refuses")
+    key, _, value = line.replace("\t", " ").partition(" ")
+    return key, value.strip(" ")
+
+
+@lru_cache(maxsize=1 << 16)
+def canonical(text: str) -> str:
+    """The one spelling of a value that says the same. Raises like `parse_value`."""
+    return str(parse_value(text))
+
+
+def parse_line(raw: bytes) -> tuple[str, str] | None:
+    """A line of a list as (key, canonical value), None for a blank line or a comment. Raises MailertableError."""
+    common = _COMMON.fullmatch(raw)
+    if common and len(raw) <= MAX_NAME:  # shorter than the longest name: its length needs no check of its own
+        key, value = common.groups()
+        return key.decode("ascii").lower(), canonical(value.decode("ascii"))
+    fields = split_line(raw)
+    if fields is None:
+        return None
+    name, rest = fields
+    if not rest:
+        raise MailertableError("the value is missing")
+    try:
+        return parse_key(name), canonical(rest)
+    except DomainError as error:
+        raise MailertableError(f"the first field is not a domain: {error}") from None
+
+
+def told_domain(raw: bytes) -> str | None:
+    """The key that a bad line is about, where it can be told.
+
+    It can when the first field is a domain name and the second begins with a mailer name and `:`, or with `[`. A
+    mailer name is a known one; any other word counts only before `:[`, so that a slip like `esntp:[192.0.2.1]` holds
+    its domain and a sentence like "gmail.example is: down" holds nobody.
+    """
+    fields = raw.decode("utf-8", "replace").split(None, 1)
+    if len(fields) < 2 or fields[0].startswith("#"):
+        return None
+    try:
+        key = parse_key(fields[0].removesuffix("."))
+    except DomainError:
+        return None
+    value = fields[1]
+    if value.startswith("["):
+        return key
+    mailer, colon, rest = value.partition(":")
+    known = mailer.lower() in ROUTING_MAILERS | LOCAL_MAILERS | _OTHER_MAILERS
+    told = colon and (known or (rest.startswith("[") and _MAILER.fullmatch(mailer)))
+    return key if told else None
+
+
+def _parse_error(rest: str) -> Refusal:
+    head, colon, text = rest.partition(":")
+    head = head.strip()
+    if colon and _DSN.fullmatch(head):
+        dsn = head
+    elif colon and head.lower() in _ERROR_WORDS:
+        dsn = _ERROR_WORDS[head.lower()]
+    else:
+        text = rest
+        code = _SMTP_CODE.match(text.strip())
+        dsn = "4.0.0" if code and code[1] == "4" else "5.0.0"
+    text = text.strip().strip('"').strip()
+    if _SMTP_CODE.match(text):
+        text = text[3:].lstrip(" -")
+        inner, blank, after = text.partition(" ")
+        if not colon and blank and _DSN.fullmatch(inner):
+            dsn, text = inner, after.strip()
+    if not text:
+        text = "try again later" if dsn.startswith("4") else "address refused"
+    return Refusal(dsn, text)
+
+
+def _split(text: str, separator: str) -> list[str]:
+    """Split at a separator that stands outside of brackets."""
+    parts, depth, start = [], 0, 0
+    for at, char in enumerate(text):
+        if char == "[":
+            depth += 1
+        elif char == "]":
+            depth -= 1
+        elif char == separator and depth == 0:
+            parts.append(text[start:at])
+            start = at + 1
+    parts.append(text[start:])
+    return parts
+
+
+def _parse_host(text: str) -> Host:
+    if not text:
+        raise MailertableError("an empty host")
+    if text.startswith("["):
+        inner = text[1:-1]
+        if not text.endswith("]") or "[" in inner or "]" in inner:
+            raise MailertableError(f"brackets don't match in {text!r}")
+        if inner[:5].lower() == "ipv6:":
+            return Host(str(_address(inner[5:], IPv6Address)), mx=False)
+        if ":" in inner:
+            return Host(str(_address(inner, IPv6Address)), mx=False)
+        if inner.rpartition(".")[2].isdigit():
+            return Host(str(_address(inner, IPv4Address)), mx=False)
+        return Host(_name(inner), mx=False)
+    if text.isascii() and text.isdigit():
+        raise MailertableError(f"{text!r} looks like a port, and a mailertable has none: it would be a second host")
+    try:
+        ip_address(text)
+    except ValueError:
+        return Host(_name(text), mx=True)
+    raise MailertableError(f"the address {text!r} needs brackets")
+
+
+def _address(text: str, kind: type[IPv4Address] | type[IPv6Address]) -> IPv4Address | IPv6Address:
+    try:
+        address = kind(text)
+    except ValueError:
+        raise MailertableError(f"{text!r} is not an address") from None
+    if isinstance(address, IPv6Address) and address.scope_id:
+        raise MailertableError(f"{text!r}: an address with a zone is no route")
+    return address
+
+
+def _name(text: str) -> str:
+    try:
+        return parse_name(text.removesuffix("."))
+    except DomainError as error:
+        raise MailertableError(f"{text!r} is not a host: {error}") from None

@@ -1,0 +1,78 @@
+"""A domain's record in the policy store: compact bytes, read without parsing more than a header.
+
+Layout: one byte state, two bytes rule number, two bytes network number (0xFFFF: no list has it), all little-endian;
+for held and kept domains two more numbers of eight bytes (since, until in Unix seconds; until 0: until released) and
+one byte for the reason; then the mailertable value in UTF-8.
+"""
+
+import struct
+from enum import IntEnum
+from typing import NamedTuple
+
+_HEAD = struct.Struct("<BHH")
+_TIMES = struct.Struct("<QQB")
+_NO_NETWORK = 0xFFFF
+
+
+class State(IntEnum):
+    """What a domain's record means outbound; inbound every one is a partner's."""
+
+    ROUTED = 0
+    HELD = 1
+    INBOUND_ONLY = 2
+    KEPT = 3  # the list lost it, and it is routed as before until released
+
+
+class Why(IntEnum):
+    """Why a domain is held or kept."""
+
+    NOTHING = 0
+    LOST = 1
+    UNCLEAR = 2
+    TLS = 3
+    FOLDED = 4
+
+
+class Entry(NamedTuple):
+    """A record, decoded. `network` is the number of the network whose list has the domain, -1 for none."""
+
+    rule: int
+    value: str
+    network: int = -1
+    state: State = State.ROUTED
+    why: Why = Why.NOTHING
+    since: int = 0
+    until: int = 0
+
+    @property
+    def in_force(self) -> bool:
+        """Whether mail to the domain is routed."""
+        return self.state in (State.ROUTED, State.KEPT)
+
+
+def encode(entry: Entry) -> bytes:
+    """An entry as bytes."""
+    network = _NO_NETWORK if entry.network < 0 else entry.network
+    head = _HEAD.pack(entry.state, entry.rule, network)
+    if entry.state in (State.HELD, State.KEPT):
+        head += _TIMES.pack(entry.since, entry.until, entry.why)
+    return head + entry.value.encode()
+
+
+def decode(data: bytes | memoryview) -> Entry:
+    """The inverse of `encode`. Raises ValueError for bytes that are no record."""
+    try:
+        state, rule, network = _HEAD.unpack_from(data)
+        at, since, until, why = _HEAD.size, 0, 0, 0
+        if state in (State.HELD, State.KEPT):
+            since, until, why = _TIMES.unpack_from(data, at)
+            at += _TIMES.size
+        value = str(data[at:], "utf-8")
+        return Entry(rule, value, -1 if network == _NO_NETWORK else network, State(state), Why(why), since, until)
+    except (struct.error, UnicodeDecodeError) as error:
+        raise ValueError(f"not a record: {error}") from None
+
+
+def rule_number(data: bytes | memoryview) -> int:
+    """The rule number alone, all that most decisions need."""
+    return data[1] | data[2] << 8

@@ -1,0 +1,96 @@
+"""TLS policies, one per single nexthop: which of two is stricter, and how long one has to stay.
+
+Postfix looks a policy up by the nexthop, verbatim (smtp_tls_policy_maps in postconf(5)). Mail in the active queue keeps
+the nexthop that it was given, so that a row is wanted for some time after the last route to it.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from closedmail.core.model import Outbound
+from closedmail.core.nexthop import is_literal
+
+_ORDER = ("none", "may", "encrypt", "verify", "secure")
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A row's value: a level and its attributes in the order in which they are written."""
+
+    level: str
+    attributes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return " ".join((self.level, *self.attributes))
+
+    @classmethod
+    def parse(cls, text: str) -> "Policy":
+        """The inverse of str()."""
+        level, *attributes = text.split(" ")
+        return cls(level, tuple(attributes))
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A policy in force. `until` is 0 while a route wants it just so, else the second from which it may go."""
+
+    policy: Policy
+    until: int = 0
+
+
+def policy_of(outbound: Outbound) -> Policy:
+    """The policy that a network, or partner, demands of its nexthops (smtp_tls_policy_maps: `match` separates by
+    `:`, at level fingerprint by `|`)."""
+    attributes = []
+    if outbound.tls_match:
+        separator = "|" if outbound.tls == "fingerprint" else ":"
+        attributes.append("match=" + separator.join(outbound.tls_match))
+    if outbound.tls_protocols:
+        attributes.append("protocols=" + outbound.tls_protocols)
+    if outbound.tls_ciphers:
+        attributes.append("ciphers=" + outbound.tls_ciphers)
+    return Policy(outbound.tls, tuple(attributes))
+
+
+def stricter(one: Policy, other: Policy) -> Policy | None:
+    """The stricter of two policies for one nexthop, or None where they are not comparable.
+
+    The stricter level stands. It must not lose what the weaker one demands beside its level, so that a weaker policy
+    with attributes of its own is not comparable, nor are two of one level that differ.
+    """
+    if one == other:
+        return one
+    if one.level not in _ORDER or other.level not in _ORDER or one.level == other.level:
+        return None
+    weak, strict = sorted((one, other), key=lambda policy: _ORDER.index(policy.level))
+    return strict if set(weak.attributes) <= set(strict.attributes) else None
+
+
+def why_impossible(nexthop: str, policy: Policy) -> str | None:
+    """Why Postfix could never deliver so, or would deliver in plain text without a word; with what to do."""
+    if not is_literal(nexthop):
+        return None
+    if policy.level.startswith("dane"):
+        return f"tls {policy.level!r} can't work on the address literal {nexthop}: choose another level for it"
+    if policy.level in ("verify", "secure") and not any(item.startswith("match=") for item in policy.attributes):
+        return f"tls {policy.level!r} never succeeds on the address literal {nexthop} without a name: set tls_match"
+    return None
+
+
+def linger(
+    in_force: Iterable[tuple[str, Row]], wanted: Mapping[str, Policy], now: int, linger_for: int
+) -> dict[str, Row]:
+    """The rows that stay beside the wanted ones, or instead of a looser wanted one, and until when.
+
+    A row that no route wants any more, or that is wanted looser, stays for `linger_for` seconds from the first time
+    that this is so. Between policies that are not comparable the wanted one stands at once.
+    """
+    staying: dict[str, Row] = {}
+    for nexthop, row in in_force:
+        new = wanted.get(nexthop)
+        if new is not None and (new == row.policy or stricter(new, row.policy) != row.policy):
+            continue
+        until = row.until or now + linger_for
+        if now < until:
+            staying[nexthop] = Row(row.policy, until)
+    return staying
