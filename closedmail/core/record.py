@@ -1,6 +1,6 @@
 """A domain's record in the policy store: compact bytes, read without parsing more than a header.
 
-Layout: one byte state, two bytes rule number, two bytes network number (0xFFFF: no list has it), all little-endian;
+Layout: one byte state, four bytes rule number, two bytes network number (0xFFFF: no list has it), little-endian;
 for held and kept domains two more numbers of eight bytes (since, until in Unix seconds; until 0: until released) and
 one byte for the reason; then the mailertable value in UTF-8.
 """
@@ -9,7 +9,7 @@ import struct
 from enum import IntEnum
 from typing import NamedTuple
 
-_HEAD = struct.Struct("<BHH")
+_HEAD = struct.Struct("<BIH")
 _TIMES = struct.Struct("<QQB")
 _NO_NETWORK = 0xFFFF
 
@@ -49,6 +49,11 @@ class Entry(NamedTuple):
         """Whether mail to the domain is routed."""
         return self.state in (State.ROUTED, State.KEPT)
 
+    @property
+    def listed(self) -> bool:
+        """Whether a list gives it its value. Held for a TLS demand or a spelling, it is listed all the same."""
+        return self.network >= 0 and self.why in (Why.NOTHING, Why.TLS, Why.FOLDED)
+
 
 def encode(entry: Entry) -> bytes:
     """An entry as bytes."""
@@ -75,4 +80,4 @@ def decode(data: bytes | memoryview) -> Entry:
 
 def rule_number(data: bytes | memoryview) -> int:
     """The rule number alone, all that most decisions need."""
-    return data[1] | data[2] << 8
+    return int.from_bytes(data[1:5], "little")

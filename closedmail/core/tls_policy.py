@@ -41,6 +41,8 @@ class Row:
 def policy_of(outbound: Outbound) -> Policy:
     """The policy that a network, or partner, demands of its nexthops (smtp_tls_policy_maps: `match` separates by
     `:`, at level fingerprint by `|`)."""
+    if outbound.tls == "none":
+        return Policy("none")  # attributes are ignored there, with a warning for every delivery
     attributes = []
     if outbound.tls_match:
         separator = "|" if outbound.tls == "fingerprint" else ":"

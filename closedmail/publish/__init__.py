@@ -1,0 +1,1 @@
+"""Putting a generation in force: files built aside, looked up again, and switched by rename."""

@@ -1,0 +1,5 @@
+"""`python3 -m closedmail`."""
+
+from closedmail.cli.main import main
+
+main()

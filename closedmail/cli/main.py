@@ -1,0 +1,88 @@
+"""The `closedmail` command: its options, its subcommands, and what an error looks like."""
+
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import click
+
+from closedmail import __version__
+from closedmail.errors import ClosedmailError, ConfigError
+
+DEFAULT_CONFIG = "/etc/closedmail/closedmail.toml"
+# Where each subcommand lives; imported when it is called, so that `explain` does not pay for what `sync` needs.
+_COMMANDS = {
+    "demo": "demo",
+    "explain": "explain",
+    "lint": "lint",
+    "policyd": "policyd",
+    "status": "status",
+    "sync": "sync",
+}
+
+
+class _Commands(click.Group):
+    """Subcommands by name; click's own errors and ours become one line on stderr and the exit status."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return sorted(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in _COMMANDS:
+            return None
+        command = import_module(f"closedmail.cli.{_COMMANDS[cmd_name]}").command
+        if not isinstance(command, click.Command):
+            raise TypeError(f"closedmail.cli.{cmd_name} has no command")
+        return command
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--config",
+    "config_path",
+    envvar="CLOSEDMAIL_CONFIG",
+    default=DEFAULT_CONFIG,
+    show_default=True,
+    metavar="FILE",
+    help="The configuration file; the environment variable CLOSEDMAIL_CONFIG names it too.",
+)
+@click.option("-v", "--verbose", is_flag=True, help="Say more on stderr.")
+@click.version_option(__version__, prog_name="closedmail")
+@click.pass_context
+def cli(ctx: click.Context, config_path: str, verbose: bool) -> None:
+    """Route mail inside of closed mail networks, and refuse what comes around them."""
+    ctx.obj = Settings(Path(config_path), verbose)
+
+
+class Settings:
+    """What stands before the subcommand."""
+
+    def __init__(self, config_path: Path, verbose: bool) -> None:
+        """Nothing is read yet: some commands need no configuration."""
+        self.config_path = config_path
+        self.verbose = verbose
+
+
+def main() -> None:
+    """Run the command line and exit: 0 done, 1 refused or failed, 2 usage or configuration error."""
+    try:
+        status = cli.main(prog_name="closedmail", standalone_mode=False)
+    except click.exceptions.Abort:
+        fail("interrupted", 1)
+    except click.ClickException as error:
+        fail(error.format_message(), 2)
+    except ConfigError as error:
+        fail(str(error), 2)
+    except ClosedmailError as error:
+        fail(str(error), 1)
+    except BrokenPipeError:
+        sys.stderr.close()  # nobody reads on; Python would complain about its own flush
+        sys.exit(1)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def fail(message: str, status: int) -> None:
+    """Print one line and exit."""
+    line = " ".join(message.split())
+    click.echo(f"closedmail: error: {line}", err=True)
+    sys.exit(status)

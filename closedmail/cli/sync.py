@@ -1,0 +1,38 @@
+"""`closedmail sync`."""
+
+from pathlib import Path
+
+import click
+
+from closedmail.cli.main import Settings
+from closedmail.cli.output import print_json, step, steps_done
+from closedmail.config import load
+from closedmail.sync.lock import become_owner
+from closedmail.sync.run import sync
+
+
+@click.command("sync")
+@click.option("--network", "names", multiple=True, metavar="NAME", help="This network's list only; may be repeated.")
+@click.option("--dry-run", is_flag=True, help="Do everything but publish, and change nothing.")
+@click.option(
+    "--force", is_flag=True, help="Accept a list that the brakes would refuse; never one that is not verified."
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@click.pass_obj
+def command(settings: Settings, names: tuple[str, ...], dry_run: bool, force: bool, as_json: bool) -> int:
+    """Fetch the lists, verify them, and put them in force as one generation."""
+    config = load(settings.config_path)
+    become_owner(Path(config.gateway.state_dir))
+    try:
+        report = sync(config, names=names, dry_run=dry_run, force=force, progress=step)
+    finally:
+        steps_done()
+    if as_json:
+        print_json(report.to_json())
+    else:
+        for line in report.lines():
+            click.echo(line)
+    for name, network in report.networks.items():
+        if network.result == "refused":
+            click.echo(f"closedmail: error: {name}: {network.code}: {network.reason}", err=True)
+    return 1 if report.refused else 0

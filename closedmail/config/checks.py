@@ -1,0 +1,80 @@
+"""Rules that hang on several keys: what nothing can satisfy, and sockets that stand twice."""
+
+from closedmail.config.reader import Table
+from closedmail.config.wording import quote
+from closedmail.core.mailertable import Route, parse_value
+from closedmail.core.model import Inbound, Milter, Network, Outbound, Partner, Policyd
+from closedmail.errors import ConfigError
+
+_REMEDY = 'set allow_from, certificates or another require, or mode = "off"'
+
+
+def check_listeners(policyd: Policyd, milter: Milter) -> None:
+    """Each socket can be bound once. Raises ConfigError."""
+    sockets = [(f"policyd.listen[{at}]", where) for at, where in enumerate(policyd.listen)]
+    if policyd.metrics_listen:
+        sockets.append(("policyd.metrics_listen", policyd.metrics_listen))
+    sockets += [(f"milter.listen[{at}]", where) for at, where in enumerate(milter.listen)]
+    taken: dict[str, str] = {}
+    for key, where in sockets:
+        if where in taken:
+            raise ConfigError(key, f"found {quote(where)}, which {taken[where]} has already; choose another")
+        if not where.endswith(":0") or where.startswith("unix:"):  # port 0 is another one each time
+            taken[where] = key
+
+
+def check_network_rule(table: Table, network: Network, *, has_partners: bool) -> None:
+    """A rule that nothing can satisfy is an error, unless it applies to nobody. Raises ConfigError.
+
+    It applies to nobody where the network has neither a list nor closed domains: then its partners are checked, each
+    with what it inherits.
+    """
+    if network.source is None and not network.closed_domains and has_partners:
+        return
+    lines = network.source is not None and network.source.format == "mailertable"
+    _check_rule(table, network.inbound, literals=lines or _has_literal(network.outbound))
+
+
+def check_partner_rule(table: Table, partner: Partner, network: Network | None) -> None:
+    """A rule that nothing can satisfy is an error. Raises ConfigError."""
+    line = network is not None and network.source is not None and network.source.format == "mailertable"
+    _check_rule(
+        table, partner.inbound, literals=line or _names_address(partner.route) or _has_literal(partner.outbound)
+    )
+
+
+def _check_rule(table: Table, inbound: Inbound, *, literals: bool) -> None:
+    """`literals` tells whether a line or route of the partner can name an address: names are never resolved."""
+    if inbound.mode == "off":
+        return
+    if inbound.allow_from or (inbound.allow_route_hosts and literals):
+        address = ""
+    else:
+        address = "no route names an address" if inbound.allow_route_hosts else "allow_from is empty"
+    certificate = "" if inbound.certificates else "certificates is empty"
+    match inbound.require:
+        case "ip":
+            missing = address
+        case "cert":
+            missing = certificate
+        case "ip and cert":
+            missing = address or certificate
+        case "ip or cert":
+            missing = f"{address}, {certificate}" if address and certificate else ""
+    if missing:
+        key = table.key_of("inbound") + ".require"
+        raise ConfigError(key, f'nothing can satisfy "{inbound.require}": {missing}; {_REMEDY}')
+
+
+def _names_address(route: str) -> bool:
+    parsed = parse_value(route) if route else None
+    return isinstance(parsed, Route) and any(host.is_address for host in parsed.hosts)
+
+
+def _has_literal(outbound: Outbound | None) -> bool:
+    """Whether a smarthost, which replaces every route, is an address."""
+    for nexthop in outbound.smarthost if outbound else ():
+        inner = nexthop[1:].partition("]")[0] if nexthop.startswith("[") else ""
+        if ":" in inner or inner.rpartition(".")[2].isdigit():
+            return True
+    return False

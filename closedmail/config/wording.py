@@ -1,0 +1,57 @@
+"""How keys and values are spelled in error messages: always one line, always short, whatever the file holds."""
+
+import re
+
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+_LONGEST = 80
+
+
+def quote(text: str) -> str:
+    """A string as TOML would write it, cut after 80 characters, with everything unprintable escaped."""
+    cut = text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+    return '"' + "".join(map(_escape, cut)) + '"'
+
+
+def join(parent: str, name: str) -> str:
+    """The full key of `name` in the table `parent` ("" for the file itself); names that are no bare keys are quoted."""
+    spelled = name if _BARE_KEY.fullmatch(name) and len(name) <= _LONGEST else quote(name)
+    return f"{parent}.{spelled}" if parent else spelled
+
+
+def describe(value: object) -> str:
+    """What stands in the file where something else was expected."""
+    if isinstance(value, bool):
+        return f"the boolean {str(value).lower()}"
+    if isinstance(value, int):
+        # Python refuses to print integers of more than 4,300 digits, and nobody would read them.
+        return f"the integer {value}" if abs(value) < 10**20 else "a huge integer"
+    if isinstance(value, float):
+        return f"the number {value}"
+    if isinstance(value, str):
+        return f"the string {quote(value)}"
+    if isinstance(value, list):
+        return "an array"
+    if isinstance(value, dict):
+        return "a table"
+    return "a date or time"
+
+
+def one_of(words: tuple[str, ...]) -> str:
+    """A list of allowed values, each in quotes."""
+    return ", ".join(map(quote, words))
+
+
+def one_line(text: str) -> str:
+    """Text of another program or a file name, made fit for one line."""
+    return "".join(map(_escape_control, text))
+
+
+def _escape(char: str) -> str:
+    return "\\" + char if char in '"\\' else _escape_control(char)
+
+
+def _escape_control(char: str) -> str:
+    if char.isprintable():
+        return char
+    named = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}.get(char)
+    return named or (f"\\u{ord(char):04x}" if ord(char) < 0x10000 else f"\\U{ord(char):08x}")

@@ -1,0 +1,51 @@
+"""Files that are whole or not there: written aside, synced, renamed, the folder synced."""
+
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+
+def write_synced(path: Path, chunks: Iterable[bytes], mode: int = 0o644) -> None:
+    """Write a new file and sync it. Raises OSError; what is there in part is then for its maker to remove."""
+    with path.open("xb") as file:
+        file.writelines(chunks)
+        file.flush()
+        os.fchmod(file.fileno(), mode)
+        os.fsync(file.fileno())
+
+
+def sync_path(path: Path) -> None:
+    """Sync a file, or a folder's names."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def replace_file(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Put new contents in place of a file, in one step. Raises OSError, and then the old contents stand."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        write_synced(aside, [data], mode)
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+    sync_path(path.parent)
+
+
+def fresh_folder(path: Path, mode: int = 0o700) -> Path:
+    """An empty folder; what an interrupted run left there goes."""
+    remove_tree(path)
+    path.mkdir(parents=True)
+    path.chmod(mode)
+    return path
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a folder and all in it, if it is there."""
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    elif path.exists():
+        shutil.rmtree(path)

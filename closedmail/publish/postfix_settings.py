@@ -1,0 +1,89 @@
+"""What Postfix says of itself: the settings that a generation depends on, read through postconf(1)."""
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from closedmail.core.model import Rewriting
+from closedmail.errors import Refused
+
+_NAMES = (
+    "default_database_type",
+    "swap_bangpath",
+    "allow_percent_hack",
+    "append_at_myorigin",
+    "myorigin",
+    "append_dot_mydomain",
+    "mydomain",
+)
+_TIME_LIMIT = 30  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class PostfixSettings:
+    """`services` are the delivery services of master.cf that a transport table may name."""
+
+    default_database_type: str
+    rewriting: Rewriting
+    services: frozenset[str]
+
+
+def read_settings(config_directory: str) -> PostfixSettings:
+    """Ask the Postfix with that configuration. Raises Refused(publish-failed)."""
+    values = {}
+    # -x expands $name, as Postfix will when it uses the value.
+    for line in run_postfix("postconf", "-c", config_directory, "-x", *_NAMES).splitlines():
+        name, _, value = line.partition("=")
+        values[name.strip()] = value.strip()
+    services = set()
+    for line in run_postfix("postconf", "-c", config_directory, "-M").splitlines():
+        fields = line.split()
+        if len(fields) >= 8 and fields[1] == "unix":
+            services.add(fields[0])
+    rewriting = Rewriting(
+        swap_bangpath=values.get("swap_bangpath") == "yes",
+        allow_percent_hack=values.get("allow_percent_hack") == "yes",
+        append_at_myorigin=values.get("append_at_myorigin") == "yes",
+        myorigin=_origin(values.get("myorigin", "")),
+        append_dot_mydomain=values.get("append_dot_mydomain") == "yes",
+        mydomain=values.get("mydomain", "").lower(),
+    )
+    return PostfixSettings(values.get("default_database_type", "hash"), rewriting, frozenset(services))
+
+
+def run_postfix(*command: str, stdin: Path | None = None, stdout: Path | None = None) -> str:
+    """Run a Postfix command and return what it prints (nothing where that goes to a file).
+
+    Raises Refused(publish-failed) with the command's last words when it fails, hangs or is missing.
+    """
+    try:
+        with (stdin or Path("/dev/null")).open("rb") as source, (stdout or Path("/dev/null")).open("wb") as sink:
+            done = subprocess.run(
+                command,
+                stdin=source,
+                stdout=sink if stdout else subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                timeout=_TIME_LIMIT * (20 if stdin or stdout else 4),
+                check=False,
+            )
+    except FileNotFoundError:
+        raise Refused("publish-failed", f"{command[0]} is not to be found: is Postfix installed?") from None
+    except subprocess.TimeoutExpired:
+        raise Refused("publish-failed", f"{' '.join(command)} did not end in time") from None
+    except OSError as error:
+        raise Refused("publish-failed", f"{' '.join(command)}: {error.strerror}") from None
+    # postmap -q exits 1 when a key was not found, which the caller sees from the output.
+    if done.returncode and not (stdout and done.returncode == 1 and not done.stderr):
+        words = done.stderr.decode("utf-8", "replace").strip().splitlines() or [f"exit status {done.returncode}"]
+        raise Refused("publish-failed", f"{' '.join(command)}: {words[-1]}")
+    return (done.stdout or b"").decode("utf-8", "replace")
+
+
+def _origin(value: str) -> str:
+    """A `myorigin` that is a path names a file with the name in its first line, as /etc/mailname on Debian."""
+    if value.startswith("/"):
+        try:
+            value = Path(value).read_text(encoding="utf-8", errors="replace").partition("\n")[0].strip()
+        except OSError:
+            return ""
+    return value.lower()

@@ -1,0 +1,107 @@
+"""A generation's manifest: all that is known of it beside its domains, as JSON in the policy store."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from ipaddress import ip_network
+from typing import Any
+
+from closedmail.core.listing import SkippedLine
+from closedmail.core.model import CertificatePin, Inbound, IPNetwork, Outbound, Rewriting
+from closedmail.core.rule import Rule
+
+
+@dataclass(frozen=True, slots=True)
+class ListInForce:
+    """A network's list as it is in force. Times are Unix seconds, 0 where there is none.
+
+    `text` names the verified text below `lists/` ("" while there is none), `raw_digest` is the SHA-256 of what was
+    fetched, `key_digest` that of the key file. `newest_signed_at` never goes back.
+    """
+
+    name: str
+    title: str = ""
+    text: str = ""
+    raw_digest: str = ""
+    key_digest: str = ""
+    signer: str = ""
+    signed_at: int = 0
+    newest_signed_at: int = 0
+    domains: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """`rules` are in the order of the numbers that records carry, `lists` in that of network numbers.
+
+    `configuration` is a digest of all that the generation depends on beside the lists. `holds_due` and `rows_due` are
+    the seconds at which the first hold ends and the first TLS row that only stays for a time may go, 0 for never.
+    """
+
+    generation: int
+    published_at: int
+    reason: str
+    configuration: str
+    lists: tuple[ListInForce, ...]
+    rules: tuple[Rule, ...]
+    own_domains: tuple[str, ...]
+    trusted_clients: tuple[IPNetwork, ...] = ()
+    exempt_sasl: bool = True
+    rewriting: Rewriting = field(default_factory=Rewriting)
+    closed: dict[str, int] = field(default_factory=dict)
+    shared_spellings: tuple[str, ...] = ()
+    holds_due: int = 0
+    rows_due: int = 0
+
+    def to_json(self) -> bytes:
+        """The manifest as JSON."""
+        return json.dumps(asdict(self), default=str, separators=(",", ":")).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> "Manifest":
+        """The inverse of `to_json`. Raises ValueError, KeyError or TypeError for anything else."""
+        fields = json.loads(data)
+        fields["lists"] = tuple(ListInForce(**item) for item in fields["lists"])
+        fields["rules"] = tuple(map(_rule, fields["rules"]))
+        fields["trusted_clients"] = _networks(fields["trusted_clients"])
+        fields["rewriting"] = Rewriting(**fields["rewriting"])
+        fields["own_domains"] = tuple(fields["own_domains"])
+        fields["shared_spellings"] = tuple(fields["shared_spellings"])
+        return cls(**fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """What `sync` had to say of a network when its generation was made: held domains, skipped lines, notes."""
+
+    held: tuple[str, ...] = ()
+    skipped: tuple[SkippedLine, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> bytes:
+        """The details as JSON."""
+        return json.dumps(asdict(self), separators=(",", ":")).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> "Details":
+        """The inverse of `to_json`."""
+        fields = json.loads(data)
+        skipped = tuple(SkippedLine(**item) for item in fields["skipped"])
+        return cls(tuple(fields["held"]), skipped, tuple(fields["notes"]))
+
+
+def _rule(fields: dict[str, Any]) -> Rule:
+    inbound = fields["inbound"]
+    inbound["allow_from"] = _networks(inbound["allow_from"])
+    inbound["header_from_exempt"] = _networks(inbound["header_from_exempt"])
+    inbound["certificates"] = tuple(CertificatePin(**pin) for pin in inbound["certificates"])
+    fields["inbound"] = Inbound(**inbound)
+    outbound = fields["outbound"]
+    if outbound is not None:
+        outbound["smarthost"] = tuple(outbound["smarthost"])
+        outbound["tls_match"] = tuple(outbound["tls_match"])
+        fields["outbound"] = Outbound(**outbound)
+    return Rule(**fields)
+
+
+def _networks(texts: list[str]) -> tuple[IPNetwork, ...]:
+    return tuple(map(ip_network, texts))

@@ -1,0 +1,220 @@
+"""Reading the policy store: the generation in force, as the decision sees it and as `sync` compares with it."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import lmdb
+
+from closedmail.core.address import AddressSet
+from closedmail.core.decision import Match
+from closedmail.core.domain import DomainSet
+from closedmail.core.model import Rewriting
+from closedmail.core.record import Entry, decode, rule_number
+from closedmail.core.tls_policy import Policy, Row
+from closedmail.errors import StoreError
+from closedmail.store.environment import (
+    DETAILS_KEY,
+    DOMAINS,
+    HISTORY,
+    MANIFEST_KEY,
+    META,
+    SCHEMA_KEY,
+    TLS,
+    check_schema,
+    open_environment,
+    store_errors,
+)
+from closedmail.store.manifest import Details, Manifest
+
+_LONGEST_KEY = 254  # a name of 253 characters and a dot: nothing longer was ever stored
+
+
+class Snapshot:
+    """One generation in a read transaction; a `decision.Rulebook`, and `difference.Previous`.
+
+    Records are read where they lie, none is loaded ahead. Use it as a context manager, or `close()` it.
+    """
+
+    def __init__(self, environment: lmdb.Environment, path: Path) -> None:
+        """Begin reading. Raises StoreError when there is no generation, or none that this program can read."""
+        self._path = path
+        with store_errors(path):
+            self._meta = environment.open_db(META, create=False)
+            self._domains = environment.open_db(DOMAINS, create=False)
+            self._tls = environment.open_db(TLS, create=False)
+            self._history = environment.open_db(HISTORY, create=False)
+            self._txn = environment.begin(buffers=True)
+        self._id = -1
+        try:
+            self._load()
+        except StoreError:
+            self.close()
+            raise
+
+    def renew(self) -> None:
+        """See what is in force now. Raises StoreError."""
+        with store_errors(self._path):
+            self._txn.reset()
+            self._txn.renew()
+        if self._txn.id() != self._id:
+            self._load()
+
+    def _load(self) -> None:
+        with store_errors(self._path):
+            schema = self._txn.get(SCHEMA_KEY, db=self._meta)
+            check_schema(self._path, None if schema is None else bytes(schema))
+            data = self._txn.get(MANIFEST_KEY, db=self._meta)
+            number = self._txn.id()
+        try:
+            manifest = Manifest.from_json(bytes(data))
+        except (TypeError, ValueError, KeyError) as error:
+            raise StoreError(f"{self._path}: the policy store is broken ({error}); run: closedmail sync") from None
+        self.manifest = manifest
+        self.own = DomainSet(manifest.own_domains)
+        self.trusted = AddressSet(manifest.trusted_clients)
+        self._rules = manifest.rules
+        self._guards = DomainSet(manifest.closed)
+        self._id = number
+
+    @property
+    def generation(self) -> int:
+        """The number of the generation in force."""
+        return self.manifest.generation
+
+    @property
+    def exempt_sasl(self) -> bool:
+        """Whether authenticated clients are not checked."""
+        return self.manifest.exempt_sasl
+
+    @property
+    def rewriting(self) -> Rewriting:
+        """How Postfix completes senders."""
+        return self.manifest.rewriting
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """Names of the networks by number."""
+        return tuple(item.name for item in self.manifest.lists)
+
+    def get(self, key: str) -> Match | None:
+        """The partner with exactly this key, as the decision needs it."""
+        data = self._find(key)
+        if data is None:
+            return None
+        rule = self._rules[rule_number(data)]
+        return Match(key, rule, decode(data).value if rule.inbound.allow_route_hosts else "")
+
+    def closed(self, name: str) -> Match | None:
+        """The guard that covers a name."""
+        domain = self._guards.covering(name)
+        return None if domain is None else Match(domain, self._rules[self.manifest.closed[domain]])
+
+    def entry(self, key: str) -> Entry | None:
+        """The whole record of exactly this key."""
+        data = self._find(key)
+        return None if data is None else decode(data)
+
+    def _find(self, key: str) -> memoryview | None:
+        if not key or len(key) > _LONGEST_KEY:
+            return None
+        with store_errors(self._path):
+            found: memoryview | None = self._txn.get(key.encode(), db=self._domains)
+        return found
+
+    def records(self) -> Iterator[tuple[str, Entry]]:
+        """All records, in the order of their keys."""
+        with store_errors(self._path), self._txn.cursor(db=self._domains) as cursor:
+            for key, data in cursor:
+                yield str(key, "ascii"), decode(data)
+
+    def tls_rows(self) -> Iterator[tuple[str, Row]]:
+        """All rows of the TLS policy table, those that only stay for a time included."""
+        with store_errors(self._path), self._txn.cursor(db=self._tls) as cursor:
+            for key, data in cursor:
+                until, _, policy = str(data, "ascii").partition(" ")
+                yield str(key, "ascii"), Row(Policy.parse(policy), int(until))
+
+    def tls_row(self, nexthop: str) -> Row | None:
+        """The TLS policy of one nexthop."""
+        data = self._txn.get(nexthop.encode(), db=self._tls)
+        if data is None:
+            return None
+        until, _, policy = str(data, "ascii").partition(" ")
+        return Row(Policy.parse(policy), int(until))
+
+    def details(self, network: str) -> Details:
+        """What `sync` had to say of a network ("": of partners that stand alone)."""
+        with store_errors(self._path):
+            data = self._txn.get(DETAILS_KEY + network.encode(), db=self._meta)
+        return Details() if data is None else Details.from_json(bytes(data))
+
+    def close(self) -> None:
+        """End the read transaction."""
+        self._txn.abort()
+
+    def __enter__(self) -> "Snapshot":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class StoreReader:
+    """The store as a long-running reader sees it: opened when it can be, and again after it was replaced."""
+
+    def __init__(self, path: Path) -> None:
+        """Remember where the store is; nothing is opened yet."""
+        self._path = path
+        self._file = str(path / "data.mdb")
+        self._environment: lmdb.Environment | None = None
+        self._snapshot: Snapshot | None = None
+        self._identity = (0, 0)
+        self._size = 0
+
+    def current(self) -> Snapshot:
+        """The generation in force at this moment. Raises StoreError; the next call tries afresh."""
+        try:
+            status = os.stat(self._file)  # noqa: PTH116, on the path of every decision, and Path costs three times as much
+        except OSError:
+            self.close()
+            raise StoreError(f"{self._path}: no generation is in force yet; run: closedmail sync") from None
+        snapshot = self._snapshot
+        if snapshot is None or (status.st_dev, status.st_ino) != self._identity or status.st_size < self._size:
+            return self._open(status.st_dev, status.st_ino)
+        self._size = status.st_size
+        try:
+            snapshot.renew()
+        except StoreError:
+            self.close()
+            raise
+        return snapshot
+
+    def _open(self, device: int, inode: int) -> Snapshot:
+        self.close()
+        environment = open_environment(self._path, writable=False)
+        try:
+            self._snapshot = Snapshot(environment, self._path)
+        except StoreError:
+            environment.close()
+            raise
+        self._environment = environment
+        self._identity = (device, inode)
+        with store_errors(self._path):
+            self._size = (self._path / "data.mdb").stat().st_size
+        return self._snapshot
+
+    def close(self) -> None:
+        """Close the store; `current` opens it again."""
+        if self._snapshot is not None:
+            self._snapshot.close()
+            self._snapshot = None
+        if self._environment is not None:
+            self._environment.close()
+            self._environment = None
+
+    def __enter__(self) -> "StoreReader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,74 @@
+"""What a generation depends on beside the lists: configuration, Postfix's own settings, the Public Suffix List."""
+
+import hashlib
+from dataclasses import dataclass, replace
+
+from closedmail import __version__
+from closedmail.core.domain import DomainSet
+from closedmail.core.listing import Admission
+from closedmail.core.model import Config, Gateway, Milter, Policyd, Rewriting
+from closedmail.core.rule import rules_of
+from closedmail.errors import ConfigError, Refused
+from closedmail.lists.obtain import key_file_digest
+from closedmail.lists.suffix_file import load_suffixes
+from closedmail.publish.postfix_settings import PostfixSettings, read_settings
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """All that `sync` reads before it fetches. `digest` changes when any of it does, `key_digests` are by network."""
+
+    config: Config
+    admission: Admission
+    postfix: PostfixSettings | None
+    digest: str
+    key_digests: dict[str, str]
+
+    @property
+    def rewriting(self) -> Rewriting:
+        """How Postfix completes senders."""
+        return self.postfix.rewriting if self.postfix else Rewriting()
+
+    @property
+    def map_type(self) -> str:
+        """The type of Postfix's maps."""
+        asked = self.config.postfix.map_type if self.config.postfix else ""
+        return asked or (self.postfix.default_database_type if self.postfix else "")
+
+
+def gather(config: Config) -> Inputs:
+    """Read everything. Raises ConfigError, and Refused(publish-failed) when Postfix can't be asked."""
+    if config.sendmail is not None:
+        raise ConfigError("sendmail", "this version publishes no Sendmail maps: take the table out")
+    suffixes, suffix_digest = load_suffixes()
+    admission = Admission(
+        DomainSet(config.gateway.own_domains), suffixes, frozenset(partner.key for partner in config.partners)
+    )
+    key_digests = {network.name: key_file_digest(network) for network in config.networks}
+    postfix = read_settings(config.postfix.config_directory) if config.postfix else None
+    # Neither the doors nor where things lie are part of a generation.
+    parts = replace(config, path="", policyd=Policyd(), milter=Milter(), gateway=_rules_only(config.gateway))
+    seed = "\n".join((__version__, repr(parts), repr(_sorted(postfix)), suffix_digest))
+    return Inputs(config, admission, postfix, hashlib.sha256(seed.encode()).hexdigest(), key_digests)
+
+
+def check_services(inputs: Inputs) -> None:
+    """Raise Refused(publish-failed) for an `outbound.transport` that master.cf does not have."""
+    if inputs.postfix is None:
+        return
+    for rule in rules_of(inputs.config):
+        if rule.outbound and rule.outbound.transport not in inputs.postfix.services:
+            where = f'partner."{rule.partner}"' if rule.partner else f"network.{rule.network}"
+            raise Refused(
+                "publish-failed",
+                f"{where}.outbound.transport: master.cf has no unix service {rule.outbound.transport!r}; add it, "
+                "see postfix-examples",
+            )
+
+
+def _rules_only(gateway: Gateway) -> Gateway:
+    return replace(gateway, state_dir="", keep_generations=0)
+
+
+def _sorted(postfix: PostfixSettings | None) -> object:
+    return postfix and (postfix.default_database_type, postfix.rewriting, sorted(postfix.services))

@@ -1,0 +1,46 @@
+"""One sync at a time: a lock that ends with the process that holds it."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from closedmail.errors import ClosedmailError, Refused
+
+
+def prepare_state_dir(state_dir: Path) -> None:
+    """Make the state directory where it is missing. Raises ClosedmailError."""
+    try:
+        state_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ClosedmailError(f"{state_dir}: {error.strerror}; make it, owned by the user that syncs") from None
+
+
+def become_owner(state_dir: Path) -> None:
+    """Started as root, go on as the owner of the state directory, so that no root-owned file stops the timer."""
+    if os.geteuid() != 0 or not state_dir.exists():
+        return
+    owner = state_dir.stat()
+    if owner.st_uid == 0:
+        return
+    os.setgroups([])
+    os.setgid(owner.st_gid)
+    os.setuid(owner.st_uid)
+
+
+@contextmanager
+def sync_lock(state_dir: Path) -> Iterator[None]:
+    """Hold the lock. Raises Refused(busy) when another process has it."""
+    try:
+        descriptor = os.open(state_dir / "sync.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ClosedmailError(f"{state_dir}: {error.strerror}; run as root or as its owner") from None
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Refused("busy", "another sync is running; wait for it to end") from None
+        yield
+    finally:
+        os.close(descriptor)
