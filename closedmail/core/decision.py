@@ -201,9 +201,9 @@ def _missing(match: Match, facts: Facts, proof: bool | None) -> Reason:
 
 
 _PROOFS = {
-    "address": "this client address is not authorised for it",
-    "certificate": "the client showed no certificate that is authorised for it",
-    "tls": "the connection is not encrypted",
+    "address": "client address {} is not authorised for it",
+    "certificate": "the client at {} showed no certificate that is authorised for it",
+    "tls": "the connection from {} is not encrypted",
 }
 
 
@@ -219,8 +219,7 @@ def reply_text(match: Match, domain: str, reason: Reason, client_address: str, g
             generation=generation,
         )
     else:
-        text = f"Mail from {domain} is accepted through {rule.title} only, and {client_address} is not part of it: "
-        text += _PROOFS[reason]
+        text = f"Mail from {domain} is accepted through {rule.title} only: {_PROOFS[reason].format(client_address)}"
     line = "".join(char if char.isprintable() else "?" for char in text)
     return line.encode("utf-8", "replace")[:_TEXT_LIMIT].decode("utf-8", "ignore")
 

@@ -38,7 +38,7 @@ class Snapshot:
 
     def __init__(self, environment: lmdb.Environment, path: Path) -> None:
         """Begin reading. Raises StoreError when there is no generation, or none that this program can read."""
-        self._path = path
+        self._path, self._environment = path, environment
         with store_errors(path):
             self._meta = environment.open_db(META, create=False)
             self._domains = environment.open_db(DOMAINS, create=False)
@@ -55,8 +55,8 @@ class Snapshot:
     def renew(self) -> None:
         """See what is in force now. Raises StoreError."""
         with store_errors(self._path):
-            self._txn.reset()
-            self._txn.renew()
+            self._txn.abort()  # LMDB keeps it as a spare: beginning again costs no system call
+            self._txn = self._environment.begin(buffers=True)
         if self._txn.id() != self._id:
             self._load()
 

@@ -1,0 +1,117 @@
+"""Listening sockets for WHERE: made, given their mode and group before anybody can connect, and taken away again."""
+
+import grp
+import os
+import socket
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from closedmail.config.places import Where, split_where
+from closedmail.errors import ClosedmailError, ConfigError
+
+BACKLOG = 1024  # Postfix's smtpd processes all connect at once after a restart
+
+
+def parse_listen(text: str) -> Where:
+    """A `--listen` value. Raises ConfigError."""
+    try:
+        return split_where(text)
+    except ValueError as error:
+        raise ConfigError("--listen", str(error)) from None
+
+
+@dataclass(slots=True)
+class Listener:
+    """Bound sockets of one WHERE (one for each address of a host), and a UNIX socket's name with its inode."""
+
+    sockets: list[socket.socket]
+    path: Path | None = None
+    inode: int = 0
+
+    def close(self) -> None:
+        """Stop listening, and take the name away while it is still ours."""
+        for each in self.sockets:
+            each.close()
+        if self.path:
+            with suppress(OSError):
+                if self.path.stat().st_ino == self.inode:
+                    self.path.unlink()
+
+    def names(self) -> list[str]:
+        """WHERE of each socket, with the port that it really has."""
+        if self.path:
+            return [f"unix:{self.path}"]
+        return [_inet_name(each.getsockname()) for each in self.sockets]
+
+
+def open_listener(where: Where, mode: int, group: str) -> Listener:
+    """Bound sockets, not listening yet. Raises ClosedmailError.
+
+    `mode` and `group` ("" to leave it) are for UNIX sockets.
+    """
+    try:
+        if where.path:
+            path = Path(where.path)
+            return Listener([_unix_socket(path, mode, group)], path, path.stat().st_ino)
+        return Listener(_inet_sockets(where.host, where.port))
+    except OSError as error:
+        name = where.path or f"{where.host}:{where.port}"
+        raise ClosedmailError(f"can't listen on {name}: {error.strerror or error}") from None
+
+
+def _inet_name(address: tuple[str, int]) -> str:
+    host = f"[{address[0]}]" if ":" in address[0] else address[0]
+    return f"inet:{host}:{address[1]}"
+
+
+def _unix_socket(path: Path, mode: int, group: str) -> socket.socket:
+    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    if path.is_socket():
+        if _answers(path):
+            raise ClosedmailError(f"can't listen on {path}: another process does; stop it first")
+        path.unlink()  # left by a process that was killed
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    before = os.umask(0o177)
+    try:
+        listener.bind(str(path))
+    except OSError:
+        listener.close()
+        raise
+    finally:
+        os.umask(before)
+    if group:
+        try:
+            os.chown(path, -1, grp.getgrnam(group).gr_gid)
+        except KeyError:
+            raise ConfigError("policyd.socket_group", f"there is no group {group!r}; make it or name another") from None
+    path.chmod(mode)
+    return listener
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.settimeout(1)
+            probe.connect(str(path))
+        except OSError:
+            return False
+        return True
+
+
+def _inet_sockets(host: str, port: int) -> list[socket.socket]:
+    listeners = []
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    for family, kind, protocol, _, address in dict.fromkeys(found):
+        listener = socket.socket(family, kind | socket.SOCK_NONBLOCK, protocol)
+        listeners.append(listener)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            listener.bind(address)
+        except OSError:
+            for each in listeners:
+                each.close()
+            raise
+    return listeners

@@ -1,0 +1,57 @@
+"""The policy service without sockets: a request in, the answer's bytes out, verdicts logged and counted."""
+
+from collections.abc import Callable
+from typing import Literal
+
+from closedmail.core.decision import decide
+from closedmail.core.sender import SenderError
+from closedmail.doors.policy_protocol import ProtocolError, Request, answer, envelope_of
+from closedmail.doors.verdict_log import VerdictLog
+from closedmail.errors import StoreError
+from closedmail.store.reader import StoreReader
+
+_DUNNO = answer("DUNNO")
+
+
+class PolicyService:
+    """Answers requests from the generation in force. `on_failure` says what to do while none can be read."""
+
+    def __init__(
+        self, store: StoreReader, write: Callable[[str], object], on_failure: Literal["disconnect", "dunno"]
+    ) -> None:
+        """`write` takes log lines, newline included."""
+        self.on_failure = on_failure
+        self.verdicts = VerdictLog(write)
+        self._store, self._write = store, write
+        self._trouble = ""
+
+    def respond(self, request: Request) -> bytes:
+        """The answer to a request. Raises ProtocolError when the connection is to be closed without one."""
+        try:
+            book = self._store.current()
+            envelope = envelope_of(request)
+            verdict = decide(envelope, book)
+        except SenderError as error:
+            raise ProtocolError(str(error)) from None
+        except StoreError as error:
+            return self._without_store(error)
+        if self._trouble:
+            self._write(f"policy store is back, generation={book.generation}\n")
+            self._trouble = ""
+        if verdict.match is not None:
+            instance = request.get(b"instance", b"").decode("ascii", "replace")
+            self.verdicts.note(verdict, instance, envelope.client_address, book.generation)
+        return _DUNNO if verdict.action == "DUNNO" else answer(verdict.action)
+
+    def _without_store(self, error: StoreError) -> bytes:
+        consequence = "mail passes unchecked" if self.on_failure == "dunno" else "closing the connection unanswered"
+        if str(error) != self._trouble:  # once for each kind of trouble, not once for each mail
+            self._trouble = str(error)
+            self._write(f"error: {error}: {consequence} (policyd.on_failure)\n")
+        if self.on_failure == "dunno":
+            return _DUNNO
+        raise StoreUnreadableError(str(error))
+
+
+class StoreUnreadableError(ProtocolError):
+    """No generation can be read, and the connection is to be closed; logged already."""

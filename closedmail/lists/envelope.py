@@ -1,0 +1,226 @@
+"""The outer shape of a signed list: armor and the lines around it, looked at before gpg is asked.
+
+gpg is generous with what stands around a signed block: it skips text before and after a clearsigned block, takes
+the first of two messages and exits 0, and never looks at what follows the end of a compressed stream. So the shape is
+checked here, and what gpg then gets is nothing but one clearsigned block, or one message without armor and
+compression, or one bare signature packet.
+
+Sources: RFC 4880, 6.2 (armor) and 7 (cleartext); RFC 9580, 6.2 and 7.
+"""
+
+import binascii
+import io
+import mmap
+import re
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from closedmail.errors import Refused
+from closedmail.lists.faults import collect, damaged, extra_text, several, unsigned, worst
+from closedmail.lists.packets import (
+    BOM,
+    CHUNK,
+    WHITE,
+    copy_message,
+    looks_like_packets,
+    one_signature,
+    starts_encrypted,
+)
+
+_SIGNATURE_SIZE = 1 << 16
+# A file with more lines of dashes than this is refused anyhow; it need not be read to the end.
+_MOST_DASH_LINES = 1000
+
+_MARKER = re.compile(rb"-----(BEGIN|END) PGP (SIGNED MESSAGE|MESSAGE|SIGNATURE)-----[ \t\r]*\Z")
+_HASH_HEADERS = re.compile(rb"(?:Hash:[ \t]*[A-Za-z0-9, \t-]*\r?\n)*[ \t]*\r?\n")
+_ARMOR_HEADERS = re.compile(rb"(?:[A-Za-z][A-Za-z0-9-]*:[^\n]*\n)*[ \t]*\r?\n")
+_CHECKSUM = re.compile(rb"\n=[A-Za-z0-9+/]{4}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A line that begins with five dashes: what it is ("BEGIN SIGNATURE", "" if nothing of ours), from and to."""
+
+    kind: str
+    start: int
+    end: int
+
+
+def _dash_lines(data: mmap.mmap, start: int) -> list[_Line]:
+    def following(at: int) -> int:
+        found = data.find(b"\n-----", at)
+        return found + 1 if found >= 0 else -1
+
+    lines: list[_Line] = []
+    at = start if data[start : start + 5] == b"-----" else following(start)
+    while at >= 0 and len(lines) < _MOST_DASH_LINES:
+        newline = data.find(b"\n", at)
+        end = len(data) if newline < 0 else newline + 1
+        match = _MARKER.match(data[at : min(end, at + 200)].rstrip(b"\n"))
+        lines.append(_Line(f"{match[1].decode()} {match[2].decode()}" if match else "", at, end))
+        at = following(end - 1)
+    return lines
+
+
+def _dearmor(data: mmap.mmap, start: int, end: int, into: BinaryIO) -> None:
+    """Decode the armor between a BEGIN and an END line. The checksum is not looked at: the signature covers more."""
+    headers = _ARMOR_HEADERS.match(data[start : min(end, start + 4096)])
+    if headers is None:
+        raise damaged("the OpenPGP armor is broken")
+    start += headers.end()
+    tail = data[max(start, end - 80) : end].rstrip(WHITE)
+    if checksum := _CHECKSUM.search(b"\n" + tail):
+        tail = tail[: max(checksum.start() - 1, 0)]
+    end = max(start, end - 80) + len(tail)
+    pending = b""
+    for at in range(start, end, CHUNK):
+        pending += data[at : min(at + CHUNK, end)].translate(None, WHITE)
+        whole = len(pending) - len(pending) % 4
+        try:
+            into.write(binascii.a2b_base64(pending[:whole], strict_mode=True))
+        except binascii.Error:
+            raise damaged("the OpenPGP armor is broken") from None
+        pending = pending[whole:]
+    if pending:
+        raise damaged("the OpenPGP armor is incomplete")
+
+
+def _clearsigned(data: mmap.mmap, start: int, lines: list[_Line], first: int) -> int:
+    """Check a clearsigned file; give the offset where its block ends."""
+    begin, block = lines[first], lines[first : first + 3]
+    faults: list[Refused] = []
+    kinds = [line.kind for line in lines]
+    if kinds.count("BEGIN SIGNED MESSAGE") + kinds.count("BEGIN MESSAGE") > 1 or kinds.count("BEGIN SIGNATURE") > 1:
+        faults.append(several("the file holds more than one signed block"))
+    if begin.start > start:
+        faults.append(extra_text("before the signed block"))
+    if not _HASH_HEADERS.match(data[begin.end : begin.end + 4096]):
+        if re.search(rb"\n[ \t]*\r?\n", data[begin.end - 1 : begin.end + 4096]):
+            faults.append(extra_text("between the head of the signed block and the list"))
+        else:
+            faults.append(damaged("the signed block ends in its head"))
+    if [line.kind for line in block] != ["BEGIN SIGNED MESSAGE", "BEGIN SIGNATURE", "END SIGNATURE"]:
+        faults.append(damaged("the signed block is incomplete"))
+        raise worst(faults)
+    if data[block[2].end :].replace(BOM, b"").strip(WHITE):
+        faults.append(extra_text("after the signed block"))
+
+    def signature() -> None:
+        packet = io.BytesIO()
+        if block[2].start - block[1].end > _SIGNATURE_SIZE:
+            raise damaged("the signature is longer than any signature")
+        _dearmor(data, block[1].end, block[2].start, packet)
+        packet.seek(0)
+        one_signature(packet)
+
+    collect(faults, signature)
+    if faults:
+        raise worst(faults)
+    return block[2].end
+
+
+def _armored(data: mmap.mmap, start: int, lines: list[_Line], first: int, into: Path, workdir: Path, size: int) -> None:
+    begin, end = lines[first], lines[first + 1] if first + 1 < len(lines) else None
+    faults: list[Refused] = []
+    if sum(line.kind in ("BEGIN SIGNED MESSAGE", "BEGIN MESSAGE") for line in lines) > 1:
+        faults.append(several("the file holds more than one message"))
+    if begin.start > start:
+        faults.append(extra_text("before the signed message"))
+    if end is not None and end.kind == "END MESSAGE" and data[end.end :].replace(BOM, b"").strip(WHITE):
+        faults.append(extra_text("after the signed message"))
+    if end is None or end.kind != "END MESSAGE":
+        faults.append(damaged("the signed message is incomplete"))
+    with tempfile.TemporaryFile(dir=workdir) as packets, into.open("wb") as plain:
+        collect(faults, lambda: _dearmor(data, begin.end, end.start if end else len(data), packets))
+        packets.seek(0)
+        if not any(fault.code == "bad-signature" for fault in faults):
+            collect(faults, lambda: copy_message(packets, plain, workdir, size))
+        elif starts_encrypted(packets):
+            faults.append(unsigned("the list is encrypted, not signed"))
+    if faults:
+        raise worst(faults)
+
+
+def unwrap(raw: Path, workdir: Path, max_size: int) -> Path:
+    """Check the shape of the signed list `raw` and give the file that gpg shall verify.
+
+    That is `raw` itself where nothing had to be taken away, else a new file in `workdir`. It holds a clearsigned
+    block, or a signed message without armor and compression.
+
+    Raises Refused: `too-large` (decompressed), `unsigned`, `several-signatures`, `extra-text`, `bad-signature`.
+    """
+    with raw.open("rb") as file:
+        if not raw.stat().st_size:
+            raise unsigned("the list is empty")
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            head = data[:CHUNK]
+            start = len(head) - len(head.lstrip(WHITE).removeprefix(BOM).lstrip(WHITE))
+            if looks_like_packets(data[start : start + 64] or b"\0"):
+                plain = workdir / "message"
+                file.seek(start)
+                with plain.open("wb") as into:
+                    copy_message(file, into, workdir, max_size)
+                return plain
+            lines = _dash_lines(data, start)
+            kinds = [line.kind for line in lines]
+            first = next((i for i, kind in enumerate(kinds) if kind in ("BEGIN SIGNED MESSAGE", "BEGIN MESSAGE")), None)
+            if first is None:
+                raise unsigned("the list is not signed")
+            if kinds[first] == "BEGIN MESSAGE":
+                plain = workdir / "message"
+                _armored(data, start, lines, first, plain, workdir, max_size)
+                return plain
+            end = _clearsigned(data, start, lines, first)
+            if start == 0 and end == len(data):
+                return raw
+            plain = workdir / "clearsigned"
+            with plain.open("wb") as into:
+                for at in range(start, end, CHUNK):
+                    into.write(data[at : min(at + CHUNK, end)])
+            return plain
+
+
+def unwrap_detached(signature: Path, workdir: Path) -> Path:
+    """Check the shape of a detached signature, armored or not, and give a file with the bare packet in `workdir`.
+
+    Raises Refused: `too-large`, `unsigned`, `several-signatures`, `extra-text`, `bad-signature`.
+    """
+    size = signature.stat().st_size
+    if size > _SIGNATURE_SIZE:
+        raise Refused(
+            "too-large", "the detached signature is longer than 64 KiB; check that signature names a signature"
+        )
+    if not size:
+        raise unsigned("the detached signature is empty")
+    packet = io.BytesIO()
+    with signature.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        everything = data[:]
+        start = size - len(everything.lstrip(WHITE).removeprefix(BOM).lstrip(WHITE))
+        if looks_like_packets(everything[start : start + 64] or b"\0"):
+            packet.write(everything[start:])
+        else:
+            _dearmor_signature(data, start, packet)
+    packet.seek(0)
+    one_signature(packet)
+    bare = workdir / "signature"
+    bare.write_bytes(packet.getvalue())
+    return bare
+
+
+def _dearmor_signature(data: mmap.mmap, start: int, packet: BinaryIO) -> None:
+    lines = _dash_lines(data, start)
+    kinds = [line.kind for line in lines]
+    if "BEGIN SIGNATURE" not in kinds or "BEGIN SIGNED MESSAGE" in kinds or "BEGIN MESSAGE" in kinds:
+        raise unsigned("what was fetched as detached signature is none")
+    if kinds.count("BEGIN SIGNATURE") > 1:
+        raise several("the detached signature holds several")
+    begin = lines[kinds.index("BEGIN SIGNATURE")]
+    if begin.start > start:
+        raise extra_text("before the detached signature")
+    if kinds != ["BEGIN SIGNATURE", "END SIGNATURE"]:
+        raise damaged("the detached signature is incomplete")
+    if data[lines[1].end :].replace(BOM, b"").strip(WHITE):
+        raise extra_text("after the detached signature")
+    _dearmor(data, begin.end, lines[1].start, packet)

@@ -1,0 +1,48 @@
+"""The faults of a signed file: which of them counts, and what is said of those that several modules find."""
+
+from collections.abc import Callable, Sequence
+
+from closedmail.errors import Code, Refused
+
+# Of several faults the one named first here counts.
+PRECEDENCE: tuple[Code, ...] = (
+    "too-large",
+    "unsigned",
+    "several-signatures",
+    "extra-text",
+    "wrong-signer",
+    "bad-signature",
+    "weak-digest",
+    "revoked",
+    "expired",
+    "from-the-future",
+)
+
+
+def worst(faults: Sequence[Refused]) -> Refused:
+    """Of several reasons to refuse a file, the one that counts."""
+    return min(faults, key=lambda fault: PRECEDENCE.index(fault.code))
+
+
+def unsigned(what: str) -> Refused:
+    return Refused("unsigned", f"{what}; check that source and signature name the signed list")
+
+
+def several(what: str) -> Refused:
+    return Refused("several-signatures", f"{what}, where exactly one signature is accepted; ask the network's operator")
+
+
+def extra_text(where: str) -> Refused:
+    return Refused("extra-text", f"there is unsigned text {where}; nothing but the signed block may stand in the file")
+
+
+def damaged(what: str) -> Refused:
+    return Refused("bad-signature", f"{what}; it was damaged or cut short on the way, fetch it again")
+
+
+def collect(faults: list[Refused], check: Callable[[], None]) -> None:
+    """Run `check` and put what it refuses on the list of faults."""
+    try:
+        check()
+    except Refused as fault:
+        faults.append(fault)

@@ -1,0 +1,224 @@
+"""A list behind an https:// URL: certificates, conditional requests, redirects, proxies, and every way to fail."""
+
+import base64
+import http.client
+import socket
+import ssl
+import urllib.error
+import urllib.request
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
+
+from closedmail import __version__
+from closedmail.lists.transfer import (
+    Deadline,
+    RetryError,
+    Sink,
+    Source,
+    Validators,
+    fetch_failed,
+    printable,
+    shown_url,
+)
+
+_MOST_REDIRECTS = 5
+_REDIRECTS = (301, 302, 303, 307, 308)
+# No single wait on the network is longer than this.
+_SOCKET_TIMEOUT = 30.0
+
+
+def tls_context(ca_file: str, client_cert: str, client_key: str) -> ssl.SSLContext:
+    def no_password() -> str:
+        raise ValueError("it is protected by a password")
+
+    what = ca_file
+    try:
+        context = ssl.create_default_context(cafile=ca_file or None)
+        if client_cert:
+            what = client_cert if not client_key else f"{client_cert} with {client_key}"
+            context.load_cert_chain(client_cert, client_key or None, password=no_password)
+    except (OSError, ValueError) as error:
+        # OpenSSL's own number and text of a file that is no PEM say less than this.
+        why = "not a usable PEM file" if isinstance(error, ssl.SSLError) else getattr(error, "strerror", None) or error
+        raise fetch_failed(f"{what}: {printable(why)}; mend ca_file, client_cert or client_key") from None
+    return context
+
+
+class _Connection(http.client.HTTPSConnection):
+    """An HTTPS connection whose socket the deadline knows from its first moment, before TLS and proxy."""
+
+    def __init__(self, *args: Any, deadline: Deadline, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._deadline = deadline
+        self._create_connection = self._watched
+
+    def _watched(self, *args: Any, **kwargs: Any) -> socket.socket:
+        connection = socket.create_connection(*args, **kwargs)
+        self._deadline.watch(connection)
+        return connection
+
+
+class _Handler(urllib.request.HTTPSHandler):
+    def __init__(self, context: ssl.SSLContext, deadline: Deadline) -> None:
+        super().__init__(context=context)
+        self._tls = context
+        self._deadline = deadline
+
+    def https_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(partial(_Connection, deadline=self._deadline), request, context=self._tls)
+
+
+class UrlSource(Source):
+    def __init__(self, url: str, context: ssl.SSLContext) -> None:
+        self._url = url
+        self._context = context
+        self.shown = shown_url(url)
+
+    def read(self, part: Path, previous: Validators, sink: Sink, deadline: Deadline) -> Validators | None:
+        opener = urllib.request.OpenerDirector()
+        # No handler for http, ftp or file, and none for redirects: those are followed below.
+        for handler in (
+            urllib.request.ProxyHandler(),
+            _Handler(self._context, deadline),
+            urllib.request.UnknownHandler(),
+        ):
+            opener.add_handler(handler)
+        url, origin = self._url, _origin(self._url, self.shown)
+        for _ in range(_MOST_REDIRECTS + 1):
+            request = self._request(url, previous, with_password=_origin(url, self.shown) == origin)
+            answer = self._open(opener, request, deadline)
+            with answer:
+                if answer.status not in _REDIRECTS:
+                    return self._take(answer, part, previous, sink, deadline)
+                url = self._redirected(url, answer.headers.get("Location") or "")
+        raise fetch_failed(f"{self.shown}: redirected more than {_MOST_REDIRECTS} times; check source")
+
+    def _redirected(self, url: str, target: str) -> str:
+        try:
+            following = urljoin(url, target)
+            parts = urlsplit(following)
+        except ValueError:
+            parts = SplitResult("", "", "", "", "")
+        if parts.scheme != "https" or not parts.netloc or "@" in parts.netloc or not target:
+            raise fetch_failed(
+                f"{self.shown}: redirected to {shown_url(target) or 'nowhere'}, only https is followed; check source"
+            )
+        # Control characters and blanks may not stand in a request line; everything but ASCII neither.
+        return quote(following, safe="%/:=&?~#+!$,;'@()*[]")
+
+    def _request(self, url: str, previous: Validators, *, with_password: bool) -> urllib.request.Request:
+        try:
+            parts = urlsplit(url)
+            host = parts.netloc.rpartition("@")[2]
+            request = urllib.request.Request(parts._replace(netloc=host, fragment="").geturl())  # noqa: S310  https only
+        except ValueError:
+            raise fetch_failed(f"{self.shown}: not a URL; mend source") from None
+        request.add_header("User-Agent", f"closedmail/{__version__}")
+        request.add_header("Accept-Encoding", "identity")
+        own = urlsplit(self._url)
+        if own.username is not None and with_password:
+            pair = f"{unquote(own.username)}:{unquote(own.password or '')}".encode()
+            request.add_header("Authorization", "Basic " + base64.b64encode(pair).decode())
+        if previous.etag:
+            request.add_header("If-None-Match", previous.etag)
+        if previous.last_modified:
+            request.add_header("If-Modified-Since", previous.last_modified)
+        return request
+
+    def _open(
+        self, opener: urllib.request.OpenerDirector, request: urllib.request.Request, deadline: Deadline
+    ) -> http.client.HTTPResponse:
+        # A second more than is left: the deadline itself shall end the wait, and say so.
+        timeout = min(_SOCKET_TIMEOUT, deadline.remaining() + 1)
+        try:
+            answer: http.client.HTTPResponse | None = opener.open(request, timeout=timeout)
+        except urllib.error.URLError as error:
+            raise self._trouble(error.reason) from None
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise self._trouble(error) from None
+        if answer is None:
+            raise fetch_failed(f"{self.shown}: can't be fetched over the proxy that https_proxy names; check it")
+        return answer
+
+    def _trouble(self, error: object) -> Exception:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return fetch_failed(
+                f"{self.shown}: the server's certificate is not accepted ({printable(error.verify_message)}); set "
+                "ca_file to the CA of the network, or ask its operator"
+            )
+        if isinstance(error, ssl.SSLError) and not isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
+            why = error.reason or error
+            return fetch_failed(
+                f"{self.shown}: TLS fails ({printable(why)}); check ca_file, client_cert and client_key"
+            )
+        if isinstance(error, (ValueError, http.client.InvalidURL)):
+            return fetch_failed(f"{self.shown}: {printable(error)}; check source")
+        if isinstance(error, TimeoutError):
+            why = "no answer in time"
+        elif isinstance(error, http.client.HTTPException):
+            why = f"the answer is no HTTP ({type(error).__name__})"
+        elif isinstance(error, OSError):
+            why = error.strerror or str(error)
+        else:
+            why = str(error)
+        return RetryError(f"{self.shown}: {printable(why)}; check source, network and proxy, the next sync tries again")
+
+    def _take(
+        self, answer: http.client.HTTPResponse, part: Path, previous: Validators, sink: Sink, deadline: Deadline
+    ) -> Validators | None:
+        if answer.status == 304 and (previous.etag or previous.last_modified):
+            return None
+        if answer.status != 200:
+            raise self._status(answer.status, printable(answer.reason))
+        if answer.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
+            raise fetch_failed(
+                f"{self.shown}: the server compresses the list though it was asked not to; ask its operator"
+            )
+
+        def read(size: int) -> bytes:
+            try:
+                return answer.read(size)
+            except http.client.IncompleteRead:
+                raise RetryError(
+                    f"{self.shown}: the connection ended before the list did; the next sync tries again"
+                ) from None
+            except (OSError, http.client.HTTPException, ValueError) as error:
+                raise self._trouble(error) from None
+
+        total = answer.length
+        done = sink.copy(read, part, total, self.shown)
+        # http.client gives back a short body without a word where the size was announced.
+        if deadline.expired or (total is not None and done != total):
+            raise RetryError(f"{self.shown}: the connection ended before the list did; the next sync tries again")
+        return Validators(_header(answer, "ETag"), _header(answer, "Last-Modified"))
+
+    def _status(self, status: int, reason: str) -> Exception:
+        what = f"{self.shown}: the server answers {status} {reason}".rstrip()
+        if status == 429 or status >= 500:
+            return RetryError(f"{what}; the next sync tries again, ask the network's operator if it stays so")
+        if status in (401, 403):
+            return fetch_failed(f"{what}; check client_cert, or the password in source")
+        if status == 304:
+            return fetch_failed(
+                f"{what} (unchanged), though nothing was asked that could be; ask the network's operator"
+            )
+        return fetch_failed(f"{what}; check source")
+
+
+def _header(answer: http.client.HTTPResponse, name: str) -> str:
+    """A validator, or "" for one that couldn't be sent back as it is."""
+    value = answer.headers.get(name, "").strip()
+    return value if value.isascii() and value.isprintable() and len(value) <= 1024 else ""
+
+
+def _origin(url: str, shown: str) -> tuple[str, int]:
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if not host:
+        raise fetch_failed(f"{shown}: not a URL; mend source")
+    return host, port or 443

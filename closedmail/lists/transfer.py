@@ -1,0 +1,149 @@
+"""What every way of fetching shares: a time limit over all, a size limit, one line to say what went wrong."""
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+from urllib.parse import urlsplit
+
+from closedmail.errors import Refused
+
+Progress = Callable[[int, int | None], None]
+
+_BLOCK = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Validators:
+    """What makes the next fetch conditional.
+
+    `etag` and `last_modified` are what the server sent, `stat` is device, inode, size, mtime and ctime (nanoseconds)
+    of a path.
+    """
+
+    etag: str = ""
+    last_modified: str = ""
+    stat: tuple[int, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON can carry it."""
+        return {"etag": self.etag, "last_modified": self.last_modified, "stat": list(self.stat)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "Validators":
+        """Back from `to_dict`; missing keys are empty."""
+        return cls(
+            str(data.get("etag", "")), str(data.get("last_modified", "")), tuple(int(n) for n in data.get("stat", ()))
+        )
+
+
+class RetryError(Exception):
+    """This attempt failed in a way that may pass; carries what to say if it doesn't."""
+
+
+def fetch_failed(reason: str) -> Refused:
+    return Refused("fetch-failed", reason)
+
+
+def too_large(what: str, max_size: int) -> Refused:
+    return Refused("too-large", f"{what} is longer than max_size ({max_size} bytes); raise max_size if it may be")
+
+
+def printable(text: object) -> str:
+    """A server's words on one line, with nothing in them that moves a terminal."""
+    return "".join(c if c.isprintable() else "?" for c in str(text))[:200]
+
+
+def shown_url(url: str) -> str:
+    """A URL without user and password, fit for a message."""
+    try:
+        parts = urlsplit(url)
+        return printable(parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl())
+    except ValueError:
+        return "source"
+
+
+class Deadline:
+    """The time limit over all: when it passes, every socket it watches is shut down, whoever waits on it."""
+
+    def __init__(self, seconds: float) -> None:
+        self.expired = False
+        self._seconds = seconds
+        self._end = time.monotonic() + seconds
+        self._lock = threading.Lock()
+        self._sockets: list[socket.socket] = []
+        self._timer = threading.Timer(seconds, self._expire)
+        self._timer.daemon = True
+
+    def __enter__(self) -> "Deadline":
+        self._timer.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._timer.cancel()
+        with self._lock:
+            for watched in self._sockets:
+                watched.close()
+            self._sockets.clear()
+
+    def remaining(self) -> float:
+        return max(0.0, self._end - time.monotonic())
+
+    def reason(self, what: str) -> str:
+        return f"{what}: not fetched within {self._seconds:g} seconds; the next sync tries again"
+
+    def watch(self, connection: socket.socket) -> None:
+        # A duplicate reaches the connection even after TLS has taken the descriptor over.
+        with self._lock:
+            self._sockets.append(connection.dup())
+        if self.expired:
+            self._expire()
+
+    def _expire(self) -> None:
+        with self._lock:
+            self.expired = True
+            for watched in self._sockets:
+                with suppress(OSError):
+                    watched.shutdown(socket.SHUT_RDWR)
+
+
+class Sink:
+    """Copies a stream to a file and counts."""
+
+    def __init__(self, max_size: int, progress: Progress | None) -> None:
+        self.max_size = max_size
+        self._progress = progress
+
+    def copy(self, read: Callable[[int], bytes], part: Path, total: int | None, what: str) -> int:
+        if total is not None and total > self.max_size:
+            raise too_large(what, self.max_size)
+        done = 0
+        try:
+            file: BinaryIO = part.open("wb")
+        except OSError as error:
+            raise fetch_failed(f"{part}: {error.strerror}; it must be writable for closedmail") from None
+        with file:
+            while data := read(_BLOCK):
+                done += len(data)
+                if done > self.max_size:
+                    raise too_large(what, self.max_size)
+                try:
+                    file.write(data)
+                except OSError as error:
+                    raise fetch_failed(f"{part}: {error.strerror}; free some space") from None
+                if self._progress:
+                    self._progress(done, total)
+        return done
+
+
+class Source:
+    shown: str
+
+    def read(self, part: Path, previous: Validators, sink: Sink, deadline: Deadline) -> Validators | None:
+        """One attempt: write `part` and give the validators, or None if unchanged. Raises Refused or RetryError."""
+        raise NotImplementedError

@@ -1,0 +1,60 @@
+"""Tests on real parts: skipped, with the reason, where a part is missing, and failed where `CI=true` says all must run.
+
+Two pytest hooks (taken over by conftest.py): `@pytest.mark.real("root", "postfix", "postfix-lmdb")`, or a call of
+`require(…)` in a fixture. A part is a command, or one of the names in `PARTS`.
+"""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping
+
+import pytest
+
+# Debian keeps Postfix's and Docker's programs there, and not every user's PATH has it.
+SBIN = "/usr/sbin:/sbin"
+
+
+def _has_lmdb_tables() -> bool:
+    postconf = find("postconf")
+    # -m needs no main.cf: postconf's own defaults are asked for.
+    return (
+        postconf is not None
+        and "lmdb" in subprocess.run([postconf, "-m"], capture_output=True, text=True).stdout.split()
+    )
+
+
+PARTS: Mapping[str, Callable[[], bool]] = {
+    "root": lambda: os.geteuid() == 0,
+    "postfix-lmdb": _has_lmdb_tables,
+}
+
+
+def find(command: str) -> str | None:
+    """Where a command is, also one that only root has in the PATH."""
+    return shutil.which(command, path=f"{os.environ.get('PATH', os.defpath)}:{SBIN}")
+
+
+def missing(*parts: str) -> list[str]:
+    """Which of these parts this machine doesn't have."""
+    return [part for part in parts if not (PARTS[part]() if part in PARTS else find(part))]
+
+
+def require(*parts: str) -> None:
+    """Skip the test when a part is missing; fail it when the environment says that nothing may be skipped."""
+    if lacking := missing(*parts):
+        reason = f"needs {', '.join(lacking)}"
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"{reason} (CI=true: nothing may be skipped)", pytrace=False)
+        pytest.skip(reason)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "real(*parts): runs on real parts (commands, root); skipped where one is missing"
+    )
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for mark in item.iter_markers("real"):
+        require(*mark.args)
