@@ -34,7 +34,7 @@ class ClosedmailError(Exception):
 
 
 class ConfigError(ClosedmailError):
-    """The configuration is wrong. `key` is the full key (`network.ndb.inbound.allow_from[1]`), "" for the file itself."""
+    """The configuration is wrong. `key` is the full key (`network.ndb.inbound.mode`), "" for the file itself."""
 
     def __init__(self, key: str, message: str) -> None:
         super().__init__(f"{key}: {message}" if key else message)

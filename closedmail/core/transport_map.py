@@ -24,6 +24,7 @@ _HELD = {
     Why.TLS: "retry:4.7.5 mail for this domain is held: its TLS policy can not be met",
     Why.FOLDED: "retry:4.3.2 mail for this domain is held: its spelling is also that of another domain",
 }
+FOLDED = _HELD[Why.FOLDED]
 # A partner that stands alone may have a route `error:…` and say nothing of delivery.
 _NOWHERE = Outbound(tls="none")
 CLOSED = "error:5.4.4 this domain is reached inside of its closed network only, and no route to it is known"
@@ -79,7 +80,7 @@ def _spelled_rows(generation: Generation) -> Rows:
     for folded, key in generation.spellings.items():
         if not key:
             if not generation.get(folded):
-                yield folded, _HELD[Why.FOLDED]
+                yield folded, FOLDED
             continue
         value = _value_of(generation, key)
         if value is not None:

@@ -253,3 +253,25 @@ def verify(
             raise Refused("bad-signature", "gpg gave no text back; try again")
         text.replace(result)
         return Signed(result, found.primary, found.signed_at)
+
+
+def unverified_text(raw: Path, workdir: Path, max_size: int, time_limit: float = 60.0) -> Path | None:
+    """The text of a signed file whose signature nobody has checked, for `lint` alone; None for a file that is not
+    signed. Raises Refused for a file that is signed and damaged.
+    """
+    with raw.open("rb") as file:
+        start = file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n")
+    if not start.startswith(b"-----BEGIN PGP") and not packets.looks_like_packets(start):
+        return None
+    with tempfile.TemporaryDirectory(dir=workdir, prefix="gpg-") as name:
+        home = Path(name)
+        message = envelope.unwrap(raw, home, max_size)
+        text, result = home / "text", workdir / f"{raw.name}.text"
+        gpg = _Gpg(home, time_limit)
+        gpg.run(
+            "--max-output", str(max_size + packets.OVERHEAD), "--output", str(text), "--decrypt", "--", str(message)
+        )
+        if not text.exists():
+            raise Refused("bad-signature", f"gpg gave no text back: {gpg.last_words()}")
+        text.replace(result)
+        return result

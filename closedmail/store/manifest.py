@@ -33,7 +33,8 @@ class ListInForce:
 class Manifest:
     """`rules` are in the order of the numbers that records carry, `lists` in that of network numbers.
 
-    `configuration` is a digest of all that the generation depends on beside the lists. `holds_due` and `rows_due` are
+    `configuration` is a digest of all that the generation depends on beside the lists, `rules_digest` of what it takes
+    from the configuration file. `holds_due` and `rows_due` are
     the seconds at which the first hold ends and the first TLS row that only stays for a time may go, 0 for never.
     """
 
@@ -41,6 +42,7 @@ class Manifest:
     published_at: int
     reason: str
     configuration: str
+    rules_digest: str
     lists: tuple[ListInForce, ...]
     rules: tuple[Rule, ...]
     own_domains: tuple[str, ...]

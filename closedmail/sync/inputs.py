@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from closedmail import __version__
 from closedmail.core.domain import DomainSet
 from closedmail.core.listing import Admission
-from closedmail.core.model import Config, Gateway, Milter, Policyd, Rewriting
+from closedmail.core.model import Config, Milter, Policyd, Rewriting
 from closedmail.core.rule import rules_of
 from closedmail.errors import ConfigError, Refused
 from closedmail.lists.obtain import key_file_digest
@@ -16,11 +16,13 @@ from closedmail.publish.postfix_settings import PostfixSettings, read_settings
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """All that `sync` reads before it fetches. `digest` changes when any of it does, `key_digests` are by network."""
+    """All that `sync` reads before it fetches. `digest` changes when any of it does, `rules` when the configuration
+    does; `key_digests` are by network."""
 
     config: Config
     admission: Admission
     postfix: PostfixSettings | None
+    rules: str
     digest: str
     key_digests: dict[str, str]
 
@@ -46,10 +48,16 @@ def gather(config: Config) -> Inputs:
     )
     key_digests = {network.name: key_file_digest(network) for network in config.networks}
     postfix = read_settings(config.postfix.config_directory) if config.postfix else None
-    # Neither the doors nor where things lie are part of a generation.
-    parts = replace(config, path="", policyd=Policyd(), milter=Milter(), gateway=_rules_only(config.gateway))
-    seed = "\n".join((__version__, repr(parts), repr(_sorted(postfix)), suffix_digest))
-    return Inputs(config, admission, postfix, hashlib.sha256(seed.encode()).hexdigest(), key_digests)
+    rules = rules_digest(config)
+    seed = "\n".join((__version__, rules, repr(_sorted(postfix)), suffix_digest))
+    return Inputs(config, admission, postfix, rules, hashlib.sha256(seed.encode()).hexdigest(), key_digests)
+
+
+def rules_digest(config: Config) -> str:
+    """A digest of what a generation takes from the configuration: neither the doors nor where things lie."""
+    gateway = replace(config.gateway, state_dir="", keep_generations=0)
+    parts = replace(config, path="", policyd=Policyd(), milter=Milter(), gateway=gateway)
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 def check_services(inputs: Inputs) -> None:
@@ -64,10 +72,6 @@ def check_services(inputs: Inputs) -> None:
                 f"{where}.outbound.transport: master.cf has no unix service {rule.outbound.transport!r}; add it, "
                 "see postfix-examples",
             )
-
-
-def _rules_only(gateway: Gateway) -> Gateway:
-    return replace(gateway, state_dir="", keep_generations=0)
 
 
 def _sorted(postfix: PostfixSettings | None) -> object:

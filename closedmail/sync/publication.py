@@ -120,6 +120,7 @@ class Publication:
             published_at=published_at,
             reason=reason,
             configuration=inputs.digest,
+            rules_digest=inputs.rules,
             lists=tuple(replace(item, domains=generation.changes[item.name].domains) for item in lists),
             rules=tuple(generation.rules or rules_of(config)),
             own_domains=config.gateway.own_domains,

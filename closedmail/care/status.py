@@ -1,0 +1,187 @@
+"""What is in force, how old it is, and what is wrong: one state for a monitoring system, and sentences for people."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+from closedmail.core.model import Config, Network
+from closedmail.errors import Refused, StoreError
+from closedmail.lists.fetch_log import FetchRecord, read_log
+from closedmail.lists.gpg_status import KeyState
+from closedmail.lists.openpgp import key_states
+from closedmail.store.environment import store_path
+from closedmail.store.manifest import Details, ListInForce
+from closedmail.store.reader import Snapshot, StoreReader
+from closedmail.sync.report import iso
+
+State = Literal["ok", "warning", "critical"]
+_ORDER: tuple[State, ...] = ("ok", "warning", "critical")
+_DAY = 86400
+_KEY_WARNING = 30 * _DAY
+_NAMED = 5
+
+
+@dataclass(slots=True)
+class Findings:
+    """Problems, each with its severity; `state` is the worst."""
+
+    state: State = "ok"
+    problems: list[str] = field(default_factory=list)
+
+    def warn(self, problem: str) -> None:
+        """Add a warning."""
+        self._add("warning", problem)
+
+    def alarm(self, problem: str) -> None:
+        """Add what is critical."""
+        self._add("critical", problem)
+
+    def _add(self, state: State, problem: str) -> None:
+        self.state = max(self.state, state, key=_ORDER.index)
+        self.problems.append(problem)
+
+
+@dataclass(slots=True)
+class NetworkStatus:
+    """One network. Times are Unix seconds, 0 for never; `age` is that of the signature, or of the fetch without one."""
+
+    domains: int = 0
+    signed_at: int = 0
+    fetched_at: int = 0
+    age: int | None = None
+    held: Sequence[str] = ()
+    findings: Findings = field(default_factory=Findings)
+
+    def to_json(self) -> dict[str, Any]:
+        """The object of the public interface."""
+        return {
+            "domains": self.domains,
+            "signed_at": iso(self.signed_at),
+            "fetched_at": iso(self.fetched_at),
+            "age_seconds": self.age,
+            "held": list(self.held),
+            "state": self.findings.state,
+            "problems": self.findings.problems,
+        }
+
+
+@dataclass(slots=True)
+class Status:
+    """The gateway. `findings` has what concerns no single network; `state` and `problems` are of everything."""
+
+    generation: int | None = None
+    published_at: int = 0
+    networks: dict[str, NetworkStatus] = field(default_factory=dict)
+    findings: Findings = field(default_factory=Findings)
+
+    @property
+    def state(self) -> State:
+        """The worst state of all."""
+        states = [self.findings.state, *(network.findings.state for network in self.networks.values())]
+        return max(states, key=_ORDER.index)
+
+    @property
+    def problems(self) -> list[str]:
+        """All problems, a network's with its name in front."""
+        found = list(self.findings.problems)
+        for name, network in self.networks.items():
+            found += [f"{name}: {problem}" for problem in network.findings.problems]
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        """The object of the public interface."""
+        return {
+            "state": self.state,
+            "generation": self.generation,
+            "problems": self.problems,
+            "networks": {name: network.to_json() for name, network in self.networks.items()},
+        }
+
+    def lines(self) -> Iterator[str]:
+        """The status for people."""
+        in_force = f"generation {self.generation} of {iso(self.published_at)}" if self.generation else "no generation"
+        yield f"{self.state}: {in_force} is in force"
+        for name, network in self.networks.items():
+            signed = f", signed {iso(network.signed_at)}" if network.signed_at else ""
+            fetched = f", fetched {iso(network.fetched_at)}" if network.fetched_at else ""
+            yield f"{name}: {network.findings.state}: {network.domains} domains{signed}{fetched}"
+        yield from (f"problem: {problem}" for problem in self.problems)
+
+
+def find_status(config: Config, now: int) -> Status:
+    """Look at the store, the fetch log and the keys. `now` is Unix time. Raises nothing for what is wrong."""
+    status = Status()
+    log = read_log(Path(config.gateway.state_dir))
+    with StoreReader(store_path(config.gateway.state_dir)) as store:
+        snapshot: Snapshot | None = None
+        try:
+            snapshot = store.current()
+            status.generation, status.published_at = snapshot.generation, snapshot.manifest.published_at
+            _judge_held(status.findings, snapshot.details("").held)
+        except StoreError as error:
+            status.findings.alarm(str(error))
+        standing = {item.name: item for item in snapshot.manifest.lists} if snapshot else {}
+        for network in config.networks:
+            details = snapshot.details(network.name) if snapshot else Details()
+            record = log.get(network.name, FetchRecord())
+            status.networks[network.name] = _network_status(network, standing.get(network.name), details, record, now)
+    return status
+
+
+def _network_status(
+    network: Network, standing: ListInForce | None, details: Details, record: FetchRecord, now: int
+) -> NetworkStatus:
+    status = NetworkStatus(fetched_at=record.fetched_at, held=details.held)
+    findings = status.findings
+    if standing:
+        status.domains, status.signed_at = standing.domains, standing.signed_at
+        since = standing.signed_at or record.fetched_at
+        status.age = max(0, now - since) if since else None
+    _judge_held(findings, details.held)
+    if record.result == "refused":
+        findings.warn(f"the last sync was refused ({record.code}): {record.reason}")
+    source = network.source
+    if source is None:
+        return status
+    if not record.fetched_at:
+        findings.alarm("the list was never fetched; run: closedmail sync")
+    elif now - record.fetched_at > source.fetch_max_age:
+        findings.alarm(f"no successful fetch since {iso(record.fetched_at)} (fetch_max_age); see closedmail sync")
+    if source.signature == "none":
+        findings.warn('nobody signs this list (signature = "none"): whoever can change it reroutes mail')
+        return status
+    if source.max_age is not None and standing and standing.signed_at and now - standing.signed_at > source.max_age:
+        findings.warn(f"the list was signed {iso(standing.signed_at)}, longer ago than max_age; ask the network")
+    try:
+        with TemporaryDirectory(prefix="closedmail-") as work:
+            keys = key_states(Path(source.key_file), source.signing_keys, Path(work), now)
+        _judge_keys(findings, keys, standing.signer if standing else "", now)
+    except Refused as refusal:
+        findings.warn(f"the pinned keys can't be looked at: {refusal.reason}")
+    return status
+
+
+def _judge_held(findings: Findings, held: Sequence[str]) -> None:
+    if held:
+        more = ", …" if len(held) > _NAMED else ""
+        findings.warn(f"{len(held)} domains are held: {', '.join(held[:_NAMED])}{more}")
+
+
+def _judge_keys(findings: Findings, keys: Sequence[KeyState], signer: str, now: int) -> None:
+    """Of several pinned keys, one that has had its time is a matter of tidiness; without a usable one, all stops."""
+    usable = [key for key in keys if key.present and not key.expired and not key.revoked]
+    for key in keys:
+        what = "is not in key_file" if not key.present else "is revoked" if key.revoked else "has expired"
+        if key not in usable:
+            advice = "get the network's new key, verify its fingerprint and pin it"
+            if usable and key.fingerprint != signer:
+                findings.warn(f"key {key.fingerprint} {what}: take it out of signing_keys")
+            else:
+                findings.alarm(f"key {key.fingerprint} {what}: {advice}")
+        elif key.expires_at is not None and key.expires_at - now < _KEY_WARNING:
+            days = max(0, key.expires_at - now) // _DAY
+            findings.warn(
+                f"key {key.fingerprint} expires in {days} days: ask the network for its next one and pin both"
+            )
