@@ -2,6 +2,8 @@
 
 import json
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -12,13 +14,20 @@ def print_json(value: dict[str, Any]) -> None:
     click.echo(json.dumps(value, ensure_ascii=False, indent=2))
 
 
-def step(message: str) -> None:
-    """What a long command is at, on a terminal only; the next step takes its place."""
-    if sys.stderr.isatty():
-        click.echo(f"\r\x1b[K{message} …", nl=False, err=True)
+@contextmanager
+def progress(steps: int, *, verbose: bool) -> Iterator[Callable[[str], None]]:
+    """What a long command is at: a progress bar on a terminal, lines on stderr with --verbose, nothing elsewhere.
+
+    Gives a function that is told each of the `steps` when it begins.
+    """
+    if verbose:
+        yield lambda message: click.echo(f"closedmail: {message}", err=True)
+    elif not sys.stderr.isatty():
+        yield lambda _: None
+    else:
+        with click.progressbar(length=steps, show_eta=False, file=sys.stderr, item_show_func=_shown) as bar:
+            yield lambda message: bar.update(1, message)
 
 
-def steps_done() -> None:
-    """Take the last step off the terminal."""
-    if sys.stderr.isatty():
-        click.echo("\r\x1b[K", nl=False, err=True)
+def _shown(step: str | None) -> str:
+    return step or ""

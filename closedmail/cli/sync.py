@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from closedmail.cli.main import Settings
-from closedmail.cli.output import print_json, step, steps_done
+from closedmail.cli.output import print_json, progress
 from closedmail.config import load
 from closedmail.sync.lock import become_owner
 from closedmail.sync.run import sync
@@ -23,16 +23,14 @@ def command(settings: Settings, names: tuple[str, ...], dry_run: bool, force: bo
     """Fetch the lists, verify them, and put them in force as one generation."""
     config = load(settings.config_path)
     become_owner(Path(config.gateway.state_dir))
-    try:
+    # One step for each list, and reading, settling, building.
+    with progress(len(config.networks) + 3, verbose=settings.verbose) as step:
         report = sync(config, names=names, dry_run=dry_run, force=force, progress=step)
-    finally:
-        steps_done()
     if as_json:
         print_json(report.to_json())
     else:
         for line in report.lines():
             click.echo(line)
-    for name, network in report.networks.items():
-        if network.result == "refused":
-            click.echo(f"closedmail: error: {name}: {network.code}: {network.reason}", err=True)
+    for error in report.errors():
+        click.echo(f"closedmail: error: {error}", err=True)
     return 1 if report.refused else 0

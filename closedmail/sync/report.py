@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from closedmail.core.listing import SkippedLine
+from closedmail.errors import Refused
 
 _SHOWN = 10  # domains or lines that the summary names; --json has them all
 
@@ -48,7 +49,10 @@ class NetworkReport:
 
 @dataclass(slots=True)
 class SyncReport:
-    """A whole run. `generation` is the number in force afterwards, None where there is none."""
+    """A whole run. `generation` is the number in force afterwards, None where there is none.
+
+    `failure` is what stopped the whole run (`busy`, `publish-failed`); every network of the run is refused by it then.
+    """
 
     generation: int | None = None
     networks: dict[str, NetworkReport] = field(default_factory=dict)
@@ -56,11 +60,20 @@ class SyncReport:
     partners_notes: Sequence[str] = ()
     published: bool = False
     dry_run: bool = False
+    failure: Refused | None = None
 
     @property
     def refused(self) -> bool:
         """Whether anything was refused."""
-        return any(report.result == "refused" for report in self.networks.values())
+        return self.failure is not None or any(report.result == "refused" for report in self.networks.values())
+
+    def errors(self) -> Iterator[str]:
+        """One line for everything that was refused; what stopped the whole run comes once, not once a network."""
+        if self.failure:
+            yield f"{self.failure.code}: {self.failure.reason}"
+        for name, report in self.networks.items():
+            if report.result == "refused" and not (self.failure and report.reason == self.failure.reason):
+                yield f"{name}: {report.code}: {report.reason}"
 
     def to_json(self) -> dict[str, Any]:
         """The object of the public interface."""

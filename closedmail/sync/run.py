@@ -64,7 +64,7 @@ def sync(
                 for network in config.networks
                 if not names or network.name in names
             }
-            return SyncReport(networks=reports)
+            return SyncReport(networks=reports, failure=refusal)
         seconds = int(time.time()) if now is None else now
         return _Run(config, state_dir, stack, seconds, progress, force=force, dry_run=dry_run).run(names or known)
 
@@ -114,6 +114,7 @@ class _Run:
                 item.accepted()
                 self._report_list(item)
         except Refused as refusal:  # publish-failed: no network of this run was published
+            self.report.failure = refusal
             own = {item.network.name: item.refusal for item in self.lists if item.refusal}
             for name, report in self.report.networks.items():
                 first = own.get(name, refusal)
