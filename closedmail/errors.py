@@ -1,7 +1,7 @@
 """What can go wrong, by whose fault.
 
 Three classes tell the command line what to do: `ConfigError` is the administrator's (exit 2), `Refused` a list's or
-the publication's (exit 1, with a code of the contract), `ClosedmailError` everything else that a user, a partner
+the publication's (exit 1, with a code), `ClosedmailError` everything else that a user, a partner
 or the network can cause (exit 1). Each carries one line for people that says what to do.
 """
 

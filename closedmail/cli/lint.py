@@ -19,7 +19,7 @@ _MAX_SIZE = 1 << 30  # bytes; a file at hand is the administrator's own
 
 
 @click.command("lint")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path, readable=False))
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @click.pass_obj
 def command(settings: Settings, file: Path, as_json: bool) -> int:
@@ -48,8 +48,18 @@ def lint(file: Path, admission: Admission) -> Listing:
 def _admission(settings: Settings) -> Admission:
     """The rules of the configuration, where there is one."""
     suffixes, _ = load_suffixes()
-    if str(settings.config_path) == DEFAULT_CONFIG and not settings.config_path.exists():
+    if str(settings.config_path) == DEFAULT_CONFIG and _is_missing(settings.config_path):
         return Admission(DomainSet(()), suffixes)
     config = load(settings.config_path)
     partners = frozenset(partner.key for partner in config.partners)
     return Admission(DomainSet(config.gateway.own_domains), suffixes, partners)
+
+
+def _is_missing(path: Path) -> bool:
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:  # it may be there: reading it says what is wrong
+        return False
+    return False

@@ -1,6 +1,9 @@
 """The `closedmail` command: its options, its subcommands, and what an error looks like."""
 
+import io
+import os
 import sys
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
@@ -65,6 +68,7 @@ class Settings:
 
 def main() -> None:
     """Run the command line and exit: 0 done, 1 refused or failed, 2 usage or configuration error."""
+    _mend_streams()
     try:
         status = cli.main(prog_name="closedmail", standalone_mode=False)
     except click.exceptions.Abort:
@@ -75,14 +79,31 @@ def main() -> None:
         fail(str(error), 2)
     except ClosedmailError as error:
         fail(str(error), 1)
-    except BrokenPipeError:
-        sys.stderr.close()  # nobody reads on; Python would complain about its own flush
-        sys.exit(1)
+    except OSError as error:
+        _forget_output()
+        fail(": ".join(filter(None, (str(error.filename or ""), error.strerror or str(error)))), 1)
     sys.exit(status if isinstance(status, int) else 0)
 
 
 def fail(message: str, status: int) -> None:
     """Print one line and exit."""
     line = " ".join(message.split())
-    click.echo(f"closedmail: error: {line}", err=True)
+    with suppress(OSError):  # nowhere to say it: the exit status stays true
+        click.echo(f"closedmail: error: {line}", err=True)
     sys.exit(status)
+
+
+def _mend_streams() -> None:
+    """Make stdout and stderr take whatever is said: where they are closed, and in a locale that lacks characters."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, to the end
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _forget_output() -> None:
+    """Drop what stdout could not take: Python would try once more at its end, and complain in its own words."""
+    with suppress(OSError, ValueError), Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())

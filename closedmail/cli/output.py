@@ -11,7 +11,8 @@ import click
 
 def print_json(value: dict[str, Any]) -> None:
     """One JSON object, and nothing else on stdout."""
-    click.echo(json.dumps(value, ensure_ascii=False, indent=2))
+    unicode = getattr(sys.stdout, "encoding", None) in ("utf-8", None)
+    click.echo(json.dumps(value, ensure_ascii=not unicode, indent=2))
 
 
 @contextmanager

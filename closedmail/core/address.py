@@ -9,14 +9,16 @@ from closedmail.core.model import IPNetwork
 _LONGEST = 64  # an IPv6 address with a zone; nothing longer is parsed, logged or repeated
 
 
-@lru_cache(maxsize=4096)
 def parse_client(text: str) -> IPv4Address | IPv6Address | None:
     """A client address as the MTA gives it, or None where it is missing, `unknown` or unparsable.
 
     An IPv4-mapped IPv6 address is its IPv4 address (RFC 4291 section 2.5.5.2).
     """
-    if len(text) > _LONGEST:
-        return None
+    return None if len(text) > _LONGEST else _parse(text)  # the cache must not keep what is longer
+
+
+@lru_cache(maxsize=4096)
+def _parse(text: str) -> IPv4Address | IPv6Address | None:
     try:
         address = ip_address(text)
     except ValueError:
@@ -40,7 +42,7 @@ class AddressSet:
         return bool(self._tables)
 
     def __contains__(self, address: IPv4Address | IPv6Address | None) -> bool:
-        if address is None:
+        if address is None or not self._tables:
             return False
         version, number = address.version, int(address)
         return any(version == known and (number >> shift) in prefixes for known, shift, prefixes in self._tables)

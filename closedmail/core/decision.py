@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_network
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from closedmail.core import mailertable
 from closedmail.core.address import AddressSet, parse_client
@@ -49,8 +49,7 @@ class Certificate:
     pubkey_fingerprint: str | None = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(NamedTuple):
     """What an MTA tells of a mail: the sender (bytes that are not UTF-8 as surrogates), the client and its session."""
 
     sender: str
@@ -60,8 +59,7 @@ class Envelope:
     encrypted: bool | None = False
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """What holds of a mail by its partner's rule; None is unknown: this door can't tell."""
 
     ip: bool | None
@@ -69,8 +67,7 @@ class Facts:
     tls: bool | None
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(NamedTuple):
     """A partner that was found: the key that matched, its rule and its mailertable value ("" where it has none)."""
 
     key: str
@@ -78,8 +75,7 @@ class Match:
     value: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """The answer. `action` is what Postfix is told; `domain` the sender's domain that decided, "" where none did."""
 
     outcome: Outcome
@@ -173,10 +169,10 @@ def _judge(
     holds = _all((proof, facts.tls)) if inbound.require_tls else proof
     if holds:
         return Verdict("accept", "ok", "DUNNO", name, match, facts)
-    if holds is None:
-        return Verdict("none", "unknown-fact", "DUNNO", name, match, facts)
     if inbound.mode == "off":
         return Verdict("accept", "off", "DUNNO", name, match, facts)
+    if holds is None:
+        return Verdict("none", "unknown-fact", "DUNNO", name, match, facts)
     reason = _missing(match, facts, proof)
     text = reply_text(match, name, reason, str(client or "unknown"), generation)
     match inbound.mode:
@@ -220,8 +216,11 @@ def reply_text(match: Match, domain: str, reason: Reason, client_address: str, g
         )
     else:
         text = f"Mail from {domain} is accepted through {rule.title} only: {_PROOFS[reason].format(client_address)}"
-    line = "".join(char if char.isprintable() else "?" for char in text)
-    return line.encode("utf-8", "replace")[:_TEXT_LIMIT].decode("utf-8", "ignore")
+    if not text.isprintable():
+        text = "".join(char if char.isprintable() else "?" for char in text)
+    if len(text) * 4 <= _TEXT_LIMIT:  # no character has more bytes
+        return text
+    return text.encode("utf-8", "replace")[:_TEXT_LIMIT].decode("utf-8", "ignore")
 
 
 def _pinned(pin: CertificatePin, shown: Certificate) -> bool | None:

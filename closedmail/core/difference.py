@@ -102,7 +102,7 @@ def check_brakes(network: str, listing: Listing, difference: Difference | None, 
     if difference is None or not difference.total:
         return
     bad = listing.bad_lines
-    if bad >= brakes.bad_line_floor and bad > brakes.bad_line_limit * listing.rows:
+    if bad >= brakes.bad_line_floor and bad > _most(brakes.bad_line_limit, listing.rows):
         first = next(skipped for skipped in listing.skipped if skipped.bad)
         raise Refused(
             "bad-lines",
@@ -111,13 +111,18 @@ def check_brakes(network: str, listing: Listing, difference: Difference | None, 
         )
     lost = [key for key in difference.lost if key not in listing.unclear]
     hit = len(lost) + len(difference.changed)
-    if hit >= brakes.shrink_floor and hit > brakes.shrink_limit * difference.total:
+    if hit >= brakes.shrink_floor and hit > _most(brakes.shrink_limit, difference.total):
         raise Refused(
             "shrunk",
             f"of {difference.total} domains of {network}, {len(lost)} would be lost{_some(lost)} and "
             f"{len(difference.changed)} rerouted{_some(difference.changed)}, more than shrink_limit "
             f"{brakes.shrink_limit:.4g}; {accept}",
         )
+
+
+def _most(share: float, total: int) -> float:
+    """What a share of a total allows. In binary 0.29 of 100 is a little less than 29, which is not what was meant."""
+    return round(share * total, 6)
 
 
 def _some(keys: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from closedmail.core import tls_policy
 from closedmail.core.difference import Difference, Previous
-from closedmail.core.domain import fold, parents, to_unicode
+from closedmail.core.domain import DomainError, DomainSet, fold, parents, parse_key, to_unicode
 from closedmail.core.listing import SMARTHOST, Listing
 from closedmail.core.mailertable import parse_value
 from closedmail.core.model import Config, Network, Outbound
@@ -121,11 +121,11 @@ def settle(
     for number, network in enumerate(networks):
         listing = listings[number]
         if listing is not None:
-            _report_changes(changes[network.name], listed[number], differences[number], previous)
+            _report_changes(network.name, changes[network.name], listed[number], differences[number], previous)
             _keep_or_hold(generation, number, network, listing, differences[number], previous, now)
     _place_partners(generation, config)
     _settle_tls(generation, previous, now)
-    _settle_spellings(generation, previous, now)
+    _settle_spellings(generation, DomainSet(config.gateway.own_domains), previous, now)
     for key, entry in sorted(generation.special.items()):
         if entry.state is State.HELD:
             changes[generation.rules[entry.rule].network].held.append(key)
@@ -138,15 +138,17 @@ def settle(
 def _yield_shared(generation: Generation, previous: Previous, decided: set[str]) -> None:
     """Of two networks that list the same key, the one that has it in force keeps it, else the first in the file."""
     listed, names = generation.listed, generation.networks
+    shared: set[str] = set()
     for later in range(1, len(listed)):
         for earlier in range(later):
-            for key in sorted(listed[earlier].keys() & listed[later].keys()):
-                if key in decided:
-                    continue
-                in_force = _network_of(previous.entry(key), previous)
-                keeps, yields = (later, earlier) if in_force == names[later] else (earlier, later)
-                if listed[keeps][key] != listed[yields].pop(key):
-                    generation.changes[names[yields]].yielded[key] = names[keeps]
+            shared |= listed[earlier].keys() & listed[later].keys()
+    for key in sorted(shared - decided):
+        having = [number for number, entries in enumerate(listed) if key in entries]
+        in_force = _network_of(previous.entry(key), previous)
+        keeps = next((number for number in having if names[number] == in_force), having[0])
+        for number in having:
+            if number != keeps and listed[number].pop(key) != listed[keeps][key]:
+                generation.changes[names[number]].yielded[key] = names[keeps]
 
 
 def _network_of(entry: Entry | None, previous: Previous) -> str:
@@ -154,12 +156,18 @@ def _network_of(entry: Entry | None, previous: Previous) -> str:
     return previous.networks[entry.network] if entry and entry.network >= 0 else ""
 
 
-def _report_changes(changes: Changes, entries: dict[str, str], difference: Difference, previous: Previous) -> None:
+def _report_changes(
+    name: str, changes: Changes, entries: dict[str, str], difference: Difference, previous: Previous
+) -> None:
     changes.changed = sorted(key for key in difference.changed if key in entries)
     changes.removed = sorted((*difference.lost, *difference.ruled_out))
     if difference.matched < len(entries) or difference.returned:
         returned = set(difference.returned)
-        changes.added = sorted(key for key in entries if key in returned or previous.entry(key) is None)
+        changes.added = sorted(
+            key
+            for key in entries
+            if key in returned or (old := previous.entry(key)) is None or _network_of(old, previous) not in ("", name)
+        )
 
 
 def _keep_or_hold(
@@ -186,6 +194,8 @@ def _keep_or_hold(
                 generation.special[key] = entry
         elif network.on_removed == "hold":
             generation.special[key] = entry._replace(state=State.HELD, why=Why.LOST, since=now, until=lost_until)
+        elif network.on_removed == "keep" and old.why is Why.UNCLEAR:  # it has no route that could be kept
+            generation.special[key] = entry._replace(why=Why.LOST, since=now)
         elif network.on_removed == "keep":
             generation.special[key] = entry._replace(state=State.KEPT, why=Why.LOST, since=now, until=0)
     for key in listing.unclear:
@@ -219,14 +229,23 @@ def _place_partners(generation: Generation, config: Config) -> None:
             entry = Entry(rule, SMARTHOST)
         else:
             entry = Entry(rule, "", state=State.INBOUND_ONLY)
-        if partner.outbound is None and best and not partner.route:
-            # Alone and without a route, yet listed: the list's network delivers, as it would without the table.
-            generation.rules[rule] = replace(generation.rules[rule], outbound=generation.rules[best.rule].outbound)
+        if best and not partner.route:
+            outbound = _outbound_of_best(partner.outbound, best, generation.rules[best.rule].outbound)
+            generation.rules[rule] = replace(generation.rules[rule], outbound=outbound)
         found.append((partner.key, entry))
     for key, entry in found:
         for entries in generation.listed:
             entries.pop(key, None)
         generation.special[key] = entry
+
+
+def _outbound_of_best(own: Outbound | None, best: Entry, listed: Outbound | None) -> Outbound | None:
+    """How a partner is delivered that a list routes: by its own keys, where it has any."""
+    if own is None:  # alone: the list's network delivers, as it would without the table
+        return listed
+    if best.value == SMARTHOST and listed and not own.smarthost:  # the list names domains only, and no route
+        return replace(own, smarthost=target(SMARTHOST, listed).nexthops)
+    return own
 
 
 def _best_match(generation: Generation, key: str, home: int) -> Entry | None:
@@ -244,29 +263,34 @@ def _best_match(generation: Generation, key: str, home: int) -> Entry | None:
 
 def _settle_tls(generation: Generation, previous: Previous, now: int) -> None:
     """One policy for each single nexthop; domains that want what can't be, or can't be both, are held."""
-    impossible: dict[str, str] = {}
+    impossible: dict[tuple[str, Policy], str] = {}  # for those alone who want it
+    conflicts: dict[str, str] = {}  # for all who want the nexthop
     policies = generation.policies
 
     def want(value: str, outbound: Outbound, report: Changes) -> None:
-        policy = policy_of(outbound)
-        for nexthop in target(value, outbound).nexthops:
-            reason = tls_policy.why_impossible(nexthop, policy)
+        policy, nexthops = policy_of(outbound), target(value, outbound).nexthops
+        reasons = {nexthop: tls_policy.why_impossible(nexthop, policy) for nexthop in nexthops}
+        found = {(nexthop, policy): reason for nexthop, reason in reasons.items() if reason}
+        if found:  # nothing is delivered so, and nobody else has to wait for it
+            impossible.update(found)
+            return
+        for nexthop in nexthops:
             known = policies.setdefault(nexthop, policy)
-            if known != policy and reason is None:
-                chosen = tls_policy.stricter(known, policy)
-                if chosen is None:
-                    reason = (
-                        f"nexthop {nexthop} is wanted with TLS policy {str(known)!r} and with {str(policy)!r}, and "
-                        "neither is the stricter: give one of them an outbound.transport and port of its own, or one "
-                        "policy for both"
-                    )
-                else:
-                    policies[nexthop] = chosen
-                    note = f"nexthop {nexthop} is wanted with TLS policies {known} and {policy}: the stricter stands"
-                    if note not in report.notes:
-                        report.notes.append(note)
-            if reason:
-                impossible.setdefault(nexthop, reason)
+            if known == policy:
+                continue
+            chosen = tls_policy.stricter(known, policy)
+            if chosen is None:
+                conflicts.setdefault(
+                    nexthop,
+                    f"nexthop {nexthop} is wanted with TLS policy {str(known)!r} and with {str(policy)!r}, and "
+                    "neither is the stricter: give one of them an outbound.transport and port of its own, or one "
+                    "policy for both",
+                )
+            else:
+                policies[nexthop] = chosen
+                note = f"nexthop {nexthop} is wanted with TLS policies {known} and {policy}: the stricter stands"
+                if note not in report.notes:
+                    report.notes.append(note)
 
     for number, entries in enumerate(generation.listed):
         rule = generation.rules[number]
@@ -277,15 +301,19 @@ def _settle_tls(generation: Generation, previous: Previous, now: int) -> None:
         rule = generation.rules[entry.rule]
         if entry.in_force and rule.outbound:
             want(entry.value, rule.outbound, generation.changes[rule.network])
-    if not impossible:
+    if not impossible and not conflicts:
         return
 
     def reasons(entry: Entry) -> set[str]:
         outbound = generation.rules[entry.rule].outbound
-        nexthops = target(entry.value, outbound).nexthops if outbound else ()
-        return {impossible[nexthop] for nexthop in nexthops if nexthop in impossible}
+        if outbound is None:
+            return set()
+        nexthops, policy = target(entry.value, outbound).nexthops, policy_of(outbound)
+        return {
+            reason for nexthop in nexthops if (reason := impossible.get((nexthop, policy)) or conflicts.get(nexthop))
+        }
 
-    for nexthop in impossible:
+    for nexthop in conflicts:
         del policies[nexthop]
     for number, entries in enumerate(generation.listed):
         values = {value for value in set(entries.values()) if reasons(Entry(number, value, number))}
@@ -306,7 +334,7 @@ def _held(entry: Entry, why: Why, old: Entry | None, now: int) -> Entry:
     return entry._replace(state=State.HELD, why=why, since=since, until=0)
 
 
-def _settle_spellings(generation: Generation, previous: Previous, now: int) -> None:
+def _settle_spellings(generation: Generation, own: DomainSet, previous: Previous, now: int) -> None:
     """U-label spellings of all keys, as Postfix folds them; where two domains share one, nobody is routed by it."""
     international = [key for entries in generation.listed for key in entries if "xn--" in key]
     international += [key for key in generation.special if "xn--" in key]
@@ -317,7 +345,11 @@ def _settle_spellings(generation: Generation, previous: Previous, now: int) -> N
         folded = fold(spelled)
         other = generation.get(folded) if folded.isascii() else None
         changes = generation.changes[generation.rules[entry.rule].network]
-        if folded in generation.spellings:
+        if _is_own(folded, own):
+            changes.notes.append(
+                f"{spelled} ({key}) is {folded} for Postfix, an own domain: only the A-labels are routed"
+            )
+        elif folded in generation.spellings:
             first = generation.spellings[folded] or "another domain"
             generation.spellings[folded] = ""
             changes.notes.append(
@@ -334,3 +366,11 @@ def _settle_spellings(generation: Generation, previous: Previous, now: int) -> N
                 generation.special[folded] = _held(other, Why.FOLDED, previous.entry(folded), now)
         else:
             generation.spellings[folded] = key
+
+
+def _is_own(spelling: str, own: DomainSet) -> bool:
+    """Whether a spelling, folded, is that of an own domain, whose mail no list may hold."""
+    try:
+        return own.covers(parse_key(spelling))
+    except DomainError:
+        return False

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from closedmail.core.domain import LABEL_PATTERN, MAX_NAME, DomainError, parse_key, parse_name
+from closedmail.core.domain import MAX_NAME, DomainError, parse_key, parse_name
 
 ROUTING_MAILERS = frozenset({"smtp", "esmtp", "smtp8", "dsmtp", "relay"})
 # Mailers that run programs or deliver locally (cf/mailer/*.m4, and sendmail's own *file*, *include*, prog).
@@ -43,13 +43,16 @@ _ERROR_WORDS = {
 }
 MAX_LINE = 1023  # makemap(8) reads lines into a buffer of 1,024 bytes, and longer ones break apart
 
-_DSN = re.compile(r"([45])\.\d{1,3}\.\d{1,3}")
-_SMTP_CODE = re.compile(r"([45])\d\d(?:[ -]|$)")
+_DSN = re.compile(r"([45])\.[0-9]{1,3}\.[0-9]{1,3}")
+_SMTP_CODE = re.compile(r"([45])[0-9][0-9](?:[ -]|$)")
 _MAILER = re.compile(r"[A-Za-z][A-Za-z0-9_-]*|\*file\*|\*include\*")
-# What almost every line of a list looks like, so that it costs one match. A last label of digits is no domain.
-_COMMON = re.compile(
-    rf"(\.?(?:{LABEL_PATTERN}\.)*(?!\d+\s){LABEL_PATTERN})[ \t]+([!-~]+)[ \t]*\r?\n?".encode(), re.IGNORECASE
-)
+# What almost every line of a list looks like, so that it costs one match. A last label of digits is no domain. The
+# label is domain.LABEL_PATTERN in both cases of letters, spelled so that nothing is ever tried twice.
+_LABEL = r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}+(?<!-)"
+_COMMON = re.compile(rf"(\.?(?:{_LABEL}\.)*+(?!\d+\s){_LABEL})[ \t]++([!-~]++)[ \t]*+\r?\n?".encode())
+_OCTET = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
+_IPV4_LITERAL = re.compile(rf"\[{_OCTET}(?:\.{_OCTET}){{3}}\]", re.ASCII)
+_SPACE = re.compile(r"\s")
 
 
 class MailertableError(ValueError):
@@ -129,7 +132,7 @@ def parse_value(text: str) -> Route | Refusal:
         raise MailertableError(f"unknown mailer {mailer!r} (known: {', '.join(sorted(ROUTING_MAILERS))}, error)")
     if not rest:
         raise MailertableError("no host after the mailer")
-    if re.search(r"\s", rest):
+    if _SPACE.search(rest):
         raise MailertableError("white space or text after the host")
     if "%" in rest:
         raise MailertableError("'%' parts of the address can't stand in a route, Postfix has no such thing")
@@ -212,26 +215,35 @@ def _parse_error(rest: str) -> Refusal:
     head, colon, text = rest.partition(":")
     head = head.strip()
     if colon and _DSN.fullmatch(head):
-        dsn = head
+        dsn, text = head, _bare_text(text)
     elif colon and head.lower() in _ERROR_WORDS:
-        dsn = _ERROR_WORDS[head.lower()]
+        dsn, text = _ERROR_WORDS[head.lower()], _bare_text(text)
     else:
-        text = rest
-        code = _SMTP_CODE.match(text.strip())
-        dsn = "4.0.0" if code and code[1] == "4" else "5.0.0"
-    text = text.strip().strip('"').strip()
-    if _SMTP_CODE.match(text):
-        text = text[3:].lstrip(" -")
-        inner, blank, after = text.partition(" ")
-        if not colon and blank and _DSN.fullmatch(inner):
-            dsn, text = inner, after.strip()
+        code = _SMTP_CODE.match(rest.strip().strip('"').strip())
+        dsn, text = "4.0.0" if code and code[1] == "4" else "5.0.0", _bare_text(rest)
+        inner, _, after = text.partition(" ")
+        if code and _DSN.fullmatch(inner):
+            dsn, text = inner, _bare_text(after)
     if not text:
         text = "try again later" if dsn.startswith("4") else "address refused"
     return Refusal(dsn, text)
 
 
+def _bare_text(text: str) -> str:
+    """A text without the quotes and SMTP codes around it. Repeated ones go too: what is left has to parse to itself."""
+    while True:
+        bare = text.strip().strip('"').strip()
+        if _SMTP_CODE.match(bare):
+            bare = bare[3:].lstrip(" -")
+        if bare == text:
+            return text
+        text = bare
+
+
 def _split(text: str, separator: str) -> list[str]:
     """Split at a separator that stands outside of brackets."""
+    if separator not in text:
+        return [text]
     parts, depth, start = [], 0, 0
     for at, char in enumerate(text):
         if char == "[":
@@ -246,6 +258,8 @@ def _split(text: str, separator: str) -> list[str]:
 
 
 def _parse_host(text: str) -> Host:
+    if _IPV4_LITERAL.fullmatch(text):  # most hosts of most lists
+        return Host(text[1:-1], mx=False)
     if not text:
         raise MailertableError("an empty host")
     if text.startswith("["):

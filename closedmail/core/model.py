@@ -64,7 +64,7 @@ class Outbound:
 
 @dataclass(frozen=True, slots=True)
 class Brakes:
-    """From what share of the list on, and from how many, a new list is not believed (contract 4.3)."""
+    """From what share of the list on, and from how many, a new list is not believed."""
 
     shrink_limit: float = 0.10
     shrink_floor: int = 5

@@ -39,6 +39,8 @@ def target(value: str, outbound: Outbound) -> Target:
     else:
         spelled = tuple(_spell(host) for host in parsed.hosts)
     nexthops = tuple(dict.fromkeys(_with_port(nexthop, outbound.port) for nexthop in spelled))
+    if not nexthops:  # `smtp:` alone would send the mail to its recipient's public MX
+        return Target("retry:4.3.5 mail for this domain is held: no route to it is known", ())
     return Target(f"{outbound.transport}:{', '.join(nexthops)}", nexthops)
 
 

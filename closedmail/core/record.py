@@ -33,6 +33,12 @@ class Why(IntEnum):
     FOLDED = 4
 
 
+# Asked of every record, so that no call makes them anew.
+_DELIVERED = (State.ROUTED, State.KEPT)
+_TIMED = (State.HELD, State.KEPT)
+_GIVEN = (Why.NOTHING, Why.TLS, Why.FOLDED)
+
+
 class Entry(NamedTuple):
     """A record, decoded. `network` is the number of the network whose list has the domain, -1 for none."""
 
@@ -47,19 +53,19 @@ class Entry(NamedTuple):
     @property
     def in_force(self) -> bool:
         """Whether mail to the domain is routed."""
-        return self.state in (State.ROUTED, State.KEPT)
+        return self.state in _DELIVERED
 
     @property
     def listed(self) -> bool:
         """Whether a list gives it its value. Held for a TLS demand or a spelling, it is listed all the same."""
-        return self.network >= 0 and self.why in (Why.NOTHING, Why.TLS, Why.FOLDED)
+        return self.network >= 0 and self.why in _GIVEN
 
 
 def encode(entry: Entry) -> bytes:
     """An entry as bytes."""
     network = _NO_NETWORK if entry.network < 0 else entry.network
     head = _HEAD.pack(entry.state, entry.rule, network)
-    if entry.state in (State.HELD, State.KEPT):
+    if entry.state in _TIMED:
         head += _TIMES.pack(entry.since, entry.until, entry.why)
     return head + entry.value.encode()
 
@@ -68,12 +74,14 @@ def decode(data: bytes | memoryview) -> Entry:
     """The inverse of `encode`. Raises ValueError for bytes that are no record."""
     try:
         state, rule, network = _HEAD.unpack_from(data)
+        network = -1 if network == _NO_NETWORK else network
+        if not state:  # ROUTED, as nearly all are
+            return Entry(rule, str(data[_HEAD.size :], "utf-8"), network)
         at, since, until, why = _HEAD.size, 0, 0, 0
-        if state in (State.HELD, State.KEPT):
+        if state in _TIMED:
             since, until, why = _TIMES.unpack_from(data, at)
             at += _TIMES.size
-        value = str(data[at:], "utf-8")
-        return Entry(rule, value, -1 if network == _NO_NETWORK else network, State(state), Why(why), since, until)
+        return Entry(rule, str(data[at:], "utf-8"), network, State(state), Why(why), since, until)
     except (struct.error, UnicodeDecodeError) as error:
         raise ValueError(f"not a record: {error}") from None
 

@@ -3,15 +3,23 @@
 Postfix asks with the address as smtpd(8) understood it, without quotes. Before it queues the mail, cleanup(8) quotes
 the local part again (everything before the last `@`) and lets trivial-rewrite(8) complete the address: an address
 without `@` is `domain!user` (`swap_bangpath`), else `user%domain` (`allow_percent_hack`), else `user@myorigin`; a
-domain without a dot gets `.mydomain` (`append_dot_mydomain`); a trailing dot goes. Source: rewrite_tree() in Postfix's
-src/trivial-rewrite/rewrite.c, and quote_822_local.c.
+domain without a dot gets `.mydomain` (`append_dot_mydomain`); a trailing dot goes. A source route (`@x:`) in front goes
+too. The domain is not quoted again, but read as RFC 822 text: its quotes, comments, backslashes and white space go, so
+that `"u@p.example "` is queued as `u@p.example`. Source: rewrite_tree() in Postfix's src/trivial-rewrite/rewrite.c,
+quote_822_local.c and tok822_parse.c.
 """
 
+import re
 import unicodedata
 
 import idna
 
 from closedmail.core.model import Rewriting
+
+# What does not stay as it is when a domain is read as RFC 822 text (tok822_parse.c).
+_SPECIAL = re.compile(r'[\s"\\()]')
+# What nearly every sender looks like: nothing in it changes, whatever the settings.
+_PLAIN = re.compile(r"[A-Za-z0-9._+=-]+@([A-Za-z0-9-]++(?:\.[A-Za-z0-9-]++)+)")
 
 
 class SenderError(ValueError):
@@ -24,13 +32,18 @@ def queued_domains(sender: str, rewriting: Rewriting) -> tuple[str, ...]:
     `sender` is the policy attribute, decoded as UTF-8 with surrogates for bytes that are not. More than one domain
     means that it can't be told which (the attribute has lost its quotes), and a partner's counts. Raises SenderError.
     """
+    plain = _PLAIN.fullmatch(sender)
+    if plain:
+        return (plain[1].lower(),)
+    if sender.startswith("@") and ":" in sender:
+        sender = sender.partition(":")[2]
     _, at, domain = sender.rpartition("@")
     if at:
         return _canonical((domain,), rewriting)
     candidates = []
     if rewriting.swap_bangpath and "!" in domain:
         candidates.append(domain.partition("!")[0])
-    if rewriting.allow_percent_hack and "%" in domain:
+    elif rewriting.allow_percent_hack and "%" in domain:
         candidates.append(domain.rpartition("%")[2])
     # With blanks or specials the address was quoted, and is completed after all: both can come true.
     if rewriting.append_at_myorigin and rewriting.myorigin and (not candidates or not _is_dot_string(domain)):
@@ -43,10 +56,31 @@ def _canonical(domains: tuple[str, ...], rewriting: Rewriting) -> tuple[str, ...
 
 
 def _complete(domain: str, rewriting: Rewriting) -> str:
+    if _SPECIAL.search(domain):
+        domain = _read(domain)
     domain = domain.lower() if domain.isascii() else to_ascii_leniently(domain)
-    if domain and "." not in domain and rewriting.append_dot_mydomain and rewriting.mydomain:
-        domain = f"{domain}.{rewriting.mydomain}"
+    if domain and "." not in domain and "[" not in domain and rewriting.append_dot_mydomain and rewriting.mydomain:
+        domain = f"{domain}.{rewriting.mydomain.lower()}"
     return domain.rstrip(".")
+
+
+def _read(domain: str) -> str:
+    """A domain as it is after it was read as RFC 822 text: without comments, quotes, backslashes and white space."""
+    kept: list[str] = []
+    depth, quoted, chars = 0, False, iter(domain)
+    for char in chars:
+        if char == "\\":
+            escaped = next(chars, "")
+            kept.append("" if depth else escaped)
+        elif depth:
+            depth += (char == "(") - (char == ")")
+        elif char == '"':
+            quoted = not quoted
+        elif char == "(" and not quoted:
+            depth = 1
+        else:
+            kept.append(char)
+    return "".join("".join(kept).split())
 
 
 def to_ascii_leniently(domain: str) -> str:

@@ -32,10 +32,26 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A policy in force. `until` is 0 while a route wants it just so, else the second from which it may go."""
+    """A policy in force. `until` is 0 while a route wants it just so, else the second from which it may go.
+
+    `looser` is what routes want in the meantime, where that is a looser policy.
+    """
 
     policy: Policy
     until: int = 0
+    looser: Policy | None = None
+
+    def __str__(self) -> str:
+        """The row as the policy store keeps it."""
+        looser = f"\n{self.looser}" if self.looser else ""
+        return f"{self.until} {self.policy}{looser}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Row":
+        """The inverse of str()."""
+        first, _, looser = text.partition("\n")
+        until, _, policy = first.partition(" ")
+        return cls(Policy.parse(policy), int(until), Policy.parse(looser) if looser else None)
 
 
 def policy_of(outbound: Outbound) -> Policy:
@@ -85,7 +101,8 @@ def linger(
     """The rows that stay beside the wanted ones, or instead of a looser wanted one, and until when.
 
     A row that no route wants any more, or that is wanted looser, stays for `linger_for` seconds from the first time
-    that this is so. Between policies that are not comparable the wanted one stands at once.
+    that this is so; the looser one has the same right afterwards, and then the stricter stays in its place. Between
+    policies that are not comparable the wanted one stands at once.
     """
     staying: dict[str, Row] = {}
     for nexthop, row in in_force:
@@ -93,6 +110,8 @@ def linger(
         if new is not None and (new == row.policy or stricter(new, row.policy) != row.policy):
             continue
         until = row.until or now + linger_for
+        if row.looser is not None and (new is None or stricter(new, row.looser) != new):
+            until = now + linger_for  # a route wanted the looser one until now
         if now < until:
-            staying[nexthop] = Row(row.policy, until)
+            staying[nexthop] = Row(row.policy, until, new)
     return staying

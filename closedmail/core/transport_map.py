@@ -93,7 +93,7 @@ def _guard_rows(generation: Generation) -> Rows:
         if any(_value_of(generation, "." + parent) for parent in parents(domain)):
             continue
         for key in (domain, "." + domain):
-            if _value_of(generation, key) is None:
+            if _value_of(generation, key) is None and key not in generation.spellings:
                 yield from _both_spellings(key, CLOSED, generation)
 
 
@@ -101,7 +101,7 @@ def _shield_rows(generation: Generation, own: DomainSet) -> Rows:
     """Own domains that a row for a suffix, or a guard above them, would route away."""
     for name in own.names:
         above = list(parents(name))
-        covered = any(_value_of(generation, "." + parent) for parent in above)
+        covered = any(_value_of(generation, "." + parent) or "." + parent in generation.spellings for parent in above)
         if covered or any(parent in generation.closed for parent in above):
             for key in (name, "." + name):
                 if _value_of(generation, key) is None:
@@ -111,5 +111,5 @@ def _shield_rows(generation: Generation, own: DomainSet) -> Rows:
 def _both_spellings(key: str, value: str, generation: Generation) -> Rows:
     yield key, value
     spelled = to_unicode(key)
-    if spelled and fold(spelled) not in generation.spellings:
+    if spelled and fold(spelled) not in generation.spellings and generation.get(fold(spelled)) is None:
         yield spelled, value

@@ -255,13 +255,19 @@ class PrivatePostfix:
         return match
 
     def queue(self) -> list[QueueEntry]:
-        """What is in the queue, as postqueue(1) tells it."""
-        entries = []
+        """What is in the queue, as postqueue(1) tells it, each message once.
+
+        showq(8) reads one queue after the other: a message that moves from active to deferred meanwhile is listed in
+        both. The later listing is the newer one, and has the reason. One that goes the other way, to be tried again,
+        may be missing for one look.
+        """
+        entries: dict[str, QueueEntry] = {}
         for line in self._run("postqueue", "-c", str(self.etc), "-j").splitlines():
             entry = json.loads(line)
             recipients = {item["address"]: item.get("delay_reason", "") for item in entry["recipients"]}
-            entries.append(QueueEntry(entry["queue_name"], entry["queue_id"], entry["sender"], recipients))
-        return entries
+            found = QueueEntry(entry["queue_name"], entry["queue_id"], entry["sender"], recipients)
+            entries[found.queue_id] = found
+        return list(entries.values())
 
     def flush(self) -> None:
         """Try all queued mail now."""

@@ -38,6 +38,16 @@ class Listener:
                 if self.path.stat().st_ino == self.inode:
                     self.path.unlink()
 
+    def set_access(self, mode: int, group: str) -> None:
+        """Change mode and group of a UNIX socket that stays open. Raises ClosedmailError."""
+        if self.path:
+            try:
+                if self.path.stat().st_ino != self.inode:
+                    raise ClosedmailError(f"{self.path}: the socket there is another process's; stop one of the two")
+                _set_access(self.path, mode, group)
+            except OSError as error:
+                raise ClosedmailError(f"{self.path}: can't set mode and group: {error.strerror}") from None
+
     def names(self) -> list[str]:
         """WHERE of each socket, with the port that it really has."""
         if self.path:
@@ -46,7 +56,7 @@ class Listener:
 
 
 def open_listener(where: Where, mode: int, group: str) -> Listener:
-    """Bound sockets, not listening yet. Raises ClosedmailError.
+    """Bound sockets; the UNIX ones do not listen yet. Raises ClosedmailError.
 
     `mode` and `group` ("" to leave it) are for UNIX sockets.
     """
@@ -66,11 +76,15 @@ def _inet_name(address: tuple[str, int]) -> str:
 
 
 def _unix_socket(path: Path, mode: int, group: str) -> socket.socket:
-    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    if not path.parent.exists():
+        path.parent.mkdir(parents=True)
+        path.parent.chmod(0o755)  # whatever the umask: Postfix has to get through
     if path.is_socket():
-        if _answers(path):
+        if not _is_stale(path):
             raise ClosedmailError(f"can't listen on {path}: another process does; stop it first")
         path.unlink()  # left by a process that was killed
+    elif path.exists():
+        raise ClosedmailError(f"can't listen on {path}: what is there is no socket; move it away")
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     before = os.umask(0o177)
     try:
@@ -80,23 +94,35 @@ def _unix_socket(path: Path, mode: int, group: str) -> socket.socket:
         raise
     finally:
         os.umask(before)
+    try:
+        _set_access(path, mode, group)
+    except (OSError, ClosedmailError):
+        listener.close()
+        path.unlink()
+        raise
+    return listener
+
+
+def _set_access(path: Path, mode: int, group: str) -> None:
     if group:
         try:
             os.chown(path, -1, grp.getgrnam(group).gr_gid)
         except KeyError:
             raise ConfigError("policyd.socket_group", f"there is no group {group!r}; make it or name another") from None
     path.chmod(mode)
-    return listener
 
 
-def _answers(path: Path) -> bool:
+def _is_stale(path: Path) -> bool:
+    """Whether nobody listens there. Any other failure to connect, a full queue for one, comes of a listener."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         try:
             probe.settimeout(1)
             probe.connect(str(path))
+        except (ConnectionRefusedError, FileNotFoundError):
+            return True
         except OSError:
             return False
-        return True
+        return False
 
 
 def _inet_sockets(host: str, port: int) -> list[socket.socket]:
@@ -110,6 +136,7 @@ def _inet_sockets(host: str, port: int) -> list[socket.socket]:
             if family == socket.AF_INET6:
                 listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             listener.bind(address)
+            listener.listen(BACKLOG)  # here, as it is listen(2) that finds an overlap with another one of ours
         except OSError:
             for each in listeners:
                 each.close()

@@ -7,7 +7,7 @@ smtpd_policy_service_default_action.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from closedmail.core.decision import Certificate, Envelope
 
@@ -32,12 +32,14 @@ class RequestReader:
         self._buffer = bytearray()
         self._searched = 0
 
-    def feed(self, data: bytes) -> Iterator[Request]:
+    def feed(self, data: bytes) -> Iterable[Request]:
         """Take bytes and give each request that they complete, as attributes. Raises ProtocolError."""
+        if not self._buffer and data.endswith(_END) and data.find(_END) == len(data) - 2 <= MAX_REQUEST:
+            return (parse_request(data[:-2]),)  # one whole request in one packet, as Postfix sends it
+        return self._cut(data)
+
+    def _cut(self, data: bytes) -> Iterator[Request]:
         buffer = self._buffer
-        if not buffer and data.endswith(_END) and data.find(_END) == len(data) - 2 and len(data) <= MAX_REQUEST:
-            yield parse_request(data[:-2])  # one whole request in one packet, as Postfix sends it
-            return
         buffer += data
         while True:
             end = buffer.find(_END, self._searched)

@@ -11,6 +11,7 @@ from closedmail.errors import StoreError
 from closedmail.store.reader import StoreReader
 
 _DUNNO = answer("DUNNO")
+_LONGEST_INSTANCE = 255  # Postfix's have about 20 bytes; the log remembers thousands of them
 
 
 class PolicyService:
@@ -35,11 +36,13 @@ class PolicyService:
             raise ProtocolError(str(error)) from None
         except StoreError as error:
             return self._without_store(error)
+        finally:
+            self._store.rest()
         if self._trouble:
             self._write(f"policy store is back, generation={book.generation}\n")
             self._trouble = ""
         if verdict.match is not None:
-            instance = request.get(b"instance", b"").decode("ascii", "replace")
+            instance = request.get(b"instance", b"")[:_LONGEST_INSTANCE].decode("ascii", "replace")
             self.verdicts.note(verdict, instance, envelope.client_address, book.generation)
         return _DUNNO if verdict.action == "DUNNO" else answer(verdict.action)
 

@@ -7,14 +7,15 @@ next request sees the generation in force.
 import asyncio
 import resource
 import signal
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from closedmail.config import load
 from closedmail.core.model import Config, Policyd
 from closedmail.doors.listener import BACKLOG, Listener, open_listener, parse_listen
+from closedmail.doors.log_writer import LogWriter
 from closedmail.doors.policy_protocol import ProtocolError, RequestReader
 from closedmail.doors.policy_service import PolicyService, StoreUnreadableError
 from closedmail.errors import ClosedmailError, ConfigError
@@ -22,17 +23,18 @@ from closedmail.store.environment import store_path
 from closedmail.store.reader import StoreReader
 
 # After SIGTERM: a connection is closed once nothing has come for the first time, all are after the second (seconds).
-_QUIET, _GRACE = 0.2, 5.0
+_QUIET, _GRACE = 0.2, 1.0
 
 
 class _Connection(asyncio.Protocol):
     """One smtpd process's connection: many requests, one at a time or several in a row."""
 
-    __slots__ = ("_daemon", "_peer", "_reader", "_service", "_transport")
+    __slots__ = ("_daemon", "_reader", "_service", "_transport", "heard")
 
     def __init__(self, daemon: "PolicyDaemon") -> None:
         self._daemon, self._service = daemon, daemon.service
         self._reader = RequestReader()
+        self.heard = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)  # noqa: S101, what create_server gives
@@ -43,13 +45,14 @@ class _Connection(asyncio.Protocol):
         self._daemon.connections.discard(self)
 
     def data_received(self, data: bytes) -> None:
-        self._daemon.heard.add(self)
+        self.heard = True
         answers: list[bytes] = []
         try:
             answers.extend(map(self._service.respond, self._reader.feed(data)))
         except ProtocolError as error:
             if not isinstance(error, StoreUnreadableError):
                 self._daemon.write(f"error: {error}: closing the connection from {self._from()}\n")
+            self._transport.write(b"".join(answers))  # those of the requests in front of it
             self._transport.close()
         else:
             if answers:
@@ -79,15 +82,17 @@ class PolicyDaemon:
         self._settings = _checked(config.policyd)
         self._listeners: dict[str, Listener] = {}
         self._servers: dict[str, list[asyncio.Server]] = {}
+        self._changing = asyncio.Lock()
+        self._complained = 0.0
         self.write = write
         self.store = StoreReader(store_path(config.gateway.state_dir))
         self.service = PolicyService(self.store, write, config.policyd.on_failure)
         self.connections: set[_Connection] = set()
-        self.heard: set[_Connection] = set()
 
     async def run(self, started: Callable[[Sequence[str]], object] = lambda _: None) -> None:
         """Serve until SIGTERM or SIGINT. `started` is told the addresses once all listen. Raises ClosedmailError."""
         loop, stop = asyncio.get_running_loop(), asyncio.Event()
+        loop.set_exception_handler(self._complain)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         reloading: set[asyncio.Task[None]] = set()
@@ -108,12 +113,15 @@ class PolicyDaemon:
     async def _listen(self, settings: Policyd) -> None:
         """Open what is new, close what is no longer wanted; all or nothing."""
         loop = asyncio.get_running_loop()
-        wanted = self._override or settings.listen
+        wanted = dict.fromkeys(self._override or settings.listen)
         opened: dict[str, Listener] = {}
         try:
             for where in wanted:
                 if where not in self._listeners:
                     opened[where] = open_listener(parse_listen(where), settings.socket_mode, settings.socket_group)
+            for where in wanted:
+                if where in self._listeners:
+                    self._listeners[where].set_access(settings.socket_mode, settings.socket_group)
         except ClosedmailError:
             for listener in opened.values():
                 listener.close()
@@ -135,8 +143,9 @@ class PolicyDaemon:
 
     async def _reload(self) -> None:
         try:
-            settings = _checked(load(self._config_path).policyd)
-            await self._listen(settings)
+            async with self._changing:
+                settings = _checked(load(self._config_path).policyd)
+                await self._listen(settings)
         except ClosedmailError as error:
             self.write(f"error: {error}: going on with the configuration from before\n")
             return
@@ -146,35 +155,48 @@ class PolicyDaemon:
     async def _end(self) -> None:
         """Answer what has been asked, then close everything."""
         await asyncio.sleep(0)  # what waits in the listen queues is accepted first
-        for where in list(self._listeners):
-            self._stop_listening(where)
+        async with self._changing:
+            for where in list(self._listeners):
+                self._stop_listening(where)
         deadline = asyncio.get_running_loop().time() + _GRACE
         while self.connections and asyncio.get_running_loop().time() < deadline:
-            self.heard.clear()
+            for connection in self.connections:
+                connection.heard = False
             await asyncio.sleep(_QUIET)
-            for connection in self.connections - self.heard:
+            for connection in [each for each in self.connections if not each.heard]:
                 connection.close()
         for connection in set(self.connections):
             connection.close()
         await asyncio.sleep(0)
         self.store.close()
 
+    def _complain(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """What asyncio has to say, such as that no file is left for a connection: a line, at most one a second."""
+        error, message = context.get("exception"), context.get("message", "")
+        if isinstance(error, OSError):
+            if loop.time() > self._complained + 1:
+                self._complained = loop.time()
+                self.write(f"error: {message}: {error.strerror or error}\n")
+        elif "_start_serving" not in message:  # asyncio tries to accept again on a socket that we have closed since
+            loop.default_exception_handler(context)
+
 
 def run_policyd(config: Config, override: Sequence[str]) -> None:
     """Run the daemon in the foreground, logging to stderr. Raises ClosedmailError."""
-
-    def write(line: str) -> None:
-        with suppress(OSError, ValueError):  # a log that is gone must not stop mail
-            sys.stderr.write(line)
+    write = LogWriter()
 
     def started(names: Sequence[str]) -> None:
         write(f"closedmail policyd is listening on {', '.join(names)}\n")
+        write.flush()
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         with suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    asyncio.run(PolicyDaemon(config, override, write).run(started))
+    try:
+        asyncio.run(PolicyDaemon(config, override, write).run(started))
+    finally:
+        write.flush()
 
 
 def _checked(settings: Policyd) -> Policyd:

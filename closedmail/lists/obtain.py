@@ -52,7 +52,7 @@ def obtain(
     `in_force` is None where nothing may be taken as unchanged. Updates `record` with the transfer's success. Raises
     Refused.
     """
-    previous, previous_signature = record.previous() if in_force else (Validators(), Validators())
+    previous, previous_signature = record.previous(source) if in_force else (Validators(), Validators())
     raw, signature = work / "raw", work / "signature"
     detached = source.signature if source.signature not in ("inline", "none") else ""
 
@@ -78,8 +78,7 @@ def obtain(
         return None
     raw_digest = _digest(raw) + (_digest(signature) if detached else "")
     if in_force and raw_digest == in_force.raw_digest:
-        record.validators = fetched.validators.to_dict()
-        record.signature_validators = signed.validators.to_dict() if detached else {}
+        record.keep(source, fetched.validators, signed.validators if detached else Validators())
         return None
     text, signer, signed_at = raw, "", 0
     if source.signature != "none":

@@ -25,14 +25,26 @@ def sync_path(path: Path) -> None:
 
 
 def replace_file(path: Path, data: bytes, mode: int = 0o644) -> None:
-    """Put new contents in place of a file, in one step. Raises OSError, and then the old contents stand."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    """Put new contents in place of a file, in one step; of two callers at a time one fails.
+
+    Raises OSError, and then the old contents stand.
+    """
+    aside = path.with_name(f".{path.name}.new")  # one name, so that what a killed run leaves is not there for ever
     try:
+        aside.unlink(missing_ok=True)
         write_synced(aside, [data], mode)
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
     sync_path(path.parent)
+
+
+def make_folder(path: Path, mode: int = 0o755) -> None:
+    """Make a folder where it is missing, with just this mode, whatever the umask is. Raises OSError."""
+    if not path.is_dir():
+        make_folder(path.parent)
+        path.mkdir(mode, exist_ok=True)
+        path.chmod(mode)
 
 
 def fresh_folder(path: Path, mode: int = 0o700) -> Path:

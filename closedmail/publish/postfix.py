@@ -4,13 +4,14 @@ They are built there because a rename only works within one file system, and bec
 shows before anything has changed.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from closedmail.core.tls_policy import Row
 from closedmail.errors import Refused
-from closedmail.publish.files import fresh_folder
+from closedmail.publish.files import fresh_folder, make_folder, remove_tree
 from closedmail.publish.postmap import build_table
 
 TRANSPORT, TLS_POLICY = "transport", "tls_policy"
@@ -25,9 +26,13 @@ class BuiltMaps:
     tls_policy: list[Path]
     transport: list[Path]
 
+    def identities(self) -> dict[str, list[int]]:
+        """By which `maps_in_force` knows these files again, by name; they stay the same when a file is renamed."""
+        return {path.name: _identity(path) for path in (*self.tls_policy, *self.transport)}
+
 
 def header(generation: int, published: str) -> str:
-    """The comment at the head of every map; its first line is how a later run knows what it finds."""
+    """The comment at the head of every map."""
     return (
         f"# closedmail generation {generation}\n"
         f"# Published {published} by closedmail sync, which replaces this file: do not edit it.\n"
@@ -42,30 +47,34 @@ def build_maps(
     map_type: str,
     config_directory: str,
 ) -> BuiltMaps:
-    """Build both maps aside and look all keys up again. Raises Refused(publish-failed)."""
+    """Build both maps aside and look all keys up again. Raises Refused(publish-failed), and then nothing is left."""
+    folder = map_dir / _BUILD
     try:
-        map_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
-        folder = fresh_folder(map_dir / _BUILD)
+        make_folder(map_dir)
+        fresh_folder(folder)
         policies = ((nexthop, str(row.policy)) for nexthop, row in tls_policy)
         return BuiltMaps(
             folder,
             build_table(folder, TLS_POLICY, head, policies, map_type, config_directory),
             build_table(folder, TRANSPORT, head, transport, map_type, config_directory),
         )
+    except Refused:
+        remove_tree(folder)
+        raise
     except OSError as error:
+        with suppress(OSError):
+            remove_tree(folder)
         raise Refused("publish-failed", f"{error.filename or map_dir}: {error.strerror}: see map_dir") from None
 
 
-def maps_in_force(map_dir: Path, generation: int) -> bool:
-    """Whether both maps of that generation, text and index, are where Postfix reads them."""
-    wanted = f"# closedmail generation {generation}\n"
-    for name in (TLS_POLICY, TRANSPORT):
-        try:
-            with (map_dir / name).open(encoding="utf-8") as file:
-                if file.readline() != wanted:
-                    return False
-        except (OSError, UnicodeDecodeError):
-            return False
-        if not any(path.suffix for path in map_dir.glob(f"{name}.*")):
-            return False
-    return True
+def maps_in_force(map_dir: Path, identities: Mapping[str, list[int]]) -> bool:
+    """Whether the maps lie where Postfix reads them, text and index, as they were put there."""
+    try:
+        return all(_identity(map_dir / name) == known for name, known in identities.items())
+    except OSError:
+        return False
+
+
+def _identity(path: Path) -> list[int]:
+    found = path.stat()
+    return [found.st_ino, found.st_size, found.st_mtime_ns]

@@ -59,11 +59,11 @@ def _rename_into(map_dir: Path, files: list[Path], keep: Path | None) -> list[tu
                 os.link(place, old)
             path.replace(place)
             done.append((place, old))
+        sync_path(map_dir)
     except OSError:
         if keep is not None:
             _take_back(done)
         raise
-    sync_path(map_dir)
     return done
 
 

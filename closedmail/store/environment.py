@@ -39,12 +39,15 @@ def store_errors(path: Path) -> Iterator[None]:
         if not path.exists():
             raise StoreError(f"{path}: no generation is in force yet; run: closedmail sync") from None
         if "Permission denied" in str(error):
-            raise StoreError(f"{path}: no permission; run as root or as the owner of the state directory") from None
+            raise StoreError(f"{path}: {_NO_PERMISSION}") from None
         raise StoreError(f"{path}: {_short(error)}") from None
+    except PermissionError:
+        raise StoreError(f"{path}: {_NO_PERMISSION}") from None
     except OSError as error:
         raise StoreError(f"{path}: {error.strerror or error}") from None
 
 
+_NO_PERMISSION = "no permission; run as root or as the owner of the state directory"
 _REMAKE = "move it away and run: closedmail sync"
 
 

@@ -34,8 +34,9 @@ class Manifest:
     """`rules` are in the order of the numbers that records carry, `lists` in that of network numbers.
 
     `configuration` is a digest of all that the generation depends on beside the lists, `rules_digest` of what it takes
-    from the configuration file. `holds_due` and `rows_due` are
-    the seconds at which the first hold ends and the first TLS row that only stays for a time may go, 0 for never.
+    from the configuration file. `holds_due` and `rows_due` are the seconds at which the first hold ends and the first
+    TLS row that only stays for a time may go, 0 for never. `maps` tells the files of Postfix's maps by their
+    identities (`publish.postfix`).
     """
 
     generation: int
@@ -53,6 +54,7 @@ class Manifest:
     shared_spellings: tuple[str, ...] = ()
     holds_due: int = 0
     rows_due: int = 0
+    maps: dict[str, list[int]] = field(default_factory=dict)
 
     def to_json(self) -> bytes:
         """The manifest as JSON."""

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from time import monotonic
 
 import lmdb
 
@@ -11,7 +12,7 @@ from closedmail.core.decision import Match
 from closedmail.core.domain import DomainSet
 from closedmail.core.model import Rewriting
 from closedmail.core.record import Entry, decode, rule_number
-from closedmail.core.tls_policy import Policy, Row
+from closedmail.core.tls_policy import Row
 from closedmail.errors import StoreError
 from closedmail.store.environment import (
     DETAILS_KEY,
@@ -27,6 +28,8 @@ from closedmail.store.environment import (
 )
 from closedmail.store.manifest import Details, Manifest
 
+# Seconds for which a look at the file counts: only requests in close order share one.
+_LOOK_AGAIN = 0.001
 _LONGEST_KEY = 254  # a name of 253 characters and a dot: nothing longer was ever stored
 
 
@@ -52,11 +55,18 @@ class Snapshot:
             self.close()
             raise
 
+    def rest(self) -> None:
+        """Read no more until `renew`: a reader that holds on keeps the writer from using old pages again."""
+        self._txn.abort()  # LMDB keeps it as a spare: beginning again costs no system call
+
     def renew(self) -> None:
         """See what is in force now. Raises StoreError."""
-        with store_errors(self._path):
-            self._txn.abort()  # LMDB keeps it as a spare: beginning again costs no system call
+        try:
+            self._txn.abort()
             self._txn = self._environment.begin(buffers=True)
+        except lmdb.Error:
+            with store_errors(self._path):
+                raise
         if self._txn.id() != self._id:
             self._load()
 
@@ -102,8 +112,11 @@ class Snapshot:
         data = self._find(key)
         if data is None:
             return None
-        rule = self._rules[rule_number(data)]
-        return Match(key, rule, decode(data).value if rule.inbound.allow_route_hosts else "")
+        try:
+            rule = self._rules[rule_number(data)]
+            return Match(key, rule, decode(data).value if rule.inbound.allow_route_hosts else "")
+        except (IndexError, ValueError):
+            raise StoreError(f"{self._path}: the record of {key} is broken; move the store away and sync") from None
 
     def closed(self, name: str) -> Match | None:
         """The guard that covers a name."""
@@ -118,8 +131,11 @@ class Snapshot:
     def _find(self, key: str) -> memoryview | None:
         if not key or len(key) > _LONGEST_KEY:
             return None
-        with store_errors(self._path):
+        try:
             found: memoryview | None = self._txn.get(key.encode(), db=self._domains)
+        except lmdb.Error:
+            with store_errors(self._path):  # it costs as much as the look-up, and is only needed here
+                raise
         return found
 
     def records(self) -> Iterator[tuple[str, Entry]]:
@@ -132,16 +148,12 @@ class Snapshot:
         """All rows of the TLS policy table, those that only stay for a time included."""
         with store_errors(self._path), self._txn.cursor(db=self._tls) as cursor:
             for key, data in cursor:
-                until, _, policy = str(data, "ascii").partition(" ")
-                yield str(key, "ascii"), Row(Policy.parse(policy), int(until))
+                yield str(key, "ascii"), Row.parse(str(data, "ascii"))
 
     def tls_row(self, nexthop: str) -> Row | None:
         """The TLS policy of one nexthop."""
         data = self._txn.get(nexthop.encode(), db=self._tls)
-        if data is None:
-            return None
-        until, _, policy = str(data, "ascii").partition(" ")
-        return Row(Policy.parse(policy), int(until))
+        return None if data is None else Row.parse(str(data, "ascii"))
 
     def details(self, network: str) -> Details:
         """What `sync` had to say of a network ("": of partners that stand alone)."""
@@ -171,24 +183,42 @@ class StoreReader:
         self._snapshot: Snapshot | None = None
         self._identity = (0, 0)
         self._size = 0
+        self._looked = 0.0
 
     def current(self) -> Snapshot:
         """The generation in force at this moment. Raises StoreError; the next call tries afresh."""
-        try:
-            status = os.stat(self._file)  # noqa: PTH116, on the path of every decision, and Path costs three times as much
-        except OSError:
-            self.close()
-            raise StoreError(f"{self._path}: no generation is in force yet; run: closedmail sync") from None
         snapshot = self._snapshot
-        if snapshot is None or (status.st_dev, status.st_ino) != self._identity or status.st_size < self._size:
-            return self._open(status.st_dev, status.st_ino)
-        self._size = status.st_size
+        now = monotonic()
+        if snapshot is None or now - self._looked > _LOOK_AGAIN:
+            snapshot = self._look()
+            self._looked = now
         try:
             snapshot.renew()
         except StoreError:
             self.close()
             raise
         return snapshot
+
+    def _look(self) -> Snapshot:
+        """See whether the file is still the one that is open, and whole."""
+        try:
+            status = os.stat(self._file)  # noqa: PTH116, on the path of every decision, and Path costs three times as much
+        except OSError as error:
+            self.close()
+            with store_errors(self._path):
+                if not isinstance(error, FileNotFoundError):
+                    raise
+            raise StoreError(f"{self._path}: no generation is in force yet; run: closedmail sync") from None
+        snapshot = self._snapshot
+        if snapshot is None or (status.st_dev, status.st_ino) != self._identity or status.st_size < self._size:
+            return self._open(status.st_dev, status.st_ino)
+        self._size = status.st_size
+        return snapshot
+
+    def rest(self) -> None:
+        """Between two requests; see Snapshot.rest."""
+        if self._snapshot is not None:
+            self._snapshot.rest()
 
     def _open(self, device: int, inode: int) -> Snapshot:
         self.close()

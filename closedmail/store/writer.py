@@ -30,11 +30,12 @@ class StoreWriter:
         """Begin the transaction. Raises StoreError."""
         self._path = path
         with store_errors(path):
-            # Databases are made in a transaction of their own: without a manifest they are no generation.
-            self._meta, self._domains, self._tls, self._history = (
-                environment.open_db(name) for name in (META, DOMAINS, TLS, HISTORY)
-            )
+            environment.reader_check()  # what readers held that were killed
             self._txn = environment.begin(write=True)
+            # In the same transaction: databases without a manifest would be no generation, and a dry run makes none.
+            self._meta, self._domains, self._tls, self._history = (
+                environment.open_db(name, txn=self._txn) for name in (META, DOMAINS, TLS, HISTORY)
+            )
 
     def put_domains(self, entries: Iterable[tuple[str, Entry]]) -> None:
         """Replace all domains; `entries` are in the order of their keys."""
@@ -42,7 +43,7 @@ class StoreWriter:
 
     def put_tls_rows(self, rows: Iterable[tuple[str, Row]]) -> None:
         """Replace the TLS policy table; `rows` are in the order of their nexthops."""
-        self._replace(self._tls, ((nexthop.encode(), f"{row.until} {row.policy}".encode()) for nexthop, row in rows))
+        self._replace(self._tls, ((nexthop.encode(), str(row).encode()) for nexthop, row in rows))
 
     def _replace(self, database: object, pairs: Iterable[tuple[bytes, bytes]]) -> None:
         with store_errors(self._path):

@@ -2,17 +2,19 @@
 
 import fcntl
 import os
+import pwd
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from closedmail.errors import ClosedmailError, Refused
+from closedmail.publish.files import make_folder
 
 
 def prepare_state_dir(state_dir: Path) -> None:
     """Make the state directory where it is missing. Raises ClosedmailError."""
     try:
-        state_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
+        make_folder(state_dir)
     except OSError as error:
         raise ClosedmailError(f"{state_dir}: {error.strerror}; make it, owned by the user that syncs") from None
 
@@ -24,7 +26,10 @@ def become_owner(state_dir: Path) -> None:
     owner = state_dir.stat()
     if owner.st_uid == 0:
         return
-    os.setgroups([])
+    try:
+        os.initgroups(pwd.getpwuid(owner.st_uid).pw_name, owner.st_gid)
+    except KeyError:  # a user without a name has no other groups
+        os.setgroups([])
     os.setgid(owner.st_gid)
     os.setuid(owner.st_uid)
 
@@ -41,6 +46,9 @@ def sync_lock(state_dir: Path) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise Refused("busy", "another sync is running; wait for it to end") from None
-        yield
+        try:
+            yield
+        finally:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # a child between fork and exec still has the descriptor
     finally:
         os.close(descriptor)

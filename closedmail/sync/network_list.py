@@ -2,13 +2,13 @@
 
 import hashlib
 from collections.abc import Set as AbstractSet
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from closedmail.core.listing import Admission, Listing, SkippedLine, read_csv, read_domains, read_mailertable
-from closedmail.core.mailertable import MailertableError, parse_line
+from closedmail.core.mailertable import MailertableError
 from closedmail.core.model import Network, Source
+from closedmail.core.record import Why
 from closedmail.errors import Refused
 from closedmail.lists.fetch_log import FetchRecord
 from closedmail.lists.obtain import Obtained, check_replay, obtain
@@ -42,16 +42,16 @@ class NetworkList:
         source, standing = self.network.source, self.standing
         if source is None:
             return
-        same = standing is not None and standing.key_digest == self._key_digest and self._standing_text() is not None
+        known = standing if self._still_verified(source) else None
         try:
-            item = obtain(source, standing if same else None, self.record, fresh_folder(work / self.network.name), now)
+            item = obtain(source, known, self.record, fresh_folder(work / self.network.name), now)
             if item and standing:
                 check_replay(self.network.name, item.signed_at, standing.newest_signed_at)
         except Refused as refusal:
             self.refusal = refusal
             return
         if item:
-            self._text_name = f"{self.network.name}-{_digest(item.text)[:32]}"
+            self._text_name = self._name_of(item.text)
             if standing and self._text_name == standing.text:
                 self.signed_anew = item
             else:
@@ -71,24 +71,21 @@ class NetworkList:
                 return read_list(self.new.text, source, admission)
             except MailertableError as error:
                 self.refuse(Refused("bad-lines", f"the list of {self.network.name}: {error}"))
-        text = self._standing_text()
+        text = self._text()
         if text:
-            return read_list(text, source, admission)
-        return self._from_store(snapshot) if self.standing and self.standing.text else None
+            try:
+                return read_list(text, source, admission)
+            except MailertableError as error:  # by the configuration of today
+                self.refuse(self.refusal or Refused("bad-lines", f"the list of {self.network.name}: {error}"))
+        return self._from_store(admission, snapshot) if self.standing and self.standing.text else None
 
-    def lines_of(self, keys: AbstractSet[str]) -> list[tuple[str, SkippedLine]]:
+    def lines_of(self, keys: AbstractSet[str], admission: Admission) -> list[tuple[str, SkippedLine]]:
         """Where the list gives these keys; for the rare report that two networks want the same one."""
-        found: list[tuple[str, SkippedLine]] = []
-        path = self.new.text if self.new else self._standing_text()
-        if path and keys:
-            with path.open("rb") as lines:
-                for number, raw in enumerate(lines, 1):
-                    with suppress(MailertableError):
-                        parsed = parse_line(raw)
-                        if parsed and parsed[0] in keys:
-                            text = raw.decode("utf-8", "replace").rstrip("\r\n")
-                            found.append((parsed[0], SkippedLine(number, text, "", bad=False)))
-        return found
+        path, source = self._text(), self.network.source
+        if not path or not source or not keys:
+            return []
+        finder = _Finder(admission.own, admission.suffixes, frozenset(keys))
+        return [(line.reason, line) for line in read_list(path, source, finder).skipped if line.reason in keys]
 
     def next_in_force(self) -> ListInForce:
         """What the next manifest says of this network."""
@@ -110,28 +107,62 @@ class NetworkList:
     def accepted(self) -> None:
         """It is in force: the next fetch may ask whether anything has changed since."""
         item = self.new or self.signed_anew
-        if item:
-            self.record.validators = item.validators.to_dict()
-            self.record.signature_validators = item.signature_validators.to_dict()
+        if item and self.network.source:
+            self.record.keep(self.network.source, item.validators, item.signature_validators)
 
     def new_text(self) -> tuple[str, Path] | None:
         """A verified text that is to be kept: its name and where it lies now."""
-        return (self._text_name, self.new.text) if self.new else None
+        item = self.new or self.signed_anew
+        return (self._text_name, item.text) if item else None
+
+    def _text(self) -> Path | None:
+        item = self.new or self.signed_anew
+        return item.text if item else self._standing_text()
+
+    def _still_verified(self, source: Source) -> bool:
+        """Whether the list in force is there, and would be verified today as well: by these keys, by this signer."""
+        if self.standing is None or self.standing.key_digest != self._key_digest:
+            return False
+        if not (self._folder / self.standing.text).is_file():
+            return False  # it has to be fetched again, or the next configuration could not be read with it
+        if source.signature == "none":
+            return not self.standing.signer
+        return self.standing.signer in source.signing_keys
 
     def _standing_text(self) -> Path | None:
+        """The text of the list in force, where it is still what was verified: its name has its digest."""
         if self.standing is None or not self.standing.text:
             return None
         path = self._folder / self.standing.text
-        return path if path.exists() else None
+        try:
+            return path if self._name_of(path) == self.standing.text else None
+        except OSError:
+            return None
 
-    def _from_store(self, snapshot: Snapshot | None) -> Listing:
-        """A list whose text is gone: its entries as they are in force."""
+    def _name_of(self, text: Path) -> str:
+        return f"{self.network.name}-{_digest(text)[:32]}"
+
+    def _from_store(self, admission: Admission, snapshot: Snapshot | None) -> Listing:
+        """A list whose text is gone: its entries as they are in force, those still held for their line included."""
         listing = Listing()
         if snapshot:
             for key, entry in snapshot.records():
-                if entry.listed and snapshot.networks[entry.network] == self.network.name:
+                if entry.network < 0 or snapshot.networks[entry.network] != self.network.name:
+                    continue
+                if admission.why_not(key):
+                    listing.ruled_out.add(key)
+                elif entry.listed:
                     listing.entries[key] = entry.value
+                elif entry.why is Why.UNCLEAR:
+                    listing.unclear.add(key)
         return listing
+
+
+class _Finder(Admission):
+    """Names the keys that are `admitted`, as if by a rule that rules them out."""
+
+    def why_not(self, key: str) -> str | None:
+        return key if key in self.admitted else None
 
 
 def read_list(path: Path, source: Source, admission: Admission) -> Listing:

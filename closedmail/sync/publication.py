@@ -1,6 +1,7 @@
 """Publishing a settled generation: maps and store prepared aside, then the switch, then what is not needed goes."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,10 @@ from closedmail.store.reader import Snapshot
 from closedmail.store.writer import StoreWriter
 from closedmail.sync.inputs import Inputs
 from closedmail.sync.report import iso
+
+# Seconds. The TLS policy is switched first, and Postfix goes on using the old routes for up to ten seconds: a row must
+# outlive its routes whatever `tls_linger` says.
+_LEAST_LINGER = 60
 
 
 class Publication:
@@ -54,7 +59,7 @@ class Publication:
         """
         config = self._inputs.config
         old_rows = self._snapshot.tls_rows() if self._snapshot else ()
-        linger_for = config.postfix.tls_linger if config.postfix else 0
+        linger_for = max(_LEAST_LINGER, config.postfix.tls_linger) if config.postfix else 0
         staying = linger(old_rows, generation.policies, self._now, linger_for)
         maps = self._build(generation, number, staying)
         try:
@@ -62,7 +67,7 @@ class Publication:
             with StoreWriter(self._environment, self._store_path) as store:
                 store.put_domains(generation.entries())
                 store.put_tls_rows(policy_rows(generation.policies, staying))
-                store.put_manifest(self._manifest(generation, number, lists, staying))
+                store.put_manifest(self._manifest(generation, number, lists, staying, maps))
                 for name, item in details.items():
                     store.put_details(name, item)
                 if self._is_new(number):
@@ -79,18 +84,21 @@ class Publication:
         if not self._dry_run:
             self._forget_texts({item.text for item in lists})
 
-    def touch(self, lists: Sequence[ListInForce]) -> None:
+    def touch(self, lists: Sequence[ListInForce], texts: Mapping[str, Path]) -> None:
         """Note that the same lists were signed anew; the generation stays. Raises Refused(publish-failed)."""
         if self._snapshot is None or self._dry_run:
             return
         known = {item.name: item for item in self._snapshot.manifest.lists}
         lists = [replace(item, domains=known[item.name].domains) for item in lists if item.name in known]
         try:
+            self._keep_texts(texts)
             with StoreWriter(self._environment, self._store_path) as store:
                 store.put_manifest(replace(self._snapshot.manifest, lists=tuple(lists)))
                 store.commit()
         except StoreError as error:
             raise Refused("publish-failed", str(error)) from None
+        except OSError as error:
+            raise Refused("publish-failed", f"{error.filename or self._state_dir}: {error.strerror}") from None
 
     def _is_new(self, number: int) -> bool:
         return self._snapshot is None or self._snapshot.manifest.generation != number
@@ -109,7 +117,12 @@ class Publication:
         )
 
     def _manifest(
-        self, generation: Generation, number: int, lists: Sequence[ListInForce], staying: Mapping[str, Row]
+        self,
+        generation: Generation,
+        number: int,
+        lists: Sequence[ListInForce],
+        staying: Mapping[str, Row],
+        maps: BuiltMaps | None,
     ) -> Manifest:
         config, inputs = self._inputs.config, self._inputs
         published_at, reason = self._now, self._reason(lists)
@@ -131,6 +144,7 @@ class Publication:
             shared_spellings=tuple(sorted(folded for folded, key in generation.spellings.items() if not key)),
             holds_due=generation.holds_due,
             rows_due=min((row.until for row in staying.values()), default=0),
+            maps=maps.identities() if maps else {},
         )
 
     def _reason(self, lists: Sequence[ListInForce]) -> str:
@@ -169,4 +183,5 @@ class Publication:
         folder = self._state_dir / "lists"
         for path in folder.iterdir() if folder.exists() else ():
             if path.name not in wanted:
-                path.unlink()
+                with suppress(OSError):  # the generation is in force, and what stays here does no harm
+                    path.unlink()

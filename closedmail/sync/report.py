@@ -112,9 +112,14 @@ def skipped_json(skipped: SkippedLine) -> dict[str, Any]:
 def skipped_lines(skipped: Sequence[SkippedLine], most: int | None = None) -> Iterator[str]:
     """Skipped lines for people."""
     for item in skipped[:most]:
-        yield f"  line {item.line}: {item.reason}: {item.text}"
+        yield f"  line {item.line}: {item.reason}: {_printable(item.text)}"
     if most is not None and len(skipped) > most:
         yield f"  … and {len(skipped) - most} more"
+
+
+def _printable(text: str) -> str:
+    """A line as it was sent to us, with nothing in it that moves a terminal."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def _network_lines(name: str, report: NetworkReport) -> Iterator[str]:

@@ -6,23 +6,23 @@ in force is touched before the switch.
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from closedmail.core.difference import NothingInForce, check_brakes, compare
 from closedmail.core.generation import Changes, Generation, settle
-from closedmail.core.listing import Listing, SkippedLine
+from closedmail.core.listing import Admission, Listing, SkippedLine
 from closedmail.core.model import Config
-from closedmail.errors import ConfigError, Refused, StoreError
+from closedmail.errors import ClosedmailError, ConfigError, Refused, StoreError
 from closedmail.lists.fetch_log import FetchRecord, read_log, write_log
 from closedmail.publish.files import fresh_folder, remove_tree
 from closedmail.publish.postfix import maps_in_force
 from closedmail.publish.switch import interrupted
 from closedmail.store.environment import open_environment, store_path
 from closedmail.store.manifest import Details, Manifest
-from closedmail.store.reader import Snapshot
+from closedmail.store.reader import Snapshot, StoreReader
 from closedmail.sync.inputs import Inputs, check_services, gather
 from closedmail.sync.lock import prepare_state_dir, sync_lock
 from closedmail.sync.network_list import NetworkList
@@ -59,14 +59,43 @@ def sync(
         try:
             stack.enter_context(sync_lock(state_dir))
         except Refused as refusal:
-            reports = {
-                network.name: NetworkReport(network.title, "refused", refusal.code, refusal.reason)
-                for network in config.networks
-                if not names or network.name in names
-            }
-            return SyncReport(networks=reports, failure=refusal)
+            return _busy(config, names or known, refusal)
         seconds = int(time.time()) if now is None else now
-        return _Run(config, state_dir, stack, seconds, progress, force=force, dry_run=dry_run).run(names or known)
+        try:
+            return _Run(config, state_dir, stack, seconds, progress, force=force, dry_run=dry_run).run(names or known)
+        except OSError as error:
+            raise ClosedmailError(f"{error.filename or state_dir}: {error.strerror or error}") from None
+
+
+def _busy(config: Config, names: Sequence[str], refusal: Refused) -> SyncReport:
+    """Another sync is running: what is in force now stays as far as this one is concerned."""
+    report = SyncReport(failure=refusal)
+    with StoreReader(store_path(config.gateway.state_dir)) as store:
+        snapshot = None
+        with suppress(StoreError):
+            snapshot = store.current()
+        _report_standing(report, config, snapshot)
+    for name in names:
+        network = report.networks[name]
+        network.result, network.code, network.reason = "refused", refusal.code, refusal.reason
+    return report
+
+
+def _report_standing(report: SyncReport, config: Config, snapshot: Snapshot | None) -> None:
+    """What is in force, before anything happens."""
+    manifest = snapshot.manifest if snapshot else None
+    standing = {item.name: item for item in manifest.lists} if manifest else {}
+    report.generation = manifest.generation if manifest else None
+    for network in config.networks:
+        own = report.networks[network.name] = NetworkReport(network.title)
+        item = standing.get(network.name)
+        if item and snapshot:
+            details = snapshot.details(network.name)
+            own.domains, own.signed_at, own.signer = item.domains, item.signed_at, item.signer
+            own.held, own.skipped, own.notes = details.held, details.skipped, details.notes
+    if snapshot:
+        partners = snapshot.details("")
+        report.partners_held, report.partners_notes = partners.held, partners.notes
 
 
 class _Run:
@@ -97,11 +126,11 @@ class _Run:
         self.manifest: Manifest | None = self.snapshot.manifest if self.snapshot else None
         self.log = read_log(state_dir)
         self.lists: list[NetworkList] = []
-        self.report = SyncReport(self.manifest.generation if self.manifest else None, dry_run=dry_run)
+        self.report = SyncReport(dry_run=dry_run)
 
     def run(self, names: Sequence[str]) -> SyncReport:
         """All steps. What is refused is in the report, and in the log for `status`."""
-        self._report_standing()
+        _report_standing(self.report, self.config, self.snapshot)
         try:
             inputs = gather(self.config)
             self._bring_in(names, inputs)
@@ -109,7 +138,7 @@ class _Run:
             if self._is_due(inputs):
                 self._publish(inputs)
             elif any(item.signed_anew for item in self.lists):
-                self._publication(inputs).touch([item.next_in_force() for item in self.lists])
+                self._publication(inputs).touch([item.next_in_force() for item in self.lists], self._texts())
             for item in self.lists:
                 item.accepted()
                 self._report_list(item)
@@ -145,7 +174,7 @@ class _Run:
         due = any(0 < second <= self.now for second in (manifest.holds_due, manifest.rows_due))
         torn = interrupted(self.state_dir)
         if postfix is not None:
-            torn = torn or not maps_in_force(Path(postfix.map_dir), manifest.generation)
+            torn = torn or not maps_in_force(Path(postfix.map_dir), manifest.maps)
         return new or manifest.configuration != inputs.digest or due or torn
 
     def _publish(self, inputs: Inputs) -> None:
@@ -171,12 +200,14 @@ class _Run:
             differences = compare(previous, names, listings)
         self.progress("settling routes and rules")
         generation = settle(self.config, listings, differences, previous, self.now)
-        details = {name: self._details(name, changes, listings) for name, changes in generation.changes.items()}
+        details = {
+            name: self._details(name, changes, listings, inputs.admission)
+            for name, changes in generation.changes.items()
+        }
         self.progress("building and checking the maps")
         number = self._number(inputs)
-        texts = dict(filter(None, (item.new_text() for item in self.lists)))
         self._publication(inputs).publish(
-            generation, number, [item.next_in_force() for item in self.lists], details, texts
+            generation, number, [item.next_in_force() for item in self.lists], details, self._texts()
         )
         self._report_published(inputs, generation, number, details)
         self._report_braked(braked)
@@ -188,12 +219,17 @@ class _Run:
         renewed = any(item.new for item in self.lists) or self.manifest.configuration != inputs.digest
         return self.manifest.generation + (renewed or 0 < self.manifest.holds_due <= self.now)
 
-    def _details(self, name: str, changes: Changes, listings: Sequence[Listing | None]) -> Details:
+    def _texts(self) -> dict[str, Path]:
+        return dict(filter(None, (item.new_text() for item in self.lists)))
+
+    def _details(
+        self, name: str, changes: Changes, listings: Sequence[Listing | None], admission: Admission
+    ) -> Details:
         skipped: list[SkippedLine] = []
         for item, listing in zip(self.lists, listings, strict=True):
             if item.network.name == name and listing is not None:
                 skipped = list(listing.skipped)
-                for key, line in item.lines_of(changes.yielded.keys()):
+                for key, line in item.lines_of(changes.yielded.keys(), admission):
                     winner = changes.yielded[key]
                     reason = f"{key} is in force from the list of {winner}; a [partner] table decides otherwise"
                     skipped.append(replace(line, reason=reason))
@@ -203,19 +239,6 @@ class _Run:
         return Publication(self.environment, self.state_dir, self.work, inputs, self.snapshot, self.now, self.dry_run)
 
     # What happened: the report first says what stands, and each step writes over it what it changed.
-
-    def _report_standing(self) -> None:
-        standing = {item.name: item for item in self.manifest.lists} if self.manifest else {}
-        for network in self.config.networks:
-            report = self.report.networks[network.name] = NetworkReport(network.title)
-            item = standing.get(network.name)
-            if item and self.snapshot:
-                details = self.snapshot.details(network.name)
-                report.domains, report.signed_at, report.signer = item.domains, item.signed_at, item.signer
-                report.held, report.skipped, report.notes = details.held, details.skipped, details.notes
-        if self.snapshot:
-            partners = self.snapshot.details("")
-            self.report.partners_held, self.report.partners_notes = partners.held, partners.notes
 
     def _report_list(self, item: NetworkList) -> None:
         report, obtained = self.report.networks[item.network.name], item.new or item.signed_anew
@@ -250,7 +273,4 @@ class _Run:
             record, report = self.log.setdefault(name, FetchRecord()), self.report.networks[name]
             record.attempted_at = self.now
             record.result, record.code, record.reason = report.result, report.code, report.reason
-        try:
-            write_log(self.state_dir, self.log)
-        except OSError as error:
-            raise StoreError(f"{self.state_dir}: {error.strerror}") from None
+        write_log(self.state_dir, self.log)
