@@ -147,7 +147,8 @@ def facts_of(envelope: Envelope, client: IPv4Address | IPv6Address | None, match
     """What holds of a mail by the rule of the partner that it claims to come from."""
     inbound = match.rule.inbound
     allowed = client in match.rule.allowed or (inbound.allow_route_hosts and client in _route_hosts(match.value))
-    cert = _any(_pinned(pin, envelope.certificate) for pin in inbound.certificates)
+    pins = inbound.certificates
+    cert = _any(_pinned(pin, envelope.certificate) for pin in pins) if pins else False
     return Facts(allowed, cert, envelope.encrypted)
 
 
@@ -234,9 +235,11 @@ def _pinned(pin: CertificatePin, shown: Certificate) -> bool | None:
     return _all(None if given is None else given == wanted for wanted, given in pairs if wanted)
 
 
-@lru_cache(maxsize=1024)
+_LOWER = {ord(char): ord(char) + 32 for char in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
+
+
 def _ascii_lower(text: str) -> str:
-    return "".join(chr(ord(char) + 32) if "A" <= char <= "Z" else char for char in text)
+    return text.translate(_LOWER)
 
 
 @lru_cache(maxsize=4096)

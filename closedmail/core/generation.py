@@ -278,7 +278,7 @@ def _settle_tls(generation: Generation, previous: Previous, now: int) -> None:
             known = policies.setdefault(nexthop, policy)
             if known == policy:
                 continue
-            chosen = tls_policy.stricter(known, policy)
+            chosen = tls_policy.joint(known, policy)
             if chosen is None:
                 conflicts.setdefault(
                     nexthop,

@@ -20,10 +20,14 @@ from closedmail.core.model import Rewriting
 _SPECIAL = re.compile(r'[\s"\\()]')
 # What nearly every sender looks like: nothing in it changes, whatever the settings.
 _PLAIN = re.compile(r"[A-Za-z0-9._+=-]+@([A-Za-z0-9-]++(?:\.[A-Za-z0-9-]++)+)")
+# More characters than octets in a label: whatever becomes of it is no domain name (RFC 1035 section 2.3.4).
+_LONGEST_LABEL = 63
+# Postfix reads no longer line (line_length_limit), so that a longer sender is not from Postfix.
+_LONGEST_SENDER = 2048
 
 
 class SenderError(ValueError):
-    """The sender's domain is not UTF-8, so that nobody can say whose it is."""
+    """Nobody can say whose sender it is: its domain is not UTF-8, or it is longer than any address."""
 
 
 def queued_domains(sender: str, rewriting: Rewriting) -> tuple[str, ...]:
@@ -35,6 +39,8 @@ def queued_domains(sender: str, rewriting: Rewriting) -> tuple[str, ...]:
     plain = _PLAIN.fullmatch(sender)
     if plain:
         return (plain[1].lower(),)
+    if len(sender) > _LONGEST_SENDER:
+        raise SenderError(f"the sender has more than {_LONGEST_SENDER} characters")
     if sender.startswith("@") and ":" in sender:
         sender = sender.partition(":")[2]
     _, at, domain = sender.rpartition("@")
@@ -101,6 +107,8 @@ def to_ascii_leniently(domain: str) -> str:
 def _alabel(label: str) -> str:
     if label.isascii():
         return label
+    if len(label) > _LONGEST_LABEL:
+        return "xn--"  # no domain has such a label, and punycode takes quadratic time for it
     try:
         return idna.alabel(label).decode("ascii")
     except (idna.IDNAError, UnicodeError):

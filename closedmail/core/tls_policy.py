@@ -71,17 +71,25 @@ def policy_of(outbound: Outbound) -> Policy:
 
 
 def stricter(one: Policy, other: Policy) -> Policy | None:
-    """The stricter of two policies for one nexthop, or None where they are not comparable.
-
-    The stricter level stands. It must not lose what the weaker one demands beside its level, so that a weaker policy
-    with attributes of its own is not comparable, nor are two of one level that differ.
-    """
+    """The policy of the stricter level, or None where two policies are not comparable: by their levels, or because they
+    are of one level and differ."""
     if one == other:
         return one
     if one.level not in _ORDER or other.level not in _ORDER or one.level == other.level:
         return None
-    weak, strict = sorted((one, other), key=lambda policy: _ORDER.index(policy.level))
-    return strict if set(weak.attributes) <= set(strict.attributes) else None
+    return max(one, other, key=lambda policy: _ORDER.index(policy.level))
+
+
+def joint(one: Policy, other: Policy) -> Policy | None:
+    """What stands where two policies are wanted for one nexthop: the stricter level, which must not lose the protocols
+    and ciphers that the weaker one demands and it leaves open. None where they are not comparable."""
+    strict = stricter(one, other)
+    if strict is None:
+        return None
+    weak = other if strict == one else one
+    open_names = {"protocols", "ciphers"} - {item.partition("=")[0] for item in strict.attributes}
+    demanded = (item for item in weak.attributes if item.partition("=")[0] in open_names)
+    return Policy(strict.level, (*strict.attributes, *demanded))
 
 
 def why_impossible(nexthop: str, policy: Policy) -> str | None:

@@ -7,6 +7,7 @@ next request sees the generation in force.
 import asyncio
 import resource
 import signal
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +16,6 @@ from typing import Any
 from closedmail.config import load
 from closedmail.core.model import Config, Policyd
 from closedmail.doors.listener import BACKLOG, Listener, open_listener, parse_listen
-from closedmail.doors.log_writer import LogWriter
 from closedmail.doors.policy_protocol import ProtocolError, RequestReader
 from closedmail.doors.policy_service import PolicyService, StoreUnreadableError
 from closedmail.errors import ClosedmailError, ConfigError
@@ -183,20 +183,19 @@ class PolicyDaemon:
 
 def run_policyd(config: Config, override: Sequence[str]) -> None:
     """Run the daemon in the foreground, logging to stderr. Raises ClosedmailError."""
-    write = LogWriter()
+
+    def write(line: str) -> None:
+        with suppress(OSError, ValueError):  # a log that is gone must not stop mail
+            sys.stderr.write(line)
 
     def started(names: Sequence[str]) -> None:
         write(f"closedmail policyd is listening on {', '.join(names)}\n")
-        write.flush()
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         with suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    try:
-        asyncio.run(PolicyDaemon(config, override, write).run(started))
-    finally:
-        write.flush()
+    asyncio.run(PolicyDaemon(config, override, write).run(started))
 
 
 def _checked(settings: Policyd) -> Policyd:

@@ -1,6 +1,7 @@
 """One line and one count for each mail and verdict about a partner, however often an MTA asks about that mail."""
 
-from collections import Counter, OrderedDict
+import re
+from collections import Counter
 from collections.abc import Callable
 
 from closedmail.core.decision import Verdict
@@ -10,6 +11,7 @@ from closedmail.core.decision import Verdict
 _REMEMBERED = 4096
 
 Key = tuple[str, str, str]
+_PLAIN = re.compile(r"[A-Za-z0-9.:_-]{1,255}").fullmatch
 
 
 class VerdictLog:
@@ -18,7 +20,7 @@ class VerdictLog:
     def __init__(self, write: Callable[[str], object]) -> None:
         """`write` takes a finished line, newline included."""
         self._write = write
-        self._seen: OrderedDict[tuple[str, str, str], None] = OrderedDict()
+        self._seen: dict[tuple[str, str, str], None] = {}
         self.counts: Counter[Key] = Counter()
 
     def note(self, verdict: Verdict, instance: str, client: str, generation: int) -> None:
@@ -32,7 +34,7 @@ class VerdictLog:
             return
         seen[mark] = None
         if len(seen) > _REMEMBERED:
-            seen.popitem(last=False)
+            del seen[next(iter(seen))]  # the oldest
         network = match.rule.network or "-"
         self.counts[network, match.key, verdict.outcome] += 1
         self._write(
@@ -44,7 +46,7 @@ class VerdictLog:
 
 def _word(text: str) -> str:
     """A value that can neither end its field nor its line, of bounded length."""
-    if len(text) <= 255 and text.isascii() and text.isprintable() and " " not in text and '"' not in text and text:
+    if _PLAIN(text):
         return text
     shown = "".join(char if "!" <= char <= "~" and char != '"' else "?" for char in text[:255])
     return shown or "-"

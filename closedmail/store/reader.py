@@ -3,14 +3,12 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from time import monotonic
 
 import lmdb
 
 from closedmail.core.address import AddressSet
 from closedmail.core.decision import Match
 from closedmail.core.domain import DomainSet
-from closedmail.core.model import Rewriting
 from closedmail.core.record import Entry, decode, rule_number
 from closedmail.core.tls_policy import Row
 from closedmail.errors import StoreError
@@ -28,8 +26,6 @@ from closedmail.store.environment import (
 )
 from closedmail.store.manifest import Details, Manifest
 
-# Seconds for which a look at the file counts: only requests in close order share one.
-_LOOK_AGAIN = 0.001
 _LONGEST_KEY = 254  # a name of 253 characters and a dot: nothing longer was ever stored
 
 
@@ -81,26 +77,15 @@ class Snapshot:
         except (TypeError, ValueError, KeyError) as error:
             raise StoreError(f"{self._path}: the policy store is broken ({error}); run: closedmail sync") from None
         self.manifest = manifest
+        # Plain attributes, since every decision asks for them.
+        self.generation = manifest.generation
+        self.exempt_sasl = manifest.exempt_sasl
+        self.rewriting = manifest.rewriting
         self.own = DomainSet(manifest.own_domains)
         self.trusted = AddressSet(manifest.trusted_clients)
         self._rules = manifest.rules
         self._guards = DomainSet(manifest.closed)
         self._id = number
-
-    @property
-    def generation(self) -> int:
-        """The number of the generation in force."""
-        return self.manifest.generation
-
-    @property
-    def exempt_sasl(self) -> bool:
-        """Whether authenticated clients are not checked."""
-        return self.manifest.exempt_sasl
-
-    @property
-    def rewriting(self) -> Rewriting:
-        """How Postfix completes senders."""
-        return self.manifest.rewriting
 
     @property
     def networks(self) -> tuple[str, ...]:
@@ -183,15 +168,10 @@ class StoreReader:
         self._snapshot: Snapshot | None = None
         self._identity = (0, 0)
         self._size = 0
-        self._looked = 0.0
 
     def current(self) -> Snapshot:
         """The generation in force at this moment. Raises StoreError; the next call tries afresh."""
-        snapshot = self._snapshot
-        now = monotonic()
-        if snapshot is None or now - self._looked > _LOOK_AGAIN:
-            snapshot = self._look()
-            self._looked = now
+        snapshot = self._look()
         try:
             snapshot.renew()
         except StoreError:

@@ -4,10 +4,13 @@ Two pytest hooks (taken over by conftest.py): `@pytest.mark.real("root", "postfi
 `require(…)` in a fixture. A part is a command, or one of the names in `PARTS`.
 """
 
+import functools
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import pytest
 
@@ -15,16 +18,27 @@ import pytest
 SBIN = "/usr/sbin:/sbin"
 
 
+@functools.cache
 def _has_lmdb_tables() -> bool:
     postconf = find("postconf")
-    # -m needs no main.cf: postconf's own defaults are asked for.
-    return (
-        postconf is not None
-        and "lmdb" in subprocess.run([postconf, "-m"], capture_output=True, text=True).stdout.split()
-    )
+    if postconf is None:
+        return False
+    # A machine whose Postfix was never configured has no main.cf, and postconf fails without one.
+    with tempfile.TemporaryDirectory() as directory:
+        (Path(directory) / "main.cf").touch()
+        types = subprocess.run([postconf, "-c", directory, "-m"], capture_output=True, text=True, check=False).stdout
+    return "lmdb" in types.split()
+
+
+@functools.cache
+def _has_compose() -> bool:
+    docker = find("docker")
+    plugin = docker and subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode == 0
+    return bool(plugin or find("docker-compose"))
 
 
 PARTS: Mapping[str, Callable[[], bool]] = {
+    "docker-compose": _has_compose,
     "root": lambda: os.geteuid() == 0,
     "postfix-lmdb": _has_lmdb_tables,
 }

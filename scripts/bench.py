@@ -1,0 +1,51 @@
+"""Measures closedmail beside the least that could do its job, and prints ratios; figures only, never a verdict.
+
+`decisions`: CPU time a decision of `closedmail policyd`, beside a bare asyncio responder, and at 100 and 100,000
+partners. `sync`: `closedmail sync` of a signed list, beside awk and two postmaps on the same list; it needs gpg, awk
+and Postfix's postmap and postconf, none of them set up. Everything happens in a temporary directory.
+"""
+
+import argparse
+import os
+import tempfile
+from pathlib import Path
+
+from bench_common import ListShape
+from bench_decisions import bench_decisions
+from bench_sync import bench_sync
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", nargs="?", default="all", choices=["decisions", "sync", "all"])
+    parser.add_argument("--rounds", type=int, help="alternating rounds (default: 41 of decisions, 3 of sync)")
+    parser.add_argument("--requests", type=int, default=3_000, help="requests a round (default: %(default)s)")
+    parser.add_argument(
+        "--lines", type=int, action="append", help="size of the list; may be repeated (default: 100000 and 1000000)"
+    )
+    parser.add_argument("--nexthops", type=int, default=20_000, help="addresses it routes to (default: %(default)s)")
+    parser.add_argument("--random", action="store_true", help="the list is not in the order of its domains")
+    parser.add_argument("--map-type", default="", help="of the Postfix maps (default: the machine's own)")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        work = Path(name)
+        _as_installed(work / "pycache")
+        if options.what in ("decisions", "all"):
+            bench_decisions(work, options.rounds or 41, options.requests)
+        if options.what in ("sync", "all"):
+            for lines in options.lines or [100_000, 1_000_000]:
+                sample = ListShape(lines, options.nexthops, options.random)
+                bench_sync(work, sample, options.rounds or 3, options.map_type)
+
+
+def _as_installed(cache: Path) -> None:
+    """Let the Python processes to come run as those of an installed package: compiled beforehand, output buffered."""
+    for name in ("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"):
+        os.environ.pop(name, None)
+    os.environ["PYTHONPYCACHEPREFIX"] = str(cache)  # nothing is written to the checkout
+
+
+if __name__ == "__main__":
+    main()

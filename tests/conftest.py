@@ -1,0 +1,63 @@
+"""Fixtures of all tests: a private Postfix, directories that it can use, and a gateway with a signed list."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+from support.network import plain as plain
+from support.network import signers as signers
+from support.network import site as site
+from support.network import surroundings as surroundings
+from support.real import pytest_configure as pytest_configure
+from support.real import pytest_runtest_setup as pytest_runtest_setup
+from support.real import require
+
+from closedmail.demo.postfix import Listener, PrivatePostfix
+
+
+class StartPostfix(Protocol):
+    """Starts a private Postfix that runs until the end of the test."""
+
+    def __call__(
+        self,
+        parameters: Mapping[str, str] | None = None,
+        *,
+        services: Sequence[str] = (),
+        listeners: Sequence[Listener] = (Listener(),),
+    ) -> PrivatePostfix: ...
+
+
+@pytest.fixture
+def open_directory() -> Iterator[Path]:
+    """A directory that other users can enter, as Postfix must; pytest's own tmp_path is root's alone."""
+    directory = Path(tempfile.mkdtemp(prefix="closedmail-"))
+    directory.chmod(0o755)
+    yield directory
+    shutil.rmtree(directory)
+
+
+@pytest.fixture
+def private_postfix(open_directory: Path) -> Iterator[StartPostfix]:
+    """Start any number of private Postfixes in one test; the logs are shown when it fails."""
+    with ExitStack() as stack:
+        started: list[PrivatePostfix] = []
+
+        def start(
+            parameters: Mapping[str, str] | None = None,
+            *,
+            services: Sequence[str] = (),
+            listeners: Sequence[Listener] = (Listener(),),
+        ) -> PrivatePostfix:
+            require("root", "postfix", "postfix-lmdb")
+            directory = open_directory / f"postfix{len(started)}"
+            postfix = PrivatePostfix(directory, parameters, services=services, listeners=listeners)
+            started.append(stack.enter_context(postfix))
+            return postfix
+
+        yield start
+        for postfix in started:
+            print(postfix.log())
