@@ -7,6 +7,7 @@ or the network can cause (exit 1). Each carries one line for people that says wh
 
 from typing import Literal
 
+# In their order of precedence: where several apply, the first counts.
 Code = Literal[
     "busy",
     "fetch-failed",

@@ -1045,3 +1045,63 @@ def test_names_are_separated_by_a_colon(plain: Site) -> None:
     plain.put(TWO)
     plain.published()
     assert plain.policy("[192.0.2.1]") == "secure match=mx1.net.example:.net.example"
+
+
+@pytest.mark.parametrize("level", ["dane", "dane-only", "fingerprint"])
+def test_a_row_is_not_opened_too_early(plain: Site, level: str) -> None:
+    """Levels that no order compares: one that may send in the clear is looser all the same."""
+    plain.settings["postfix.tls_linger"] = "1h"
+    plain.set(outbound__tls=level)
+    if level == "fingerprint":
+        plain.set(outbound__tls_match=[":".join(["AB"] * 32)])
+    plain.put("koeln.example esmtp:[mx.koeln.example]\n")
+    plain.published()
+    strict = plain.policy("[mx.koeln.example]")
+    assert strict is not None
+    assert strict.startswith(level)
+    plain.drop("network.ndb.outbound.tls_match")
+    plain.set(outbound__tls="may")
+    plain.published()
+    assert plain.policy("[mx.koeln.example]") == strict
+    plain.now += 3600
+    plain.sync()
+    assert plain.policy("[mx.koeln.example]") == "may"
+
+
+def test_a_network_renamed_while_its_list_is_refused(plain: Site) -> None:
+    """Nothing is published: without its list, the partners' mail would leave."""
+    plain.put(TWO)
+    plain.published()
+    before = plain.in_force()
+    network = {key: value for key, value in plain.settings.items() if key.startswith("network.ndb.")}
+    plain.drop("network.ndb")
+    plain.settings |= {key.replace(".ndb.", ".new."): value for key, value in network.items()}
+    plain.put("")
+    report = plain.sync()
+    assert (report.failure and report.failure.code, report.networks["new"].code) == ("publish-failed", "empty")
+    assert plain.in_force() == before
+    plain.put(TWO)
+    assert plain.sync().networks["new"].result == "published"
+
+
+def test_a_network_taken_out_and_back_accepts_no_older_list(site: Site) -> None:
+    site.put(TWO, when=site.now - 100)
+    site.published()
+    network = {key: value for key, value in site.settings.items() if key.startswith("network.ndb.")}
+    site.drop("network.ndb")
+    site.partner("other.example", inbound__mode="off")
+    site.sync()
+    site.settings |= network
+    site.put(TWO, when=site.now - 101)
+    assert site.sync().networks["ndb"].code == "replayed"
+    site.put(TWO, when=site.now - 100)
+    assert site.sync().networks["ndb"].result == "published"
+
+
+def test_a_closed_domain_that_is_an_own_one(plain: Site) -> None:
+    """The own domain wins, in the maps as in the decision."""
+    plain.set(closed_domains=["a.city.example", "inside.example"])
+    plain.put(TWO)
+    plain.published()
+    assert plain.route("a.city.example") is None
+    assert (plain.route("inside.example") or "").startswith("error:5.4.4")

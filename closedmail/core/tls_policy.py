@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from closedmail.core.model import Outbound
 from closedmail.core.nexthop import is_literal
 
+_CLEAR = ("none", "may")
 _ORDER = ("none", "may", "encrypt", "verify", "secure")
 
 
@@ -80,6 +81,15 @@ def stricter(one: Policy, other: Policy) -> Policy | None:
     return max(one, other, key=lambda policy: _ORDER.index(policy.level))
 
 
+def looser(one: Policy, other: Policy) -> bool:
+    """Whether one policy gives away what the other one demands: by the order, or, where levels are not comparable, by
+    letting mail go in the clear that the other one never does."""
+    strict = stricter(one, other)
+    if strict is not None:
+        return one not in (other, strict)
+    return one.level in _CLEAR and other.level not in _CLEAR
+
+
 def joint(one: Policy, other: Policy) -> Policy | None:
     """What stands where two policies are wanted for one nexthop: the stricter level, which must not lose the protocols
     and ciphers that the weaker one demands and it leaves open. None where they are not comparable."""
@@ -109,13 +119,13 @@ def linger(
     """The rows that stay beside the wanted ones, or instead of a looser wanted one, and until when.
 
     A row that no route wants any more, or that is wanted looser, stays for `linger_for` seconds from the first time
-    that this is so; the looser one has the same right afterwards, and then the stricter stays in its place. Between
-    policies that are not comparable the wanted one stands at once.
+    that this is so; the looser one has the same right afterwards, and then the stricter stays in its place. Where none
+    of the two is looser the wanted one stands at once.
     """
     staying: dict[str, Row] = {}
     for nexthop, row in in_force:
         new = wanted.get(nexthop)
-        if new is not None and (new == row.policy or stricter(new, row.policy) != row.policy):
+        if new is not None and not looser(new, row.policy):
             continue
         until = row.until or now + linger_for
         if row.looser is not None and (new is None or stricter(new, row.looser) != new):

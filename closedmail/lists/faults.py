@@ -1,22 +1,12 @@
 """The faults of a signed file: which of them counts, and what is said of those that several modules find."""
 
 from collections.abc import Callable, Sequence
+from typing import get_args
 
 from closedmail.errors import Code, Refused
 
-# Of several faults the one named first here counts.
-PRECEDENCE: tuple[Code, ...] = (
-    "too-large",
-    "unsigned",
-    "several-signatures",
-    "extra-text",
-    "wrong-signer",
-    "bad-signature",
-    "weak-digest",
-    "revoked",
-    "expired",
-    "from-the-future",
-)
+# Of several faults the one named first counts.
+PRECEDENCE: tuple[Code, ...] = get_args(Code)
 
 
 def worst(faults: Sequence[Refused]) -> Refused:

@@ -32,7 +32,7 @@ def key_file_digest(network: Network) -> str:
     if source is None or source.signature == "none":
         return ""
     try:
-        return _digest(Path(source.key_file))
+        return file_digest(Path(source.key_file))
     except OSError as error:
         raise ConfigError(
             f"network.{network.name}.key_file", f"{source.key_file}: {error.strerror}; put the network's key there"
@@ -76,7 +76,7 @@ def obtain(
     record.fetched_at = now
     if fetched.path is None:
         return None
-    raw_digest = _digest(raw) + (_digest(signature) if detached else "")
+    raw_digest = file_digest(raw) + (file_digest(signature) if detached else "")
     if in_force and raw_digest == in_force.raw_digest:
         record.keep(source, fetched.validators, signed.validators if detached else Validators())
         return None
@@ -112,7 +112,8 @@ def check_replay(name: str, signed_at: int, newest_signed_at: int) -> None:
         )
 
 
-def _digest(path: Path) -> str:
+def file_digest(path: Path) -> str:
+    """The SHA-256 of a file's contents, in hex. Raises OSError."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(_BLOCK):

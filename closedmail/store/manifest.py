@@ -34,9 +34,10 @@ class Manifest:
     """`rules` are in the order of the numbers that records carry, `lists` in that of network numbers.
 
     `configuration` is a digest of all that the generation depends on beside the lists, `rules_digest` of what it takes
-    from the configuration file. `holds_due` and `rows_due` are the seconds at which the first hold ends and the first
-    TLS row that only stays for a time may go, 0 for never. `maps` tells the files of Postfix's maps by their
-    identities (`publish.postfix`).
+    from the configuration file. `former` has the newest accepted signing time of networks that are no longer
+    configured: they may be again, and an old list is no newer then. `holds_due` and `rows_due` are the seconds at which
+    the first hold ends and the first TLS row that only stays for a time may go, 0 for never. `maps` tells the files of
+    Postfix's maps by their identities (`publish.postfix`).
     """
 
     generation: int
@@ -52,6 +53,7 @@ class Manifest:
     rewriting: Rewriting = field(default_factory=Rewriting)
     closed: dict[str, int] = field(default_factory=dict)
     shared_spellings: tuple[str, ...] = ()
+    former: dict[str, int] = field(default_factory=dict)
     holds_due: int = 0
     rows_due: int = 0
     maps: dict[str, list[int]] = field(default_factory=dict)

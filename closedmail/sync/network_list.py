@@ -1,6 +1,5 @@
 """One network's list in one run: the one in force, the new one if there is one, and what became of it."""
 
-import hashlib
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from pathlib import Path
@@ -11,12 +10,10 @@ from closedmail.core.model import Network, Source
 from closedmail.core.record import Why
 from closedmail.errors import Refused
 from closedmail.lists.fetch_log import FetchRecord
-from closedmail.lists.obtain import Obtained, check_replay, obtain
+from closedmail.lists.obtain import Obtained, check_replay, file_digest, obtain
 from closedmail.publish.files import fresh_folder
 from closedmail.store.manifest import ListInForce
 from closedmail.store.reader import Snapshot
-
-_BLOCK = 1 << 20
 
 
 class NetworkList:
@@ -26,12 +23,19 @@ class NetworkList:
     """
 
     def __init__(
-        self, network: Network, state_dir: Path, standing: ListInForce | None, record: FetchRecord, key_digest: str
+        self,
+        network: Network,
+        state_dir: Path,
+        standing: ListInForce | None,
+        record: FetchRecord,
+        key_digest: str,
+        newest: int,
     ) -> None:
-        """Nothing is fetched or read yet."""
+        """Nothing is fetched or read yet. `newest` is the newest signing time accepted under a former configuration."""
         self.network, self.standing, self.record = network, standing, record
         self._folder = state_dir / "lists"
         self._key_digest = key_digest
+        self._newest = max(newest, standing.newest_signed_at if standing else 0)
         self._text_name = ""
         self.new: Obtained | None = None
         self.signed_anew: Obtained | None = None
@@ -45,8 +49,8 @@ class NetworkList:
         known = standing if self._still_verified(source) else None
         try:
             item = obtain(source, known, self.record, fresh_folder(work / self.network.name), now)
-            if item and standing:
-                check_replay(self.network.name, item.signed_at, standing.newest_signed_at)
+            if item:
+                check_replay(self.network.name, item.signed_at, self._newest)
         except Refused as refusal:
             self.refusal = refusal
             return
@@ -101,7 +105,7 @@ class NetworkList:
             key_digest=self._key_digest,
             signer=item.signer,
             signed_at=item.signed_at,
-            newest_signed_at=max(item.signed_at, standing.newest_signed_at),
+            newest_signed_at=max(item.signed_at, self._newest),
         )
 
     def accepted(self) -> None:
@@ -140,7 +144,7 @@ class NetworkList:
             return None
 
     def _name_of(self, text: Path) -> str:
-        return f"{self.network.name}-{_digest(text)[:32]}"
+        return f"{self.network.name}-{file_digest(text)[:32]}"
 
     def _from_store(self, admission: Admission, snapshot: Snapshot | None) -> Listing:
         """A list whose text is gone: its entries as they are in force, those still held for their line included."""
@@ -173,11 +177,3 @@ def read_list(path: Path, source: Source, admission: Admission) -> Listing:
         if source.format == "domains":
             return read_domains(lines, admission)
         return read_mailertable(lines, admission)
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()

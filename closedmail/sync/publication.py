@@ -142,10 +142,18 @@ class Publication:
             rewriting=inputs.rewriting,
             closed=generation.closed,
             shared_spellings=tuple(sorted(folded for folded, key in generation.spellings.items() if not key)),
+            former=self._former(lists),
             holds_due=generation.holds_due,
             rows_due=min((row.until for row in staying.values()), default=0),
             maps=maps.identities() if maps else {},
         )
+
+    def _former(self, lists: Sequence[ListInForce]) -> dict[str, int]:
+        if self._snapshot is None:
+            return {}
+        before = self._snapshot.manifest
+        times = before.former | {item.name: item.newest_signed_at for item in before.lists if item.newest_signed_at}
+        return {name: time for name, time in times.items() if name not in {item.name for item in lists}}
 
     def _reason(self, lists: Sequence[ListInForce]) -> str:
         """`sync` where a list is new, `configuration` where only the rules are."""

@@ -12,9 +12,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from closedmail.core.difference import NothingInForce, check_brakes, compare
-from closedmail.core.generation import Changes, Generation, settle
+from closedmail.core.generation import Changes, Generation
 from closedmail.core.listing import Admission, Listing, SkippedLine
 from closedmail.core.model import Config
+from closedmail.core.settle import settle
 from closedmail.errors import ClosedmailError, ConfigError, Refused, StoreError
 from closedmail.lists.fetch_log import FetchRecord, read_log, write_log
 from closedmail.publish.files import fresh_folder, remove_tree
@@ -154,10 +155,13 @@ class _Run:
 
     def _bring_in(self, names: Sequence[str], inputs: Inputs) -> None:
         standing = {item.name: item for item in self.manifest.lists} if self.manifest else {}
+        former = self.manifest.former if self.manifest else {}
         for network in self.config.networks:
             record = self.log.setdefault(network.name, FetchRecord())
             digest = inputs.key_digests[network.name]
-            item = NetworkList(network, self.state_dir, standing.get(network.name), record, digest)
+            item = NetworkList(
+                network, self.state_dir, standing.get(network.name), record, digest, former.get(network.name, 0)
+            )
             self.lists.append(item)
             if network.name in names and network.source:
                 self.progress(f"fetching and verifying the list of {network.name}")
@@ -198,6 +202,7 @@ class _Run:
                 self._report_braked(braked)
                 return
             differences = compare(previous, names, listings)
+        self._check_renamed()
         self.progress("settling routes and rules")
         generation = settle(self.config, listings, differences, previous, self.now)
         details = {
@@ -211,6 +216,21 @@ class _Run:
         )
         self._report_published(inputs, generation, number, details)
         self._report_braked(braked)
+
+    def _check_renamed(self) -> None:
+        """Raise Refused where a network is gone and another one has no list: with a new name, it is the same one, and
+        without its list its partners' mail would leave."""
+        known = {item.network.name for item in self.lists}
+        gone = (
+            [item.name for item in self.manifest.lists if item.text and item.name not in known] if self.manifest else []
+        )
+        lacking = [item.network.name for item in self.lists if item.refusal and not item.standing]
+        if gone and lacking:
+            raise Refused(
+                "publish-failed",
+                f"{', '.join(gone)} is no longer configured, and {', '.join(lacking)} has no list yet: mail of their "
+                "partners would leave; mend the fetch, or take one change back",
+            )
 
     def _number(self, inputs: Inputs) -> int:
         """The next number; the same one where the generation is only put right again, or a TLS row may go."""

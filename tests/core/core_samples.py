@@ -11,10 +11,11 @@ from closedmail.core.address import AddressSet
 from closedmail.core.decision import Match
 from closedmail.core.difference import NothingInForce, Previous, compare
 from closedmail.core.domain import DomainSet
-from closedmail.core.generation import Generation, settle
+from closedmail.core.generation import Generation
 from closedmail.core.listing import Admission, Listing, read_mailertable
 from closedmail.core.model import Config, Gateway, Inbound, Network, OnRemoved, Outbound, Partner, Rewriting
 from closedmail.core.record import Entry, State, decode, encode
+from closedmail.core.settle import settle
 from closedmail.core.suffixes import PublicSuffixes
 
 # Failures must repeat themselves, and a slow machine is no failure.

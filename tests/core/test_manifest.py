@@ -52,6 +52,7 @@ FULL = Manifest(
     rewriting=Rewriting(False, False, False, "city.example", True, "nrw.example"),
     closed={"kim.example": 1, "köln.example": 0},
     shared_spellings=("grüsse.example",),
+    former={"hin": 1_799_999_000},
     holds_due=1_800_000_001,
     rows_due=1_800_000_002,
 )

@@ -1,0 +1,134 @@
+"""Making the next generation: lists, partners and the generation in force become one table of domains.
+
+`settle` decides for every domain whose it is, where its mail goes, and whether it is held; in this order: two networks
+that both list it, what the lists lost or do not say clearly, `[partner]` tables, TLS demands that nobody can meet,
+spellings that fold onto each other.
+"""
+
+from collections.abc import Sequence
+
+from closedmail.core.difference import Difference, Previous
+from closedmail.core.domain import DomainSet
+from closedmail.core.generation import Changes, Generation
+from closedmail.core.listing import Listing
+from closedmail.core.model import Config, Network
+from closedmail.core.partner_tables import place_partners
+from closedmail.core.record import Entry, State, Why
+from closedmail.core.rule import rules_of
+from closedmail.core.spelling import settle_spellings
+from closedmail.core.tls_demand import settle_tls
+
+
+def settle(
+    config: Config,
+    listings: Sequence[Listing | None],
+    differences: Sequence[Difference],
+    previous: Previous,
+    now: int,
+) -> Generation:
+    """The next generation. `listings` and `differences` are in the order of `config.networks` (None: no list).
+
+    The listings' entries are taken over, not copied: they belong to the generation afterwards. `now` is Unix time.
+    """
+    networks, own = config.networks, DomainSet(config.gateway.own_domains)
+    names = tuple(network.name for network in networks)
+    changes = {name: Changes() for name in (*names, "")}
+    listed = [listing.entries if listing else {} for listing in listings]
+    generation = Generation(rules_of(config), names, listed, {}, {}, {}, {}, changes)
+    for number, network in enumerate(networks):
+        for domain in network.closed_domains:
+            if not own.covers(domain):
+                generation.closed.setdefault(domain, number)
+    _yield_shared(generation, previous, {partner.key for partner in config.partners})
+    for number, network in enumerate(networks):
+        listing = listings[number]
+        if listing is not None:
+            _report_changes(network.name, changes[network.name], listed[number], differences[number], previous)
+            _keep_or_hold(generation, number, network, listing, differences[number], previous, now)
+    place_partners(generation, config)
+    settle_tls(generation, previous, now)
+    settle_spellings(generation, own, previous, now)
+    for key, entry in sorted(generation.special.items()):
+        if entry.state is State.HELD:
+            changes[generation.rules[entry.rule].network].held.append(key)
+    for number, name in enumerate(names):
+        special = sum(1 for entry in generation.special.values() if entry.network == number and entry.in_force)
+        changes[name].domains = len(listed[number]) + special
+    return generation
+
+
+def _yield_shared(generation: Generation, previous: Previous, decided: set[str]) -> None:
+    """Of two networks that list the same key, the one that has it in force keeps it, else the first in the file."""
+    listed, names = generation.listed, generation.networks
+    shared: set[str] = set()
+    for later in range(1, len(listed)):
+        for earlier in range(later):
+            shared |= listed[earlier].keys() & listed[later].keys()
+    for key in sorted(shared - decided):
+        having = [number for number, entries in enumerate(listed) if key in entries]
+        in_force = _network_of(previous.entry(key), previous)
+        keeps = next((number for number in having if names[number] == in_force), having[0])
+        for number in having:
+            if number != keeps and listed[number].pop(key) != listed[keeps][key]:
+                generation.changes[names[number]].yielded[key] = names[keeps]
+
+
+def _network_of(entry: Entry | None, previous: Previous) -> str:
+    """The name of the network whose list had an entry of the generation in force, "" for none."""
+    return previous.networks[entry.network] if entry and entry.network >= 0 else ""
+
+
+def _report_changes(
+    name: str, changes: Changes, entries: dict[str, str], difference: Difference, previous: Previous
+) -> None:
+    changes.changed = sorted(key for key in difference.changed if key in entries)
+    changes.removed = sorted((*difference.lost, *difference.ruled_out))
+    if difference.matched < len(entries) or difference.returned:
+        returned = set(difference.returned)
+        changes.added = sorted(
+            key
+            for key in entries
+            if key in returned or (old := previous.entry(key)) is None or _network_of(old, previous) not in ("", name)
+        )
+
+
+def _keep_or_hold(
+    generation: Generation,
+    number: int,
+    network: Network,
+    listing: Listing,
+    difference: Difference,
+    previous: Previous,
+    now: int,
+) -> None:
+    """What becomes of domains that the list lost, and of those whose line is not understood."""
+    missing = difference.lost | difference.absent
+    taken = {key for entries in generation.listed for key in missing if key in entries}
+    changes = generation.changes[network.name]
+    lost_until = now + network.hold_for if network.hold_for is not None else 0
+    for key, old in missing.items():
+        if key in taken or key in listing.unclear:
+            continue
+        # The rule's number may be another now: what a list lost is under its network's rule.
+        entry = old._replace(rule=number, network=number)
+        if old.why is Why.LOST:  # held or kept already
+            if old.state is State.KEPT or not old.until or now < old.until:
+                generation.special[key] = entry
+        elif network.on_removed == "hold":
+            generation.special[key] = entry._replace(state=State.HELD, why=Why.LOST, since=now, until=lost_until)
+        elif network.on_removed == "keep" and old.why is Why.UNCLEAR:  # it has no route that could be kept
+            generation.special[key] = entry._replace(why=Why.LOST, since=now)
+        elif network.on_removed == "keep":
+            generation.special[key] = entry._replace(state=State.KEPT, why=Why.LOST, since=now, until=0)
+    for key in listing.unclear:
+        old_entry = previous.entry(key)
+        if any(key in entries for entries in generation.listed):
+            continue
+        if old_entry and old_entry.in_force and _network_of(old_entry, previous) == network.name:
+            generation.special[key] = Entry(number, old_entry.value, number)
+            if key in changes.removed:
+                changes.removed.remove(key)
+            changes.notes.append(f"{key} keeps its route, since its line is not understood")
+        else:
+            since = old_entry.since if old_entry and old_entry.why is Why.UNCLEAR else now
+            generation.special[key] = Entry(number, "", number, State.HELD, Why.UNCLEAR, since)
