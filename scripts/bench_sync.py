@@ -32,7 +32,6 @@ def bench_sync(work: Path, shape: ListShape, rounds: int, map_type: str) -> None
     order = "shuffled" if shape.shuffled else "in order"
     print(f"Sync: {shape.lines} lines {order}, {shape.nexthops} nexthops, map type {map_type}, ", end="")
     print(f"medians of {rounds} alternating rounds")
-    run(closedmail(folder, "sync", "--help"))  # compiles what sync imports
     try:
         taken = [bench.round() for _ in range(rounds)]
     finally:

@@ -3,7 +3,7 @@
 from closedmail.config.reader import Table
 from closedmail.config.wording import quote
 from closedmail.core.mailertable import Route, parse_value
-from closedmail.core.model import Inbound, Milter, Network, Outbound, Partner, Policyd
+from closedmail.core.model import Inbound, Milter, Network, Partner, Policyd
 from closedmail.errors import ConfigError
 
 _REMEDY = 'set allow_from, certificates or another require, or mode = "off"'
@@ -32,15 +32,13 @@ def check_network_rule(table: Table, network: Network, *, has_partners: bool) ->
     if network.source is None and not network.closed_domains and has_partners:
         return
     lines = network.source is not None and network.source.format == "mailertable"
-    _check_rule(table, network.inbound, literals=lines or _has_literal(network.outbound))
+    _check_rule(table, network.inbound, literals=lines)
 
 
 def check_partner_rule(table: Table, partner: Partner, network: Network | None) -> None:
     """A rule that nothing can satisfy is an error. Raises ConfigError."""
     line = network is not None and network.source is not None and network.source.format == "mailertable"
-    _check_rule(
-        table, partner.inbound, literals=line or _names_address(partner.route) or _has_literal(partner.outbound)
-    )
+    _check_rule(table, partner.inbound, literals=line or _names_address(partner.route))
 
 
 def _check_rule(table: Table, inbound: Inbound, *, literals: bool) -> None:
@@ -69,12 +67,3 @@ def _check_rule(table: Table, inbound: Inbound, *, literals: bool) -> None:
 def _names_address(route: str) -> bool:
     parsed = parse_value(route) if route else None
     return isinstance(parsed, Route) and any(host.is_address for host in parsed.hosts)
-
-
-def _has_literal(outbound: Outbound | None) -> bool:
-    """Whether a smarthost, which replaces every route, is an address."""
-    for nexthop in outbound.smarthost if outbound else ():
-        inner = nexthop[1:].partition("]")[0] if nexthop.startswith("[") else ""
-        if ":" in inner or inner.rpartition(".")[2].isdigit():
-            return True
-    return False

@@ -13,7 +13,8 @@ _SHOWN = 10  # domains or lines that the summary names; --json has them all
 
 @dataclass(slots=True)
 class NetworkReport:
-    """One network. `domains`, `signed_at` (Unix seconds, 0: none) and `signer` are of what is in force afterwards."""
+    """One network. `domains`, `signed_at` (Unix seconds, 0: none) and `signer` are of what is in force afterwards.
+    `partners` counts the `[partner]` tables that name it."""
 
     title: str = ""
     result: Literal["published", "unchanged", "refused"] = "unchanged"
@@ -22,6 +23,7 @@ class NetworkReport:
     signed_at: int = 0
     signer: str = ""
     domains: int = 0
+    partners: int = 0
     added: Sequence[str] = ()
     removed: Sequence[str] = ()
     changed: Sequence[str] = ()
@@ -129,7 +131,8 @@ def _network_lines(name: str, report: NetworkReport) -> Iterator[str]:
         yield f"{title}: refused ({report.code}): {report.reason}"
         yield f"  what was in force stays: {report.domains} domains{signed}"
     else:
-        yield f"{title}: {report.result}, {report.domains} domains{signed}"
+        partners = f", {report.partners} [partner] tables" if report.partners else ""
+        yield f"{title}: {report.result}, {report.domains} domains{partners}{signed}"
     for what in ("added", "removed", "changed", "held"):
         yield from _named(what, getattr(report, what))
     if report.skipped:

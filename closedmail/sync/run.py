@@ -89,6 +89,7 @@ def _report_standing(report: SyncReport, config: Config, snapshot: Snapshot | No
     report.generation = manifest.generation if manifest else None
     for network in config.networks:
         own = report.networks[network.name] = NetworkReport(network.title)
+        own.partners = sum(partner.network == network.name for partner in config.partners)
         item = standing.get(network.name)
         if item and snapshot:
             details = snapshot.details(network.name)
