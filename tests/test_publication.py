@@ -230,7 +230,8 @@ def edit(path: Path) -> None:
 def make_again(path: Path) -> None:
     """What an administrator does who has edited the text: postmap."""
     edit(path)
-    subprocess.run(["postmap", f"hash:{path}"], check=True)  # noqa: S607  Debian's
+    etc = path.parents[1] / "etc"
+    subprocess.run(["postmap", "-c", str(etc), f"hash:{path}"], check=True)  # noqa: S607  Debian's
 
 
 def empty(folder: Path) -> None:
