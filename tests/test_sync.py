@@ -1105,3 +1105,22 @@ def test_a_closed_domain_that_is_an_own_one(plain: Site) -> None:
     plain.published()
     assert plain.route("a.city.example") is None
     assert (plain.route("inside.example") or "").startswith("error:5.4.4")
+
+
+@pytest.mark.parametrize("more", ["guard", "partner", "network", "alone"])
+def test_a_first_list_that_is_refused(plain: Site, more: str) -> None:
+    """What belongs to the network waits for its list; what has no list does not."""
+    plain.put("")
+    if more == "guard":
+        plain.set(closed_domains=["inside.example"])
+    elif more == "partner":
+        plain.partner("koeln.example", network="ndb", route="esmtp:[192.0.2.9]")
+    elif more == "network":
+        plain.set("guard", closed_domains=["inside.example"])
+        plain.set("guard", outbound__tls="may", inbound__mode="enforce", inbound__allow_from=["192.0.2.9"])
+    else:
+        plain.partner("koeln.example", inbound__mode="off")
+    report = plain.sync()
+    assert report.networks["ndb"].code == "empty"
+    assert report.generation == (1 if more in ("network", "alone") else None)
+    assert (plain.map_dir / "transport").exists() == (more in ("network", "alone"))

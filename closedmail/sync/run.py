@@ -173,9 +173,10 @@ class _Run:
         new = any(item.new for item in self.lists)
         manifest, postfix = self.manifest, self.config.postfix
         if manifest is None:
-            # Without any list, guard or partner, an empty generation would let pass what a list would stop.
-            networks = self.config.networks
-            return bool(new or self.config.partners or any(not item.source or item.closed_domains for item in networks))
+            # Where everything waits for its first list, a generation without one would let mail leave that the list
+            # keeps in. Networks and partners that have no list wait for nobody.
+            alone = any(not item.network for item in self.config.partners)
+            return new or alone or any(not item.source for item in self.config.networks)
         due = any(0 < second <= self.now for second in (manifest.holds_due, manifest.rows_due))
         torn = interrupted(self.state_dir)
         if postfix is not None:
