@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 from urllib.parse import urlsplit
 
 from closedmail.errors import Refused
@@ -141,9 +141,10 @@ class Sink:
         return done
 
 
-class Source:
+class Source(Protocol):
+    """Where a list is fetched from; `shown` is its name in messages."""
+
     shown: str
 
     def read(self, part: Path, previous: Validators, sink: Sink, deadline: Deadline) -> Validators | None:
         """One attempt: write `part` and give the validators, or None if unchanged. Raises Refused or RetryError."""
-        raise NotImplementedError
