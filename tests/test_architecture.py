@@ -20,7 +20,20 @@ BELOW = {
     "doors": {"config", "core", "errors", "store"},
     "care": {"core", "errors", "lists", "store", "sync"},
 }
-IO = {"asyncio", "gnupg", "lmdb", "os", "pathlib", "shutil", "socket", "ssl", "subprocess", "tempfile", "time", "urllib"}
+IO = {
+    "asyncio",
+    "gnupg",
+    "lmdb",
+    "os",
+    "pathlib",
+    "shutil",
+    "socket",
+    "ssl",
+    "subprocess",
+    "tempfile",
+    "time",
+    "urllib",
+}
 
 
 def imports(path: Path) -> Iterator[str]:
