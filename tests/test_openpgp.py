@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.keys import Signer, armor, gpg, stop_agent
 
-from closedmail.errors import Refused
+from closedmail.errors import Code, Refused
 from closedmail.lists import gpg_status, openpgp
 from closedmail.lists.envelope import unwrap
-from closedmail.lists.faults import PRECEDENCE, worst
+from closedmail.lists.faults import worst
 from closedmail.lists.gpg_status import KeyState, judge, parse
 
 TEXT = b"koeln.example esmtp:[192.0.2.1]\nbonn.example esmtp:[192.0.2.2]\n"
@@ -649,6 +649,10 @@ def test_no_status_line_breaks_the_parser(lines: list[str]) -> None:
 
 
 def test_the_first_code_counts() -> None:
-    faults = [Refused(code, "x") for code in reversed(PRECEDENCE)]
-    assert worst(faults).code == "too-large"
-    assert worst(faults[:3]).code == "revoked"
+    order: list[Code] = [
+        *("too-large", "unsigned", "several-signatures", "extra-text", "wrong-signer", "bad-signature"),
+        *("weak-digest", "revoked", "expired", "from-the-future"),
+    ]
+    faults = [Refused(code, "x") for code in order]
+    for number, code in enumerate(order):
+        assert worst(faults[:number:-1] + [faults[number]]).code == code

@@ -5,13 +5,12 @@ from typing import get_args
 
 from closedmail.errors import Code, Refused
 
-# Of several faults the one named first counts.
-PRECEDENCE: tuple[Code, ...] = get_args(Code)
+_PRECEDENCE: tuple[Code, ...] = get_args(Code)
 
 
 def worst(faults: Sequence[Refused]) -> Refused:
     """Of several reasons to refuse a file, the one that counts."""
-    return min(faults, key=lambda fault: PRECEDENCE.index(fault.code))
+    return min(faults, key=lambda fault: _PRECEDENCE.index(fault.code))
 
 
 def unsigned(what: str) -> Refused:
