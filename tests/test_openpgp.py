@@ -655,4 +655,4 @@ def test_the_first_code_counts() -> None:
     ]
     faults = [Refused(code, "x") for code in order]
     for number, code in enumerate(order):
-        assert worst(faults[:number:-1] + [faults[number]]).code == code
+        assert worst([*faults[:number:-1], faults[number]]).code == code
