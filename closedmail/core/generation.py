@@ -14,6 +14,7 @@ from closedmail.core.rule import Rule
 from closedmail.core.tls_policy import Policy
 
 T = TypeVar("T")
+_KNOWN = 1 << 16  # entries remembered at a time
 
 
 def interleave(many: Iterable[tuple[str, T]], few: Sequence[tuple[str, T]]) -> Iterator[tuple[str, T]]:
@@ -72,7 +73,15 @@ class Generation:
         return interleave(main, sorted(self.special.items()))
 
     def _plain(self, number: int, entries: dict[str, str]) -> Iterator[tuple[str, Entry]]:
-        return ((key, Entry(number, entries[key], number)) for key in sorted(entries))
+        known: dict[str, Entry] = {}  # values repeat, and making an entry costs more than finding it
+        for key in sorted(entries):
+            value = entries[key]
+            entry = known.get(value)
+            if entry is None:
+                if len(known) >= _KNOWN:
+                    known.clear()
+                entry = known[value] = Entry(number, value, number)
+            yield key, entry
 
     def get(self, key: str) -> Entry | None:
         """The record of exactly this key."""

@@ -52,6 +52,8 @@ _LABEL = r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}+(?<!-)"
 _COMMON = re.compile(rf"(\.?(?:{_LABEL}\.)*+(?!\d+\s){_LABEL})[ \t]++([!-~]++)[ \t]*+\r?\n?".encode())
 _OCTET = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
 _IPV4_LITERAL = re.compile(rf"\[{_OCTET}(?:\.{_OCTET}){{3}}\]", re.ASCII)
+# Most values are spelled in the one way already, and need not be taken apart.
+_CANONICAL = re.compile(rf"(?:{'|'.join(sorted(ROUTING_MAILERS))}):{_IPV4_LITERAL.pattern}", re.ASCII)
 _SPACE = re.compile(r"\s")
 
 
@@ -167,7 +169,7 @@ def split_line(raw: bytes) -> tuple[str, str] | None:
 @lru_cache(maxsize=1 << 16)
 def canonical(text: str) -> str:
     """The one spelling of a value that says the same. Raises like `parse_value`."""
-    return str(parse_value(text))
+    return text if _CANONICAL.fullmatch(text) else str(parse_value(text))
 
 
 def parse_line(raw: bytes) -> tuple[str, str] | None:

@@ -5,8 +5,8 @@ IPv6 address stands in brackets without a prefix, and since Postfix 3.5 several 
 """
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from closedmail.core.listing import SMARTHOST
 from closedmail.core.mailertable import Host, Refusal, parse_value
@@ -16,8 +16,7 @@ _WITH_PORT = re.compile(r"(\[[^]]*\]|[^:\[\]]+):\d+")
 _LITERAL = re.compile(r"\[([0-9.]+|[0-9a-fA-F]*:[0-9a-fA-F:.]*)\](:\d+)?")
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """Where mail goes: the value of a transport row, and the single nexthops in it, each a key of the TLS policy."""
 
     transport: str

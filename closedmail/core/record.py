@@ -7,6 +7,7 @@ one byte for the reason; then the mailertable value in UTF-8.
 
 import struct
 from enum import IntEnum
+from functools import lru_cache
 from typing import NamedTuple
 
 _HEAD = struct.Struct("<BIH")
@@ -63,11 +64,15 @@ class Entry(NamedTuple):
 
 def encode(entry: Entry) -> bytes:
     """An entry as bytes."""
-    network = _NO_NETWORK if entry.network < 0 else entry.network
-    head = _HEAD.pack(entry.state, entry.rule, network)
+    head = _head(entry.state, entry.rule, entry.network)
     if entry.state in _TIMED:
         head += _TIMES.pack(entry.since, entry.until, entry.why)
     return head + entry.value.encode()
+
+
+@lru_cache(maxsize=256)
+def _head(state: State, rule: int, network: int) -> bytes:
+    return _HEAD.pack(state, rule, _NO_NETWORK if network < 0 else network)
 
 
 def decode(data: bytes | memoryview) -> Entry:

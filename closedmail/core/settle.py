@@ -83,7 +83,9 @@ def _report_changes(
 ) -> None:
     changes.changed = sorted(key for key in difference.changed if key in entries)
     changes.removed = sorted((*difference.lost, *difference.ruled_out))
-    if difference.matched < len(entries) or difference.returned:
+    if not previous.networks:
+        changes.added = sorted(entries)
+    elif difference.matched < len(entries) or difference.returned:
         returned = set(difference.returned)
         changes.added = sorted(
             key

@@ -15,8 +15,8 @@ def settle_tls(generation: Generation, previous: Previous, now: int) -> None:
     conflicts: dict[str, str] = {}  # for all who want the nexthop
     policies = generation.policies
 
-    def want(value: str, outbound: Outbound, report: Changes) -> None:
-        policy, nexthops = policy_of(outbound), target(value, outbound).nexthops
+    def want(value: str, outbound: Outbound, policy: Policy, report: Changes) -> None:
+        nexthops = target(value, outbound).nexthops
         reasons = {nexthop: tls_policy.why_impossible(nexthop, policy) for nexthop in nexthops}
         found = {(nexthop, policy): reason for nexthop, reason in reasons.items() if reason}
         if found:  # nothing is delivered so, and nobody else has to wait for it
@@ -24,7 +24,7 @@ def settle_tls(generation: Generation, previous: Previous, now: int) -> None:
             return
         for nexthop in nexthops:
             known = policies.setdefault(nexthop, policy)
-            if known == policy:
+            if known is policy or known == policy:
                 continue
             chosen = tls_policy.joint(known, policy)
             if chosen is None:
@@ -43,12 +43,13 @@ def settle_tls(generation: Generation, previous: Previous, now: int) -> None:
     for number, entries in enumerate(generation.listed):
         rule = generation.rules[number]
         if entries and rule.outbound:
+            policy, report = policy_of(rule.outbound), generation.changes[rule.network]
             for value in sorted(set(entries.values())):
-                want(value, rule.outbound, generation.changes[rule.network])
+                want(value, rule.outbound, policy, report)
     for entry in generation.special.values():
         rule = generation.rules[entry.rule]
         if entry.in_force and rule.outbound:
-            want(entry.value, rule.outbound, generation.changes[rule.network])
+            want(entry.value, rule.outbound, policy_of(rule.outbound), generation.changes[rule.network])
     if not impossible and not conflicts:
         return
 

@@ -104,7 +104,7 @@ def joint(one: Policy, other: Policy) -> Policy | None:
 
 def why_impossible(nexthop: str, policy: Policy) -> str | None:
     """Why Postfix could never deliver so, or would deliver in plain text without a word; with what to do."""
-    if not is_literal(nexthop):
+    if policy.level in (*_CLEAR, "encrypt", "fingerprint") or not is_literal(nexthop):
         return None
     if policy.level.startswith("dane"):
         return f"tls {policy.level!r} can't work on the address literal {nexthop}: choose another level for it"

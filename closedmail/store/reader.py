@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import lmdb
@@ -131,9 +132,10 @@ class Snapshot:
 
     def tls_rows(self) -> Iterator[tuple[str, Row]]:
         """All rows of the TLS policy table, those that only stay for a time included."""
+        parse = lru_cache(maxsize=1024)(Row.parse)  # nearly all are the same
         with store_errors(self._path), self._txn.cursor(db=self._tls) as cursor:
             for key, data in cursor:
-                yield str(key, "ascii"), Row.parse(str(data, "ascii"))
+                yield str(key, "ascii"), parse(str(data, "ascii"))
 
     def tls_row(self, nexthop: str) -> Row | None:
         """The TLS policy of one nexthop."""
