@@ -14,7 +14,7 @@ from closedmail.lists.openpgp import key_states
 from closedmail.store.environment import store_path
 from closedmail.store.manifest import Details, ListInForce
 from closedmail.store.reader import Snapshot, StoreReader
-from closedmail.sync.report import iso
+from closedmail.sync.report import counted, iso
 
 State = Literal["ok", "warning", "critical"]
 _ORDER: tuple[State, ...] = ("ok", "warning", "critical")
@@ -106,7 +106,7 @@ class Status:
         for name, network in self.networks.items():
             signed = f", signed {iso(network.signed_at)}" if network.signed_at else ""
             fetched = f", fetched {iso(network.fetched_at)}" if network.fetched_at else ""
-            yield f"{name}: {network.findings.state}: {network.domains} domains{signed}{fetched}"
+            yield f"{name}: {network.findings.state}: {counted(network.domains, 'domain')}{signed}{fetched}"
         yield from (f"problem: {problem}" for problem in self.problems)
 
 
@@ -166,7 +166,8 @@ def _network_status(
 def _judge_held(findings: Findings, held: Sequence[str]) -> None:
     if held:
         more = ", …" if len(held) > _NAMED else ""
-        findings.warn(f"{len(held)} domains are held: {', '.join(held[:_NAMED])}{more}")
+        are = "is" if len(held) == 1 else "are"
+        findings.warn(f"{counted(len(held), 'domain')} {are} held: {', '.join(held[:_NAMED])}{more}")
 
 
 def _judge_keys(findings: Findings, keys: Sequence[KeyState], signer: str, now: int) -> None:

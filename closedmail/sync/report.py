@@ -106,6 +106,11 @@ def iso(seconds: int) -> str | None:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if seconds else None
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def skipped_json(skipped: SkippedLine) -> dict[str, Any]:
     """A skipped line as the public interface writes it."""
     return {"line": skipped.line, "text": skipped.text, "reason": skipped.reason}
@@ -129,14 +134,14 @@ def _network_lines(name: str, report: NetworkReport) -> Iterator[str]:
     signed = f", signed {iso(report.signed_at)} by {report.signer}" if report.signed_at else ""
     if report.result == "refused":
         yield f"{title}: refused ({report.code}): {report.reason}"
-        yield f"  what was in force stays: {report.domains} domains{signed}"
+        yield f"  what was in force stays: {counted(report.domains, 'domain')}{signed}"
     else:
-        partners = f", {report.partners} [partner] tables" if report.partners else ""
-        yield f"{title}: {report.result}, {report.domains} domains{partners}{signed}"
+        partners = f", {counted(report.partners, '[partner] table')}" if report.partners else ""
+        yield f"{title}: {report.result}, {counted(report.domains, 'domain')}{partners}{signed}"
     for what in ("added", "removed", "changed", "held"):
         yield from _named(what, getattr(report, what))
     if report.skipped:
-        yield f"  skipped: {len(report.skipped)} lines"
+        yield f"  skipped: {counted(len(report.skipped), 'line')}"
         yield from ("  " + line for line in skipped_lines(report.skipped, _SHOWN))
     yield from (f"  note: {note}" for note in report.notes)
 
