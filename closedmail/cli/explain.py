@@ -29,7 +29,7 @@ from closedmail.sync.inputs import rules_digest
 @click.option("--recipient", metavar="A", help="Where a mail to this recipient, or domain, would go.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @click.pass_obj
-def command(settings: Settings, recipient: str | None, as_json: bool, **attributes: str | None) -> int:
+def command(settings: Settings, /, recipient: str | None, as_json: bool, **attributes: str | None) -> int:
     """Say why a mail is accepted or refused (--sender and --client-address), or where it is routed (--recipient)."""
     inbound = attributes["sender"] is not None
     if inbound == (recipient is not None):

@@ -74,7 +74,7 @@ class Snapshot:
             data = self._txn.get(MANIFEST_KEY, db=self._meta)
             number = self._txn.id()
         try:
-            manifest = Manifest.from_json(bytes(data))
+            manifest = Manifest.from_json(bytes(data or b""))
         except (TypeError, ValueError, KeyError) as error:
             raise StoreError(f"{self._path}: the policy store is broken ({error}); run: closedmail sync") from None
         self.manifest = manifest

@@ -45,7 +45,7 @@ class StoreWriter:
         """Replace the TLS policy table; `rows` are in the order of their nexthops."""
         self._replace(self._tls, ((nexthop.encode(), str(row).encode()) for nexthop, row in rows))
 
-    def _replace(self, database: object, pairs: Iterable[tuple[bytes, bytes]]) -> None:
+    def _replace(self, database: Any, pairs: Iterable[tuple[bytes, bytes]]) -> None:
         with store_errors(self._path):
             self._txn.drop(database, delete=False)
             with self._txn.cursor(db=database) as cursor:
