@@ -74,17 +74,17 @@ def compare(previous: Previous, names: Sequence[str], listings: Sequence[Listing
         if listing is None:
             continue
         difference = differences[number]
-        value = listing.entries.get(key)
-        difference.total += entry.listed
+        value, listed = listing.entries.get(key), entry.listed
+        difference.total += listed
         if value is not None:
             difference.matched += 1
-            if not entry.listed:
+            if not listed:
                 difference.returned.append(key)
             elif value != entry.value:
                 difference.changed.append(key)
         elif key in listing.ruled_out:
             difference.ruled_out.append(key)
-        elif entry.listed:
+        elif listed:
             difference.lost[key] = entry
         else:
             difference.absent[key] = entry

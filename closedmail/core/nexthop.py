@@ -12,6 +12,7 @@ from closedmail.core.listing import SMARTHOST
 from closedmail.core.mailertable import Host, Refusal, parse_value
 from closedmail.core.model import Outbound
 
+_ONE_HOST = re.compile(r"[a-z0-9]+:(\[[^]:]+\])")  # `mailer:[host]`, as nearly every canonical value
 _WITH_PORT = re.compile(r"(\[[^]]*\]|[^:\[\]]+):\d+")
 _LITERAL = re.compile(r"\[([0-9.]+|[0-9a-fA-F]*:[0-9a-fA-F:.]*)\](:\d+)?")
 
@@ -29,11 +30,14 @@ def target(value: str, outbound: Outbound) -> Target:
 
     An `error:` value becomes Postfix's error or retry service (transport(5), error(8)) and has no nexthop.
     """
-    parsed = parse_value(value) if value != SMARTHOST else None
+    one = _ONE_HOST.fullmatch(value)  # then nothing needs to be parsed
+    parsed = None if one or value == SMARTHOST else parse_value(value)
     if isinstance(parsed, Refusal):
         service = "retry" if parsed.temporary else "error"
         return Target(f"{service}:{parsed.dsn} {_printable(parsed.text)}", ())
-    if outbound.smarthost or parsed is None:
+    if one and not outbound.smarthost:
+        spelled: tuple[str, ...] = (one[1],)
+    elif outbound.smarthost or parsed is None:
         spelled = outbound.smarthost
     else:
         spelled = tuple(_spell(host) for host in parsed.hosts)
