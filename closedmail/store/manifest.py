@@ -19,7 +19,6 @@ class ListInForce:
     """
 
     name: str
-    title: str = ""
     text: str = ""
     raw_digest: str = ""
     key_digest: str = ""

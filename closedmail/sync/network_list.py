@@ -95,7 +95,6 @@ class NetworkList:
         """What the next manifest says of this network."""
         item = self.new or self.signed_anew
         standing = self.standing or ListInForce(self.network.name)
-        standing = replace(standing, title=self.network.title or self.network.name)
         if item is None:
             return standing
         return replace(

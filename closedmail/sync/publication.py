@@ -8,7 +8,6 @@ from pathlib import Path
 import lmdb
 
 from closedmail.core.generation import Generation
-from closedmail.core.rule import rules_of
 from closedmail.core.tls_policy import Row, linger
 from closedmail.core.transport_map import policy_rows, transport_rows
 from closedmail.errors import Refused, StoreError
@@ -135,7 +134,7 @@ class Publication:
             configuration=inputs.digest,
             rules_digest=inputs.rules,
             lists=tuple(replace(item, domains=generation.changes[item.name].domains) for item in lists),
-            rules=tuple(generation.rules or rules_of(config)),
+            rules=tuple(generation.rules),
             own_domains=config.gateway.own_domains,
             trusted_clients=config.gateway.trusted_clients,
             exempt_sasl=config.gateway.exempt_sasl,

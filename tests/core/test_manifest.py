@@ -39,7 +39,7 @@ FULL = Manifest(
     configuration="c0ffee",
     rules_digest="decaf",
     lists=(
-        ListInForce("ndb", "Netz des Bundes", "ndb-1", "aa", "bb", "F" * 40, 1_799_999_999, 1_799_999_999, 8123),
+        ListInForce("ndb", "ndb-1", "aa", "bb", "F" * 40, 1_799_999_999, 1_799_999_999, 8123),
         ListInForce("hin"),
     ),
     rules=(
