@@ -14,7 +14,8 @@ from closedmail.lists.openpgp import key_states
 from closedmail.store.environment import store_path
 from closedmail.store.manifest import Details, ListInForce
 from closedmail.store.reader import Snapshot, StoreReader
-from closedmail.sync.report import counted, iso
+from closedmail.sync.report import NOBODY_SIGNS, counted, iso
+from closedmail.sync.rules import is_set_aside, set_aside_sentence
 
 State = Literal["ok", "warning", "critical"]
 _ORDER: tuple[State, ...] = ("ok", "warning", "critical")
@@ -120,6 +121,8 @@ def find_status(config: Config, now: int) -> Status:
             snapshot = store.current()
             status.generation, status.published_at = snapshot.generation, snapshot.manifest.published_at
             _judge_held(status.findings, snapshot.details("").held)
+            if is_set_aside(config, snapshot.manifest):
+                status.findings.warn(set_aside_sentence(snapshot.manifest))
         except StoreError as error:
             status.findings.alarm(str(error))
         standing = {item.name: item for item in snapshot.manifest.lists} if snapshot else {}
@@ -150,7 +153,7 @@ def _network_status(
     elif now - record.fetched_at > source.fetch_max_age:
         findings.alarm(f"no successful fetch since {iso(record.fetched_at)} (fetch_max_age); see closedmail sync")
     if source.signature == "none":
-        findings.warn('nobody signs this list (signature = "none"): whoever can change it reroutes mail')
+        findings.warn(NOBODY_SIGNS)
         return status
     if source.max_age is not None and standing and standing.signed_at and now - standing.signed_at > source.max_age:
         findings.warn(f"the list was signed {iso(standing.signed_at)}, longer ago than max_age; ask the network")

@@ -13,7 +13,7 @@ from closedmail.doors.policy_protocol import envelope_of
 from closedmail.errors import ClosedmailError
 from closedmail.store.environment import store_path
 from closedmail.store.reader import StoreReader
-from closedmail.sync.inputs import rules_digest
+from closedmail.sync.rules import is_set_aside, rules_digest, set_aside_sentence
 
 
 @click.command("explain")
@@ -51,6 +51,7 @@ def command(settings: Settings, /, recipient: str | None, as_json: bool, **attri
         except SenderError as error:
             raise ClosedmailError(f"{error}: the door would close the connection, and Postfix defer the mail") from None
         stale = snapshot.manifest.rules_digest != rules_digest(config)
+        set_aside = is_set_aside(config, snapshot.manifest)
     if as_json:
         print_json({**found.to_json(), "configuration_changed": stale})
     else:
@@ -62,7 +63,9 @@ def command(settings: Settings, /, recipient: str | None, as_json: bool, **attri
                 click.echo(f"facts: address {_word(facts.ip)}, certificate {_word(facts.cert)}, TLS {_word(facts.tls)}")
             click.echo(f"Postfix is told: {found.verdict.action}")
         click.echo(f"generation: {found.generation}")
-        if stale:
+        if set_aside:
+            click.echo(f"Note: {set_aside_sentence(snapshot.manifest)}.")
+        elif stale:
             click.echo("The configuration file has changed since; closedmail sync puts it in force.")
     if isinstance(found, Inbound):
         return 1 if found.refused else 0

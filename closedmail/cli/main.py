@@ -10,15 +10,18 @@ from pathlib import Path
 import click
 
 from closedmail import __version__
-from closedmail.errors import ClosedmailError, ConfigError
+from closedmail.errors import ClosedmailError, ConfigError, Refused
 
 DEFAULT_CONFIG = "/etc/closedmail/closedmail.toml"
 # Where each subcommand lives; imported when it is called, so that `explain` does not pay for what `sync` needs.
 _COMMANDS = {
     "demo": "demo",
     "explain": "explain",
+    "history": "history",
     "lint": "lint",
     "policyd": "policyd",
+    "release": "release",
+    "rollback": "rollback",
     "status": "status",
     "sync": "sync",
 }
@@ -77,6 +80,8 @@ def main() -> None:
         fail(error.format_message(), 2)
     except ConfigError as error:
         fail(str(error), 2)
+    except Refused as error:
+        fail(f"{error.code}: {error.reason}", 1)
     except ClosedmailError as error:
         fail(str(error), 1)
     except OSError as error:

@@ -7,6 +7,7 @@ names are not opened here, and names in it are not resolved.
 import re
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from closedmail.config.tables import read_config
@@ -58,7 +59,7 @@ def parse(text: str, path: str = "closedmail.toml") -> Config:
         ) from None
     except ValueError as error:  # TOMLDecodeError, and what Python's int() says of thousands of digits
         raise ConfigError("", f"{one_line(path)}: {_syntax(str(error))}") from None
-    return build(data, path)
+    return replace(build(data, path), text=text)
 
 
 def build(data: Mapping[str, object], path: str = "closedmail.toml") -> Config:

@@ -50,10 +50,12 @@ class Difference:
 
     `lost` are routed now and not in the new list, `absent` were held or kept before and are still not in it,
     `changed` have another value, `returned` were held or kept and are listed again, `ruled_out` are no longer
-    admitted. `matched` counts the keys of the new list that have a record, whatever became of them.
+    admitted. `matched` counts the keys of the new list that have a record, whatever became of them, `offered` all of
+    them.
     """
 
     total: int = 0
+    offered: int = 0
     matched: int = 0
     lost: dict[str, Entry] = field(default_factory=dict)
     absent: dict[str, Entry] = field(default_factory=dict)
@@ -65,7 +67,7 @@ class Difference:
 def compare(previous: Previous, names: Sequence[str], listings: Sequence[Listing | None]) -> list[Difference]:
     """Compare each network's new listing with what is in force. `names` and `listings` are in the order of the
     configuration; a network of the generation in force that is no longer configured is left out."""
-    differences = [Difference() for _ in names]
+    differences = [Difference(offered=len(listing.entries) if listing else 0) for listing in listings]
     positions = {name: number for number, name in enumerate(names)}
     new_number = [positions.get(name, -1) for name in previous.networks]
     for key, entry in previous.records():

@@ -33,7 +33,7 @@ def interleave(many: Iterable[tuple[str, T]], few: Sequence[tuple[str, T]]) -> I
 
 @dataclass(slots=True)
 class Changes:
-    """What a generation changes for one network, as `sync` reports it: keys, and sentences for people.
+    """What a generation changes for one network: keys, and sentences for people.
 
     `removed` has what the list lost, also where it is held now; `held` all that is held now. `yielded` are keys that
     another network has already, with that network's name.
@@ -54,7 +54,9 @@ class Generation:
 
     `listed` has each network's plain entries (key to value), disjoint; `special` every other record. `policies` are
     the TLS policies that routes want. `spellings` maps folded U-label spellings to their key, or to "" where two
-    domains share one. `changes` is by network name, "" for partners that stand alone.
+    domains share one. `changes` is by network name, "" for partners that stand alone. `shared` has the keys that
+    several lists give, with the number of the network that keeps each; `released` the marks of bad lines whose domains
+    an administrator has let go (by `settle.released_line`).
     """
 
     rules: list[Rule]
@@ -65,6 +67,8 @@ class Generation:
     spellings: dict[str, str]
     closed: dict[str, int]
     changes: dict[str, Changes]
+    shared: dict[str, int] = field(default_factory=dict)
+    released: dict[str, str] = field(default_factory=dict)
 
     def entries(self) -> Iterator[tuple[str, Entry]]:
         """All records in the order of their keys."""
@@ -92,6 +96,20 @@ class Generation:
             if key in entries:
                 return Entry(number, entries[key], number)
         return None
+
+    def beyond_lists(self) -> dict[str, Entry]:
+        """The records that lists and configuration alone would not give again: what is held or kept since a former
+        list, what keeps its route for a bad line, and whose a key is that several lists have."""
+        shared = {
+            key: Entry(number, self.listed[number][key], number)
+            for key, number in self.shared.items()
+            if key in self.listed[number]
+        }
+        return shared | {
+            key: entry
+            for key, entry in self.special.items()
+            if entry.why in (Why.LOST, Why.UNCLEAR) or (entry.network >= 0 and entry.state is State.ROUTED)
+        }
 
     @property
     def holds_due(self) -> int:

@@ -6,6 +6,7 @@ domains, public suffixes, the catch-all, mailers that run programs or deliver lo
 """
 
 import csv
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -16,6 +17,7 @@ from closedmail.core.suffixes import PublicSuffixes
 
 SMARTHOST = ""  # the value of an entry whose list names domains only: the network's smarthost routes it
 _SHOWN = 1024  # characters of a line that a report shows
+_MARK = 32  # hex digits that tell a bad line from another one
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +56,14 @@ class Admission:
 class Listing:
     """A list as read.
 
-    `entries` maps keys to canonical mailertable values (`SMARTHOST` where the format has none). `unclear` are keys
-    whose line is bad and that no other line gives, `ruled_out` keys that were skipped by rule. `rows` counts the
-    lines that are neither blank nor comments, `lines` all.
+    `entries` maps keys to canonical mailertable values (`SMARTHOST` where the format has none). `unclear` has the keys
+    whose line is bad and that no other line gives, each with a mark that changes when the line does; `ruled_out` the
+    keys that were skipped by rule. `rows` counts the lines that are neither blank nor comments, `lines` all.
     """
 
     entries: dict[str, str] = field(default_factory=dict)
     skipped: list[SkippedLine] = field(default_factory=list)
-    unclear: set[str] = field(default_factory=set)
+    unclear: dict[str, str] = field(default_factory=dict)
     ruled_out: set[str] = field(default_factory=set)
     rows: int = 0
     lines: int = 0
@@ -96,7 +98,8 @@ def read_mailertable(lines: Iterable[bytes], admission: Admission) -> Listing:
         if entries.setdefault(key, value) != value:
             listing.skipped.append(_skipped(number, raw, f"{key} has another route in an earlier line", bad=True))
     listing.lines = number
-    listing.unclear.difference_update(entries)
+    for key in listing.unclear.keys() & entries.keys():
+        del listing.unclear[key]
     return listing
 
 
@@ -174,7 +177,8 @@ def _not_taken(
         listing.skipped.append(_skipped(number, raw, ruled, bad=False))
         return
     if key:
-        listing.unclear.add(key)
+        seed = listing.unclear.get(key, "").encode() + raw.strip()
+        listing.unclear[key] = hashlib.sha256(seed).hexdigest()[:_MARK]
     listing.skipped.append(_skipped(number, raw, str(error), bad=True))
 
 

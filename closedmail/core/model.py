@@ -173,7 +173,7 @@ class Milter:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """A whole configuration file. `path` is where it was read from."""
+    """A whole configuration file. `path` is where it was read from, `text` what stood there."""
 
     path: str
     gateway: Gateway
@@ -183,6 +183,7 @@ class Config:
     milter: Milter = field(default_factory=Milter)
     networks: tuple[Network, ...] = ()
     partners: tuple[Partner, ...] = ()
+    text: str = field(default="", repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

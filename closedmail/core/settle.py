@@ -5,7 +5,7 @@ that both list it, what the lists lost or do not say clearly, `[partner]` tables
 spellings that fold onto each other.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from closedmail.core.difference import Difference, Previous
 from closedmail.core.domain import DomainSet
@@ -25,10 +25,12 @@ def settle(
     differences: Sequence[Difference],
     previous: Previous,
     now: int,
+    released: Mapping[str, str] | None = None,
 ) -> Generation:
     """The next generation. `listings` and `differences` are in the order of `config.networks` (None: no list).
 
     The listings' entries are taken over, not copied: they belong to the generation afterwards. `now` is Unix time.
+    `released` has marks of bad lines (by `released_line`): their domains are not held for these very lines any more.
     """
     networks, own = config.networks, DomainSet(config.gateway.own_domains)
     names = tuple(network.name for network in networks)
@@ -43,8 +45,7 @@ def settle(
     for number, network in enumerate(networks):
         listing = listings[number]
         if listing is not None:
-            _report_changes(network.name, changes[network.name], listed[number], differences[number], previous)
-            _keep_or_hold(generation, number, network, listing, differences[number], previous, now)
+            _keep_or_hold(generation, number, network, listing, differences[number], previous, now, released or {})
     place_partners(generation, config)
     settle_tls(generation, previous, now)
     settle_spellings(generation, own, previous, now)
@@ -55,6 +56,11 @@ def settle(
         special = sum(1 for entry in generation.special.values() if entry.network == number and entry.in_force)
         changes[name].domains = len(listed[number]) + special
     return generation
+
+
+def released_line(network: str, key: str) -> str:
+    """By which a network's bad line about a key is known among the released ones."""
+    return f"{network} {key}"
 
 
 def _yield_shared(generation: Generation, previous: Previous, decided: set[str]) -> None:
@@ -68,6 +74,7 @@ def _yield_shared(generation: Generation, previous: Previous, decided: set[str])
         having = [number for number, entries in enumerate(listed) if key in entries]
         in_force = _network_of(previous.entry(key), previous)
         keeps = next((number for number in having if names[number] == in_force), having[0])
+        generation.shared[key] = keeps
         for number in having:
             if number != keeps and listed[number].pop(key) != listed[keeps][key]:
                 generation.changes[names[number]].yielded[key] = names[keeps]
@@ -78,22 +85,6 @@ def _network_of(entry: Entry | None, previous: Previous) -> str:
     return previous.networks[entry.network] if entry and entry.network >= 0 else ""
 
 
-def _report_changes(
-    name: str, changes: Changes, entries: dict[str, str], difference: Difference, previous: Previous
-) -> None:
-    changes.changed = sorted(key for key in difference.changed if key in entries)
-    changes.removed = sorted((*difference.lost, *difference.ruled_out))
-    if not previous.networks:
-        changes.added = sorted(entries)
-    elif difference.matched < len(entries) or difference.returned:
-        returned = set(difference.returned)
-        changes.added = sorted(
-            key
-            for key in entries
-            if key in returned or (old := previous.entry(key)) is None or _network_of(old, previous) not in ("", name)
-        )
-
-
 def _keep_or_hold(
     generation: Generation,
     number: int,
@@ -102,6 +93,7 @@ def _keep_or_hold(
     difference: Difference,
     previous: Previous,
     now: int,
+    released: Mapping[str, str],
 ) -> None:
     """What becomes of domains that the list lost, and of those whose line is not understood."""
     missing = difference.lost | difference.absent
@@ -116,21 +108,23 @@ def _keep_or_hold(
         if old.why is Why.LOST:  # held or kept already
             if old.state is State.KEPT or not old.until or now < old.until:
                 generation.special[key] = entry
+            else:
+                changes.notes.append(f"{key} is let go: the list lost it, and its hold (hold_for) has ended")
         elif network.on_removed == "hold":
             generation.special[key] = entry._replace(state=State.HELD, why=Why.LOST, since=now, until=lost_until)
         elif network.on_removed == "keep" and old.why is Why.UNCLEAR:  # it has no route that could be kept
             generation.special[key] = entry._replace(why=Why.LOST, since=now)
         elif network.on_removed == "keep":
             generation.special[key] = entry._replace(state=State.KEPT, why=Why.LOST, since=now, until=0)
-    for key in listing.unclear:
+    for key, mark in listing.unclear.items():
         old_entry = previous.entry(key)
         if any(key in entries for entries in generation.listed):
             continue
         if old_entry and old_entry.in_force and _network_of(old_entry, previous) == network.name:
             generation.special[key] = Entry(number, old_entry.value, number)
-            if key in changes.removed:
-                changes.removed.remove(key)
             changes.notes.append(f"{key} keeps its route, since its line is not understood")
+        elif released.get(released_line(network.name, key)) == mark:
+            generation.released[released_line(network.name, key)] = mark
         else:
             since = old_entry.since if old_entry and old_entry.why is Why.UNCLEAR else now
             generation.special[key] = Entry(number, "", number, State.HELD, Why.UNCLEAR, since)

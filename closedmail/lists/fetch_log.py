@@ -22,7 +22,9 @@ class FetchRecord:
     """`fetched_at` is the last success of the transfer itself (Unix seconds, 0: never), `attempted_at` the last try.
 
     `result`, `code` and `reason` are of the last sync. The validators belong to the list in force, never to a refused
-    one: a refused list is fetched again. `place` tells from where they are: elsewhere they say nothing.
+    one: a refused list is fetched again. `place` tells from where they are, `digest` of which file (ListInForce's
+    `raw_digest`): elsewhere, and beside another list, they say nothing. `newest_signed_at` is the newest signing time
+    ever accepted, once more beside the policy store's: a store from a backup may know an older one.
     """
 
     fetched_at: int = 0
@@ -30,18 +32,20 @@ class FetchRecord:
     result: str = ""
     code: str | None = None
     reason: str = ""
+    newest_signed_at: int = 0
     place: str = ""
+    digest: str = ""
     validators: dict[str, Any] = field(default_factory=dict)
     signature_validators: dict[str, Any] = field(default_factory=dict)
 
-    def keep(self, source: Source, validators: Validators, signature_validators: Validators) -> None:
+    def keep(self, source: Source, digest: str, validators: Validators, signature_validators: Validators) -> None:
         """Note the validators of list and detached signature, which are in force now."""
-        self.place = _place(source)
+        self.place, self.digest = _place(source), digest
         self.validators, self.signature_validators = validators.to_dict(), signature_validators.to_dict()
 
-    def previous(self, source: Source) -> tuple[Validators, Validators]:
-        """The validators of list and detached signature; none where those known are of another source."""
-        if self.place != _place(source):
+    def previous(self, source: Source, digest: str) -> tuple[Validators, Validators]:
+        """The validators of list and detached signature; none where those known are of another source or list."""
+        if (self.place, self.digest) != (_place(source), digest):
             return Validators(), Validators()
         return Validators.from_dict(self.validators), Validators.from_dict(self.signature_validators)
 
@@ -65,7 +69,7 @@ def _record(entry: dict[str, Any]) -> FetchRecord:
     """An entry of the file. Raises one of the many errors of a value that is not what it should be."""
     empty = FetchRecord()
     record = FetchRecord(**{item.name: entry[item.name] for item in fields(FetchRecord) if item.name in entry})
-    for name in ("fetched_at", "attempted_at", "result", "reason", "place"):
+    for name in ("fetched_at", "attempted_at", "result", "reason", "newest_signed_at", "place", "digest"):
         if type(getattr(record, name)) is not type(getattr(empty, name)):
             raise TypeError(name)
     Validators.from_dict(record.validators)

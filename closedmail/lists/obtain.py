@@ -52,7 +52,9 @@ def obtain(
     `in_force` is None where nothing may be taken as unchanged. Updates `record` with the transfer's success. Raises
     Refused.
     """
-    previous, previous_signature = record.previous(source) if in_force else (Validators(), Validators())
+    previous, previous_signature = (
+        record.previous(source, in_force.raw_digest) if in_force else (Validators(), Validators())
+    )
     raw, signature = work / "raw", work / "signature"
     detached = source.signature if source.signature not in ("inline", "none") else ""
 
@@ -78,7 +80,7 @@ def obtain(
         return None
     raw_digest = file_digest(raw) + (file_digest(signature) if detached else "")
     if in_force and raw_digest == in_force.raw_digest:
-        record.keep(source, fetched.validators, signed.validators if detached else Validators())
+        record.keep(source, raw_digest, fetched.validators, signed.validators if detached else Validators())
         return None
     text, signer, signed_at = raw, "", 0
     if source.signature != "none":

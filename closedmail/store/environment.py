@@ -9,14 +9,20 @@ import lmdb
 
 from closedmail.errors import StoreError
 
-SCHEMA = 1
+SCHEMA = 2
 SCHEMA_KEY = b"schema"
 MANIFEST_KEY = b"manifest"
 DETAILS_KEY = b"details:"  # and the name of a network
-META, DOMAINS, TLS, HISTORY = b"meta", b"domains", b"tls", b"history"
+META, DOMAINS, TLS = b"meta", b"domains", b"tls"
+HISTORY, ARCHIVE = b"history", b"archive"  # by the number of the generation
 
 # Address space, not memory or disk: the file grows with what is in it.
 _MAP_SIZE = 1 << 36 if sys.maxsize > 1 << 32 else 1 << 30
+
+
+def number_key(generation: int) -> bytes:
+    """The key of a generation in HISTORY and ARCHIVE: they sort by number."""
+    return b"%012d" % generation
 
 
 def store_path(state_dir: str) -> Path:
@@ -33,7 +39,9 @@ def store_errors(path: Path) -> Iterator[None]:
         raise StoreError(f"{path}: the policy store was made by another version of LMDB ({error})") from None
     except (lmdb.InvalidError, lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.PanicError) as error:
         raise StoreError(f"{path}: the policy store is broken ({_short(error)}); {_REMAKE}") from None
-    except (lmdb.NotFoundError, lmdb.ReadonlyError):
+    except (lmdb.NotFoundError, lmdb.ReadonlyError) as error:
+        if "Permission denied" in str(error):  # LMDB's EACCES is a ReadonlyError
+            raise StoreError(f"{path}: {_NO_PERMISSION}") from None
         raise StoreError(f"{path}: no generation is in force yet; run: closedmail sync") from None
     except lmdb.Error as error:
         if not path.exists():

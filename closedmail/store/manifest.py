@@ -15,7 +15,9 @@ class ListInForce:
     """A network's list as it is in force. Times are Unix seconds, 0 where there is none.
 
     `text` names the verified text below `lists/` ("" while there is none), `raw_digest` is the SHA-256 of what was
-    fetched, `key_digest` that of the key file. `newest_signed_at` never goes back.
+    fetched, `key_digest` that of the key file. `newest_signed_at` never goes back. A list that was rolled back from is
+    known by its signing time (`rolled_back_from`: nothing that is not signed later counts) and by its text
+    (`rolled_back_texts`, for lists that nobody signs).
     """
 
     name: str
@@ -26,6 +28,8 @@ class ListInForce:
     signed_at: int = 0
     newest_signed_at: int = 0
     domains: int = 0
+    rolled_back_from: int = 0
+    rolled_back_texts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,10 @@ class Manifest:
     configured: they may be again, and an old list is no newer then. `holds_due` and `rows_due` are the seconds at which
     the first hold ends and the first TLS row that only stays for a time may go, 0 for never. `maps` tells the files of
     Postfix's maps by their identities (`publish.postfix`).
+
+    After a rollback `rules_of` is the generation whose rules are in force in place of the file's, and `set_aside` the
+    digest of the file's rules by which this stays so; 0 and "" otherwise. `released` has marks of bad lines whose
+    domains were released.
     """
 
     generation: int
@@ -56,6 +64,9 @@ class Manifest:
     holds_due: int = 0
     rows_due: int = 0
     maps: dict[str, list[int]] = field(default_factory=dict)
+    rules_of: int = 0
+    set_aside: str = ""
+    released: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> bytes:
         """The manifest as JSON."""
@@ -65,7 +76,7 @@ class Manifest:
     def from_json(cls, data: bytes) -> "Manifest":
         """The inverse of `to_json`. Raises ValueError, KeyError or TypeError for anything else."""
         fields = json.loads(data)
-        fields["lists"] = tuple(ListInForce(**item) for item in fields["lists"])
+        fields["lists"] = tuple(map(list_in_force, fields["lists"]))
         fields["rules"] = tuple(map(_rule, fields["rules"]))
         fields["trusted_clients"] = _networks(fields["trusted_clients"])
         fields["rewriting"] = Rewriting(**fields["rewriting"])
@@ -92,6 +103,11 @@ class Details:
         fields = json.loads(data)
         skipped = tuple(SkippedLine(**item) for item in fields["skipped"])
         return cls(tuple(fields["held"]), skipped, tuple(fields["notes"]))
+
+
+def list_in_force(fields: dict[str, Any]) -> ListInForce:
+    """A ListInForce of what JSON makes of its fields."""
+    return ListInForce(**{**fields, "rolled_back_texts": tuple(fields["rolled_back_texts"])})
 
 
 def _rule(fields: dict[str, Any]) -> Rule:

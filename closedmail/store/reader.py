@@ -1,9 +1,11 @@
 """Reading the policy store: the generation in force, as the decision sees it and as `sync` compares with it."""
 
+import json
 import os
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import lmdb
 
@@ -13,7 +15,9 @@ from closedmail.core.domain import DomainSet
 from closedmail.core.record import Entry, decode, rule_number
 from closedmail.core.tls_policy import Row
 from closedmail.errors import StoreError
+from closedmail.store.archive import Archived
 from closedmail.store.environment import (
+    ARCHIVE,
     DETAILS_KEY,
     DOMAINS,
     HISTORY,
@@ -22,6 +26,7 @@ from closedmail.store.environment import (
     SCHEMA_KEY,
     TLS,
     check_schema,
+    number_key,
     open_environment,
     store_errors,
 )
@@ -41,9 +46,12 @@ class Snapshot:
         self._path, self._environment = path, environment
         with store_errors(path):
             self._meta = environment.open_db(META, create=False)
+            with environment.begin() as txn:  # before all else: another schema may lack a database
+                check_schema(path, txn.get(SCHEMA_KEY, db=self._meta))
             self._domains = environment.open_db(DOMAINS, create=False)
             self._tls = environment.open_db(TLS, create=False)
             self._history = environment.open_db(HISTORY, create=False)
+            self._archive = environment.open_db(ARCHIVE, create=False)
             self._txn = environment.begin(buffers=True)
         self._id = -1
         try:
@@ -147,6 +155,20 @@ class Snapshot:
         with store_errors(self._path):
             data = self._txn.get(DETAILS_KEY + network.encode(), db=self._meta)
         return Details() if data is None else Details.from_json(bytes(data))
+
+    def history(self) -> list[tuple[int, dict[str, Any]]]:
+        """The generations kept, newest first: number, and what was written of it when it was published."""
+        with store_errors(self._path), self._txn.cursor(db=self._history) as cursor:
+            return [(int(bytes(key)), json.loads(bytes(line))) for key, line in cursor.iterprev()]
+
+    def archived(self, generation: int) -> Archived | None:
+        """What a generation can be made of again; None where it is not kept. Raises StoreError."""
+        with store_errors(self._path):
+            data = self._txn.get(number_key(generation), db=self._archive)
+        try:
+            return None if data is None else Archived.from_bytes(bytes(data))
+        except (TypeError, ValueError, KeyError) as error:
+            raise StoreError(f"{self._path}: generation {generation} is broken ({error})") from None
 
     def close(self) -> None:
         """End the read transaction."""

@@ -9,7 +9,9 @@ import lmdb
 
 from closedmail.core.record import Entry, encode
 from closedmail.core.tls_policy import Row
+from closedmail.store.archive import Archived
 from closedmail.store.environment import (
+    ARCHIVE,
     DETAILS_KEY,
     DOMAINS,
     HISTORY,
@@ -18,6 +20,7 @@ from closedmail.store.environment import (
     SCHEMA,
     SCHEMA_KEY,
     TLS,
+    number_key,
     store_errors,
 )
 from closedmail.store.manifest import Details, Manifest
@@ -33,8 +36,8 @@ class StoreWriter:
             environment.reader_check()  # what readers held that were killed
             self._txn = environment.begin(write=True)
             # In the same transaction: databases without a manifest would be no generation, and a dry run makes none.
-            self._meta, self._domains, self._tls, self._history = (
-                environment.open_db(name, txn=self._txn) for name in (META, DOMAINS, TLS, HISTORY)
+            self._meta, self._domains, self._tls, self._history, self._archive = (
+                environment.open_db(name, txn=self._txn) for name in (META, DOMAINS, TLS, HISTORY, ARCHIVE)
             )
 
     def put_domains(self, entries: Iterable[tuple[str, Entry]]) -> None:
@@ -65,7 +68,21 @@ class StoreWriter:
     def put_history(self, generation: int, line: dict[str, Any]) -> None:
         """Add a generation's line to the history."""
         with store_errors(self._path):
-            self._txn.put(b"%012d" % generation, json.dumps(line, separators=(",", ":")).encode(), db=self._history)
+            self._txn.put(number_key(generation), json.dumps(line, separators=(",", ":")).encode(), db=self._history)
+
+    def put_archived(self, generation: int, archived: Archived) -> None:
+        """Keep what the generation can be made of again."""
+        with store_errors(self._path):
+            self._txn.put(number_key(generation), archived.to_bytes(), db=self._archive)
+
+    def forget_generations(self, keep: int) -> None:
+        """Keep the newest generations only, so many of them."""
+        with store_errors(self._path):
+            for database in (self._history, self._archive):
+                with self._txn.cursor(db=database) as cursor:
+                    numbers = [bytes(key) for key in cursor.iternext(values=False)]
+                for number in numbers[:-keep]:
+                    self._txn.delete(number, db=database)
 
     def commit(self) -> None:
         """Put the generation in force. Raises StoreError, and then nothing has changed."""

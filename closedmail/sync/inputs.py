@@ -1,17 +1,18 @@
 """What a generation depends on beside the lists: configuration, Postfix's own settings, the Public Suffix List."""
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from closedmail import __version__
 from closedmail.core.domain import DomainSet
 from closedmail.core.listing import Admission
-from closedmail.core.model import Config, Milter, Policyd, Rewriting
+from closedmail.core.model import Config, Rewriting
 from closedmail.core.rule import rules_of
 from closedmail.errors import ConfigError, Refused
 from closedmail.lists.obtain import key_file_digest
 from closedmail.lists.suffix_file import load_suffixes
 from closedmail.publish.postfix_settings import PostfixSettings, read_settings
+from closedmail.sync.rules import rules_digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +52,6 @@ def gather(config: Config) -> Inputs:
     rules = rules_digest(config)
     seed = "\n".join((__version__, rules, repr(_sorted(postfix)), suffix_digest))
     return Inputs(config, admission, postfix, rules, hashlib.sha256(seed.encode()).hexdigest(), key_digests)
-
-
-def rules_digest(config: Config) -> str:
-    """A digest of what a generation takes from the configuration: neither the doors nor where things lie."""
-    gateway = replace(config.gateway, state_dir="", keep_generations=0)
-    parts = replace(config, path="", policyd=Policyd(), milter=Milter(), gateway=gateway)
-    return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 def check_services(inputs: Inputs) -> None:

@@ -14,6 +14,7 @@ from closedmail.lists.obtain import Obtained, check_replay, file_digest, obtain
 from closedmail.publish.files import fresh_folder
 from closedmail.store.manifest import ListInForce
 from closedmail.store.reader import Snapshot
+from closedmail.sync.report import iso
 
 
 class NetworkList:
@@ -35,14 +36,17 @@ class NetworkList:
         self.network, self.standing, self.record = network, standing, record
         self._folder = state_dir / "lists"
         self._key_digest = key_digest
-        self._newest = max(newest, standing.newest_signed_at if standing else 0)
+        self._newest = max(newest, record.newest_signed_at, standing.newest_signed_at if standing else 0)
         self._text_name = ""
         self.new: Obtained | None = None
         self.signed_anew: Obtained | None = None
         self.refusal: Refused | None = None
 
-    def bring_in(self, work: Path, now: int) -> None:
-        """Fetch and verify; the outcome is in `new`, `signed_anew` or `refusal`, or it is unchanged."""
+    def bring_in(self, work: Path, now: int, *, force: bool) -> None:
+        """Fetch and verify; the outcome is in `new`, `signed_anew` or `refusal`, or it is unchanged.
+
+        `force` takes a list that was rolled back from.
+        """
         source, standing = self.network.source, self.standing
         if source is None:
             return
@@ -51,11 +55,13 @@ class NetworkList:
             item = obtain(source, known, self.record, fresh_folder(work / self.network.name), now)
             if item:
                 check_replay(self.network.name, item.signed_at, self._newest)
+                self._text_name = self._name_of(item.text)
+                if standing and not force:
+                    _check_rolled_back(standing, self._text_name, item.signed_at)
         except Refused as refusal:
             self.refusal = refusal
             return
         if item:
-            self._text_name = self._name_of(item.text)
             if standing and self._text_name == standing.text:
                 self.signed_anew = item
             else:
@@ -83,6 +89,10 @@ class NetworkList:
                 self.refuse(self.refusal or Refused("bad-lines", f"the list of {self.network.name}: {error}"))
         return self._from_store(admission, snapshot) if self.standing and self.standing.text else None
 
+    def is_whole(self) -> bool:
+        """Whether the list in force can be read from its text, as it was verified; also where there never was one."""
+        return self.standing is None or not self.standing.text or self._standing_text() is not None
+
     def lines_of(self, keys: AbstractSet[str], admission: Admission) -> list[tuple[str, SkippedLine]]:
         """Where the list gives these keys; for the rare report that two networks want the same one."""
         path, source = self._text(), self.network.source
@@ -105,13 +115,16 @@ class NetworkList:
             signer=item.signer,
             signed_at=item.signed_at,
             newest_signed_at=max(item.signed_at, self._newest),
+            rolled_back_from=0,
+            rolled_back_texts=(),
         )
 
     def accepted(self) -> None:
         """It is in force: the next fetch may ask whether anything has changed since."""
         item = self.new or self.signed_anew
         if item and self.network.source:
-            self.record.keep(self.network.source, item.validators, item.signature_validators)
+            self.record.keep(self.network.source, item.raw_digest, item.validators, item.signature_validators)
+            self.record.newest_signed_at = max(item.signed_at, self._newest)
 
     def new_text(self) -> tuple[str, Path] | None:
         """A verified text that is to be kept: its name and where it lies now."""
@@ -157,7 +170,7 @@ class NetworkList:
                 elif entry.listed:
                     listing.entries[key] = entry.value
                 elif entry.why is Why.UNCLEAR:
-                    listing.unclear.add(key)
+                    listing.unclear[key] = ""
         return listing
 
 
@@ -166,6 +179,24 @@ class _Finder(Admission):
 
     def why_not(self, key: str) -> str | None:
         return key if key in self.admitted else None
+
+
+def _check_rolled_back(standing: ListInForce, text_name: str, signed_at: int) -> None:
+    """Raise Refused(rolled-back) for a list that is no newer than the one that an administrator has rolled back from.
+
+    Where nobody signs, only that very text is known to be no newer. `text_name` names the new list's text.
+    """
+    if signed_at and signed_at <= standing.rolled_back_from:
+        what = f"was signed no later than the one of {iso(standing.rolled_back_from)}"
+    elif not signed_at and text_name in standing.rolled_back_texts:
+        what = "is the one"
+    else:
+        return
+    raise Refused(
+        "rolled-back",
+        f"the list of {standing.name} {what} that was rolled back from: what was put back in force stays until a newer "
+        f"list comes; take this one with: closedmail sync --network {standing.name} --force",
+    )
 
 
 def read_list(path: Path, source: Source, admission: Admission) -> Listing:

@@ -8,15 +8,17 @@ from typing import Any, Literal
 from closedmail.core.listing import SkippedLine
 from closedmail.errors import Refused
 
+NOBODY_SIGNS = 'nobody signs this list (signature = "none"): whoever can change it reroutes mail'
 _SHOWN = 10  # domains or lines that the summary names; --json has them all
 
 
 @dataclass(slots=True)
 class NetworkReport:
     """One network. `domains`, `signed_at` (Unix seconds, 0: none) and `signer` are of what is in force afterwards.
-    `partners` counts the `[partner]` tables that name it."""
+    `partners` counts the `[partner]` tables that name it, `unsigned` says that nobody signs its list."""
 
     title: str = ""
+    unsigned: bool = False
     result: Literal["published", "unchanged", "refused"] = "unchanged"
     code: str | None = None
     reason: str = ""
@@ -53,13 +55,15 @@ class NetworkReport:
 class SyncReport:
     """A whole run. `generation` is the number in force afterwards, None where there is none.
 
-    `failure` is what stopped the whole run (`busy`, `publish-failed`); every network of the run is refused by it then.
+    `set_aside` is the sentence that the file's rules are not in force since a rollback. `failure` is what stopped the
+    whole run (`busy`, `publish-failed`); every network of the run is refused by it then.
     """
 
     generation: int | None = None
     networks: dict[str, NetworkReport] = field(default_factory=dict)
     partners_held: Sequence[str] = ()
     partners_notes: Sequence[str] = ()
+    set_aside: str = ""
     published: bool = False
     dry_run: bool = False
     failure: Refused | None = None
@@ -92,6 +96,8 @@ class SyncReport:
             yield from _network_lines(name, report)
         yield from _named("held", self.partners_held)
         yield from self.partners_notes
+        if self.set_aside:
+            yield f"Note: {self.set_aside}."
         if self.generation is None:
             yield "No generation is in force."
         elif self.published:
@@ -140,6 +146,8 @@ def _network_lines(name: str, report: NetworkReport) -> Iterator[str]:
         yield f"{title}: {report.result}, {counted(report.domains, 'domain')}{partners}{signed}"
     for what in ("added", "removed", "changed", "held"):
         yield from _named(what, getattr(report, what))
+    if report.unsigned:
+        yield f"  note: {NOBODY_SIGNS}"
     if report.skipped:
         yield f"  skipped: {counted(len(report.skipped), 'line')}"
         yield from ("  " + line for line in skipped_lines(report.skipped, _SHOWN))

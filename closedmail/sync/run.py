@@ -1,34 +1,27 @@
-"""The run itself: fetch, verify, read, compare, brake, settle, publish.
+"""`closedmail sync`: bring in the lists, compare, brake, settle, publish; or find that nothing has changed."""
 
-Networks fail alone: one that is refused keeps the list that it has in force, and the others move on. Nothing that is
-in force is touched before the switch.
-"""
-
-import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
-from dataclasses import replace
+from contextlib import suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
-from closedmail.core.difference import NothingInForce, check_brakes, compare
-from closedmail.core.generation import Changes, Generation
-from closedmail.core.listing import Admission, Listing, SkippedLine
+from closedmail.core.changes import report_changes
+from closedmail.core.difference import Difference, NothingInForce, Previous, check_brakes, compare
+from closedmail.core.listing import Listing
 from closedmail.core.model import Config
 from closedmail.core.settle import settle
-from closedmail.errors import ClosedmailError, ConfigError, Refused, StoreError
-from closedmail.lists.fetch_log import FetchRecord, read_log, write_log
-from closedmail.publish.files import fresh_folder, remove_tree
+from closedmail.errors import ConfigError, Refused, StoreError
+from closedmail.lists.fetch_log import FetchRecord, write_log
 from closedmail.publish.postfix import maps_in_force
 from closedmail.publish.switch import interrupted
-from closedmail.store.environment import open_environment, store_path
-from closedmail.store.manifest import Details, Manifest
-from closedmail.store.reader import Snapshot, StoreReader
+from closedmail.store.environment import store_path
+from closedmail.store.reader import StoreReader
 from closedmail.sync.inputs import Inputs, check_services, gather
-from closedmail.sync.lock import prepare_state_dir, sync_lock
 from closedmail.sync.network_list import NetworkList
-from closedmail.sync.publication import Publication
-from closedmail.sync.report import NetworkReport, SyncReport
+from closedmail.sync.outcome import details_of, report_published, standing_report
+from closedmail.sync.publication import Edition, Publication, Reason
+from closedmail.sync.report import SyncReport
+from closedmail.sync.rules import is_set_aside, set_aside_sentence
+from closedmail.sync.session import Session, open_session
 
 Progress = Callable[[str], None]
 
@@ -47,92 +40,53 @@ def sync(
     `now` is Unix time, the clock's by default; `progress` is told each step. Raises ConfigError, StoreError and
     ClosedmailError; whatever is refused, `busy` and `publish-failed` included, is in the report.
     """
+    _check_names(names, config, "configured")
+    try:
+        with open_session(config, now, dry_run=dry_run) as session:
+            return _Run(session, progress, force=force).run(names)
+    except Refused as refusal:  # the lock's: all others are in the run's report
+        return _busy(config, names, refusal)
+
+
+def _check_names(names: Sequence[str], config: Config, which: str) -> None:
     known = [network.name for network in config.networks]
     for name in names:
         if name not in known:
-            raise ConfigError("--network", f"unknown network {name!r} (configured: {', '.join(known) or 'none'})")
-    with ExitStack() as stack:
-        state_dir = Path(config.gateway.state_dir)
-        if dry_run and not store_path(config.gateway.state_dir).exists():
-            # Nothing is in force and nothing may be made: the whole run happens elsewhere.
-            state_dir = Path(stack.enter_context(TemporaryDirectory(prefix="closedmail-")))
-        prepare_state_dir(state_dir)
-        try:
-            stack.enter_context(sync_lock(state_dir))
-        except Refused as refusal:
-            return _busy(config, names or known, refusal)
-        seconds = int(time.time()) if now is None else now
-        try:
-            return _Run(config, state_dir, stack, seconds, progress, force=force, dry_run=dry_run).run(names or known)
-        except OSError as error:
-            raise ClosedmailError(f"{error.filename or state_dir}: {error.strerror or error}") from None
+            raise ConfigError("--network", f"unknown network {name!r} ({which}: {', '.join(known) or 'none'})")
 
 
 def _busy(config: Config, names: Sequence[str], refusal: Refused) -> SyncReport:
     """Another sync is running: what is in force now stays as far as this one is concerned."""
-    report = SyncReport(failure=refusal)
     with StoreReader(store_path(config.gateway.state_dir)) as store:
         snapshot = None
         with suppress(StoreError):
             snapshot = store.current()
-        _report_standing(report, config, snapshot)
-    for name in names:
+        report = standing_report(config, snapshot)
+    report.failure = refusal
+    for name in names or report.networks:
         network = report.networks[name]
         network.result, network.code, network.reason = "refused", refusal.code, refusal.reason
     return report
 
 
-def _report_standing(report: SyncReport, config: Config, snapshot: Snapshot | None) -> None:
-    """What is in force, before anything happens."""
-    manifest = snapshot.manifest if snapshot else None
-    standing = {item.name: item for item in manifest.lists} if manifest else {}
-    report.generation = manifest.generation if manifest else None
-    for network in config.networks:
-        own = report.networks[network.name] = NetworkReport(network.title)
-        own.partners = sum(partner.network == network.name for partner in config.partners)
-        item = standing.get(network.name)
-        if item and snapshot:
-            details = snapshot.details(network.name)
-            own.domains, own.signed_at, own.signer = item.domains, item.signed_at, item.signer
-            own.held, own.skipped, own.notes = details.held, details.skipped, details.notes
-    if snapshot:
-        partners = snapshot.details("")
-        report.partners_held, report.partners_notes = partners.held, partners.notes
-
-
 class _Run:
     """One sync under the lock: what it has to know, and its steps in their order."""
 
-    def __init__(
-        self,
-        config: Config,
-        state_dir: Path,
-        stack: ExitStack,
-        now: int,
-        progress: Progress,
-        *,
-        force: bool,
-        dry_run: bool,
-    ) -> None:
-        self.config, self.state_dir, self.now, self.progress = config, state_dir, now, progress
-        self.force, self.dry_run = force, dry_run
-        aside = Path(stack.enter_context(TemporaryDirectory(prefix="closedmail-"))) if dry_run else state_dir
-        self.work = fresh_folder(aside / "work")
-        stack.callback(remove_tree, self.work)
-        path = store_path(str(state_dir))
-        self.environment = open_environment(path, writable=True)
-        stack.callback(self.environment.close)
-        self.snapshot: Snapshot | None = None
-        if self.environment.stat()["entries"]:
-            self.snapshot = stack.enter_context(Snapshot(self.environment, path))
-        self.manifest: Manifest | None = self.snapshot.manifest if self.snapshot else None
-        self.log = read_log(state_dir)
+    def __init__(self, session: Session, progress: Progress, *, force: bool) -> None:
+        self.session, self.progress, self.force = session, progress, force
+        self.manifest = session.manifest
+        # What `rollback` has put in force stays until the file's rules change, or until they are asked for.
+        self.set_aside = self.manifest is not None and not force and is_set_aside(session.file, self.manifest)
+        self.config = session.rules_in_force() if self.set_aside else session.file
+        self.report = standing_report(self.config, session.snapshot, dry_run=session.dry_run)
+        if self.manifest and self.set_aside:
+            self.report.set_aside = set_aside_sentence(self.manifest)
         self.lists: list[NetworkList] = []
-        self.report = SyncReport(dry_run=dry_run)
 
     def run(self, names: Sequence[str]) -> SyncReport:
         """All steps. What is refused is in the report, and in the log for `status`."""
-        _report_standing(self.report, self.config, self.snapshot)
+        _check_names(names, self.config, "in force since the rollback")
+        names = names or [network.name for network in self.config.networks]
         try:
             inputs = gather(self.config)
             self._bring_in(names, inputs)
@@ -140,7 +94,7 @@ class _Run:
             if self._is_due(inputs):
                 self._publish(inputs)
             elif any(item.signed_anew for item in self.lists):
-                self._publication(inputs).touch([item.next_in_force() for item in self.lists], self._texts())
+                Publication(self.session, inputs).touch([item.next_in_force() for item in self.lists], self._texts())
             for item in self.lists:
                 item.accepted()
                 self._report_list(item)
@@ -150,55 +104,42 @@ class _Run:
             for name, report in self.report.networks.items():
                 first = own.get(name, refusal)
                 report.result, report.code, report.reason = "refused", first.code, first.reason
-        if not self.dry_run:
+        if not self.session.dry_run:
+            self.session.tidy()
             self._write_log(names)
         return self.report
 
     def _bring_in(self, names: Sequence[str], inputs: Inputs) -> None:
-        standing = {item.name: item for item in self.manifest.lists} if self.manifest else {}
-        former = self.manifest.former if self.manifest else {}
-        for network in self.config.networks:
-            record = self.log.setdefault(network.name, FetchRecord())
-            digest = inputs.key_digests[network.name]
-            item = NetworkList(
-                network, self.state_dir, standing.get(network.name), record, digest, former.get(network.name, 0)
-            )
-            self.lists.append(item)
+        self.lists = self.session.lists(inputs)
+        for item in self.lists:
+            network = item.network
             if network.name in names and network.source:
                 self.progress(f"fetching and verifying the list of {network.name}")
-                item.bring_in(self.work, self.now)
+                item.bring_in(self.session.work, self.session.now, force=self.force)
 
     def _is_due(self, inputs: Inputs) -> bool:
         """Whether there is anything to publish, or to put right again."""
         new = any(item.new for item in self.lists)
-        manifest, postfix = self.manifest, self.config.postfix
+        manifest, postfix, now = self.manifest, self.config.postfix, self.session.now
         if manifest is None:
             # Where everything waits for its first list, a generation without one would let mail leave that the list
             # keeps in. Networks and partners that have no list wait for nobody.
             alone = any(not item.network for item in self.config.partners)
             return new or alone or any(not item.source for item in self.config.networks)
-        due = any(0 < second <= self.now for second in (manifest.holds_due, manifest.rows_due))
-        torn = interrupted(self.state_dir)
+        due = any(0 < second <= now for second in (manifest.holds_due, manifest.rows_due))
+        torn = interrupted(self.session.state_dir)
         if postfix is not None:
             torn = torn or not maps_in_force(Path(postfix.map_dir), manifest.maps)
         return new or manifest.configuration != inputs.digest or due or torn
 
     def _publish(self, inputs: Inputs) -> None:
         self.progress("reading the lists")
-        previous = self.snapshot or NothingInForce()
+        snapshot = self.session.snapshot
+        previous: Previous = snapshot or NothingInForce()
         names = [item.network.name for item in self.lists]
-        listings = [item.read(inputs.admission, self.snapshot) for item in self.lists]
+        listings = [item.read(inputs.admission, snapshot) for item in self.lists]
         differences = compare(previous, names, listings)
-        braked: dict[str, Listing] = {}
-        for number, item in enumerate(self.lists):
-            listing = listings[number]
-            if item.new and listing is not None and not self.force:
-                try:
-                    check_brakes(names[number], listing, differences[number], item.network.brakes)
-                except Refused as refusal:
-                    item.refuse(refusal)
-                    braked[names[number]] = listing
-                    listings[number] = item.read(inputs.admission, self.snapshot)
+        braked = self._brake(inputs, listings, differences)
         if braked:
             if not self._is_due(inputs):
                 self._report_braked(braked)
@@ -206,18 +147,41 @@ class _Run:
             differences = compare(previous, names, listings)
         self._check_renamed()
         self.progress("settling routes and rules")
-        generation = settle(self.config, listings, differences, previous, self.now)
-        details = {
-            name: self._details(name, changes, listings, inputs.admission)
-            for name, changes in generation.changes.items()
-        }
+        released = self.manifest.released if self.manifest else {}
+        generation = settle(self.config, listings, differences, previous, self.session.now, released)
+        report_changes(generation, differences, previous)
+        details = details_of(generation, self.lists, listings, inputs.admission)
         self.progress("building and checking the maps")
-        number = self._number(inputs)
-        self._publication(inputs).publish(
-            generation, number, [item.next_in_force() for item in self.lists], details, self._texts()
+        edition = Edition(
+            self._number(inputs),
+            self._reason(inputs),
+            [item.next_in_force() for item in self.lists],
+            details,
+            self._texts(),
+            rules_of=self.manifest.rules_of if self.manifest and self.set_aside else 0,
+            set_aside=self.manifest.set_aside if self.manifest and self.set_aside else "",
         )
-        self._report_published(inputs, generation, number, details)
+        Publication(self.session, inputs).publish(generation, edition)
+        configured = self.manifest is None or self.manifest.configuration != inputs.digest
+        touched = names if configured else [item.network.name for item in self.lists if item.new]
+        report_published(self.report, generation, edition.number, details, touched)
         self._report_braked(braked)
+
+    def _brake(
+        self, inputs: Inputs, listings: list[Listing | None], differences: Sequence[Difference]
+    ) -> dict[str, Listing]:
+        """Refuse new lists that are not to be believed, and put those in force into their place in `listings`."""
+        braked: dict[str, Listing] = {}
+        for number, item in enumerate(self.lists):
+            listing = listings[number]
+            if item.new and listing is not None and not self.force:
+                try:
+                    check_brakes(item.network.name, listing, differences[number], item.network.brakes)
+                except Refused as refusal:
+                    item.refuse(refusal)
+                    braked[item.network.name] = listing
+                    listings[number] = item.read(inputs.admission, self.session.snapshot)
+        return braked
 
     def _check_renamed(self) -> None:
         """Raise Refused where a network is gone and another one has no list: with a new name, it is the same one, and
@@ -239,26 +203,17 @@ class _Run:
         if self.manifest is None:
             return 1
         renewed = any(item.new for item in self.lists) or self.manifest.configuration != inputs.digest
-        return self.manifest.generation + (renewed or 0 < self.manifest.holds_due <= self.now)
+        return self.manifest.generation + (renewed or 0 < self.manifest.holds_due <= self.session.now)
+
+    def _reason(self, inputs: Inputs) -> Reason:
+        """`configuration` where only the rules are new."""
+        new = any(item.new for item in self.lists)
+        return (
+            "sync" if self.manifest is None or new or self.manifest.configuration == inputs.digest else "configuration"
+        )
 
     def _texts(self) -> dict[str, Path]:
         return dict(filter(None, (item.new_text() for item in self.lists)))
-
-    def _details(
-        self, name: str, changes: Changes, listings: Sequence[Listing | None], admission: Admission
-    ) -> Details:
-        skipped: list[SkippedLine] = []
-        for item, listing in zip(self.lists, listings, strict=True):
-            if item.network.name == name and listing is not None:
-                skipped = list(listing.skipped)
-                for key, line in item.lines_of(changes.yielded.keys(), admission):
-                    winner = changes.yielded[key]
-                    reason = f"{key} is in force from the list of {winner}; a [partner] table decides otherwise"
-                    skipped.append(replace(line, reason=reason))
-        return Details(tuple(changes.held), tuple(sorted(skipped, key=lambda line: line.line)), tuple(changes.notes))
-
-    def _publication(self, inputs: Inputs) -> Publication:
-        return Publication(self.environment, self.state_dir, self.work, inputs, self.snapshot, self.now, self.dry_run)
 
     # What happened: the report first says what stands, and each step writes over it what it changed.
 
@@ -269,30 +224,15 @@ class _Run:
         if item.refusal:
             report.result, report.code, report.reason = "refused", item.refusal.code, item.refusal.reason
 
-    def _report_published(
-        self, inputs: Inputs, generation: Generation, number: int, details: dict[str, Details]
-    ) -> None:
-        renewed = self.manifest is None or number != self.manifest.generation
-        self.report.generation, self.report.published = number, renewed
-        new = {item.network.name for item in self.lists if item.new}
-        configured = self.manifest is None or self.manifest.configuration != inputs.digest
-        for name, report in self.report.networks.items():
-            changes = generation.changes[name]
-            touched = name in new or configured or changes.added or changes.removed or changes.changed
-            report.result = "published" if renewed and touched else "unchanged"
-            report.domains, report.held = changes.domains, changes.held
-            report.added, report.removed, report.changed = changes.added, changes.removed, changes.changed
-            report.skipped, report.notes = details[name].skipped, details[name].notes
-        self.report.partners_held, self.report.partners_notes = details[""].held, details[""].notes
-
     def _report_braked(self, braked: dict[str, Listing]) -> None:
         """Of a list that the brakes refused, its own skipped lines are what the administrator needs."""
         for name, listing in braked.items():
             self.report.networks[name].skipped = listing.skipped
 
     def _write_log(self, names: Sequence[str]) -> None:
+        log = self.session.log
         for name in names:
-            record, report = self.log.setdefault(name, FetchRecord()), self.report.networks[name]
-            record.attempted_at = self.now
+            record, report = log.setdefault(name, FetchRecord()), self.report.networks[name]
+            record.attempted_at = self.session.now
             record.result, record.code, record.reason = report.result, report.code, report.reason
-        write_log(self.state_dir, self.log)
+        write_log(self.session.state_dir, log)

@@ -8,6 +8,7 @@ from importlib import resources
 from hypothesis import settings
 
 from closedmail.core.address import AddressSet
+from closedmail.core.changes import report_changes
 from closedmail.core.decision import Match
 from closedmail.core.difference import NothingInForce, Previous, compare
 from closedmail.core.domain import DomainSet
@@ -91,9 +92,13 @@ def in_force(generation: Generation) -> InForce:
 
 
 def advance(
-    config: Config, *texts: str | Listing | None, previous: Previous | None = None, now: int = NOW
+    config: Config,
+    *texts: str | Listing | None,
+    previous: Previous | None = None,
+    now: int = NOW,
+    released: Mapping[str, str] | None = None,
 ) -> Generation:
-    """The next generation from one mailertable text (or listing) for each network."""
+    """The next generation from one mailertable text (or listing) for each network, with what it changes."""
     admitted = [partner.key for partner in config.partners]
     listings = [
         read(text, admitted=admitted, own=config.gateway.own_domains) if isinstance(text, str) else text
@@ -101,7 +106,9 @@ def advance(
     ]
     before = previous or NothingInForce()
     differences = compare(before, [item.name for item in config.networks], listings)
-    return settle(config, listings, differences, before, now)
+    generation = settle(config, listings, differences, before, now, released)
+    report_changes(generation, differences, before)
+    return generation
 
 
 def routes(generation: Generation) -> dict[str, str]:

@@ -63,7 +63,7 @@ def test_difference() -> None:
 
 def test_nothing_in_force() -> None:
     """The first list changes nothing."""
-    assert compare(NothingInForce(), ["ndb"], [listed("a.example")]) == [Difference()]
+    assert compare(NothingInForce(), ["ndb"], [listed("a.example")]) == [Difference(offered=1)]
 
 
 Code = Literal["empty", "bad-lines", "shrunk"]

@@ -1,6 +1,7 @@
 """Manifests and details: what goes into the policy store comes out of it."""
 
 import json
+import zlib
 from dataclasses import fields, replace
 from ipaddress import ip_network
 
@@ -8,7 +9,9 @@ import pytest
 
 from closedmail.core.listing import SkippedLine
 from closedmail.core.model import CertificatePin, Inbound, Outbound, Rewriting
+from closedmail.core.record import Entry, State, Why
 from closedmail.core.rule import Rule
+from closedmail.store.archive import Archived
 from closedmail.store.manifest import Details, ListInForce, Manifest
 
 INBOUND = Inbound(
@@ -39,7 +42,9 @@ FULL = Manifest(
     configuration="c0ffee",
     rules_digest="decaf",
     lists=(
-        ListInForce("ndb", "ndb-1", "aa", "bb", "F" * 40, 1_799_999_999, 1_799_999_999, 8123),
+        ListInForce(
+            "ndb", "ndb-1", "aa", "bb", "F" * 40, 1_799_999_998, 1_799_999_999, 8123, 1_799_999_999, ("ndb-2",)
+        ),
         ListInForce("hin"),
     ),
     rules=(
@@ -55,6 +60,10 @@ FULL = Manifest(
     former={"hin": 1_799_999_000},
     holds_due=1_800_000_001,
     rows_due=1_800_000_002,
+    maps={"transport": [1, 2, 3]},
+    rules_of=5,
+    set_aside="file",
+    released={"ndb a.example": "abc"},
 )
 
 
@@ -106,3 +115,24 @@ def test_no_manifest(data: bytes) -> None:
 def test_details(details: Details) -> None:
     """Details are what their JSON says."""
     assert Details.from_json(details.to_json()) == details
+
+
+ARCHIVED = Archived(
+    '[gateway]\nown_domains = ["städt.example"]\n',
+    FULL.lists,
+    {"a.example": Entry(0, "esmtp:[192.0.2.1]", 0, State.HELD, Why.LOST, 1_800_000_000, 1_800_000_001)},
+    {"ndb b.example": "abc"},
+)
+
+
+@pytest.mark.parametrize("archived", [ARCHIVED, Archived("", ())])
+def test_archived(archived: Archived) -> None:
+    """What is kept of a generation is what its bytes say."""
+    assert Archived.from_bytes(archived.to_bytes()) == archived
+
+
+@pytest.mark.parametrize("data", [b"", b"x", zlib.compress(b"{}"), zlib.compress(b"["), ARCHIVED.to_bytes()[:-9]])
+def test_nothing_archived(data: bytes) -> None:
+    """What is none raises what the store expects."""
+    with pytest.raises((ValueError, KeyError, TypeError)):
+        Archived.from_bytes(data)

@@ -1,0 +1,32 @@
+"""`closedmail release`."""
+
+from pathlib import Path
+
+import click
+
+from closedmail.cli.main import Settings
+from closedmail.config import load
+from closedmail.core.domain import DomainError, parse_key
+from closedmail.sync.lock import become_owner
+from closedmail.sync.release import release
+
+
+@click.command("release")
+@click.argument("domains", metavar="DOMAIN...", nargs=-1, required=True)
+@click.pass_obj
+def command(settings: Settings, domains: tuple[str, ...]) -> None:
+    """Let held domains go at once, as closedmail status names them: the ordinary rules count for their mail again."""
+    keys = [_key(domain) for domain in domains]
+    config = load(settings.config_path)
+    become_owner(Path(config.gateway.state_dir))
+    report = release(config, keys)
+    for line in report.lines():
+        click.echo(line)
+    click.echo(f"Released: {', '.join(dict.fromkeys(keys))}.")
+
+
+def _key(domain: str) -> str:
+    try:
+        return parse_key(domain)
+    except DomainError as error:
+        raise click.UsageError(f"{domain!r} is no domain: {error}") from None

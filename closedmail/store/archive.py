@@ -1,0 +1,52 @@
+"""What is kept of every generation, so that `rollback` can make it again: one compressed value in the policy store.
+
+Lists lie beside the store, by the digest of their text; everything else that a generation is made of is here.
+"""
+
+import json
+import zlib
+from base64 import b64decode, b64encode
+from dataclasses import asdict, dataclass, field
+
+from closedmail.core.record import Entry, decode, encode
+from closedmail.store.manifest import ListInForce, list_in_force
+
+
+@dataclass(frozen=True, slots=True)
+class Archived:
+    """A generation as it is kept: the text of its configuration, its lists in the order of network numbers, the records
+    beyond those of its lists, and the marks of released bad lines."""
+
+    configuration: str
+    lists: tuple[ListInForce, ...]
+    beyond: dict[str, Entry] = field(default_factory=dict)
+    released: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """Names of the networks by number."""
+        return tuple(item.name for item in self.lists)
+
+    def to_bytes(self) -> bytes:
+        """The value in the store."""
+        fields = {
+            "configuration": self.configuration,
+            "lists": [asdict(item) for item in self.lists],
+            "beyond": {key: b64encode(encode(entry)).decode() for key, entry in self.beyond.items()},
+            "released": self.released,
+        }
+        return zlib.compress(json.dumps(fields, separators=(",", ":")).encode())
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Archived":
+        """The inverse of `to_bytes`. Raises ValueError, KeyError or TypeError for anything else."""
+        try:
+            fields = json.loads(zlib.decompress(data))
+        except zlib.error as error:
+            raise ValueError(str(error)) from None
+        return cls(
+            fields["configuration"],
+            tuple(map(list_in_force, fields["lists"])),
+            {key: decode(b64decode(value)) for key, value in fields["beyond"].items()},
+            fields["released"],
+        )

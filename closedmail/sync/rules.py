@@ -1,0 +1,74 @@
+"""The rules in force: the configuration file's, or, after a rollback, those of an earlier generation.
+
+What is put back in force by `rollback` stays until the administrator changes the file's rules or says `sync --force`.
+Where lists come from, and who may sign them, is always the file's: trust is never rolled back.
+"""
+
+import hashlib
+from dataclasses import replace
+
+from closedmail.config import parse
+from closedmail.core.model import Config, Gateway, Milter, Network, Policyd, Source
+from closedmail.errors import ClosedmailError, ConfigError
+from closedmail.store.archive import Archived
+from closedmail.store.manifest import Manifest
+
+
+def rules_digest(config: Config) -> str:
+    """A digest of what a generation takes from the configuration: neither the doors nor where things lie."""
+    parts = replace(config, path="", policyd=Policyd(), milter=Milter(), gateway=_gateway_rules(config))
+    return _digest(parts)
+
+
+def set_aside_digest(config: Config) -> str:
+    """A digest of the rules that a rollback sets aside: [gateway], [network] and [partner], but of sources only how
+    their lists are read."""
+    networks = [replace(network, source=None) for network in config.networks]
+    formats = [(item.source.format, item.source.column) if item.source else None for item in config.networks]
+    return _digest((_gateway_rules(config), networks, formats, config.partners))
+
+
+def is_set_aside(file: Config, manifest: Manifest) -> bool:
+    """Whether the file's rules are still those that a rollback has set aside."""
+    return bool(manifest.set_aside) and manifest.set_aside == set_aside_digest(file)
+
+
+def set_aside_sentence(manifest: Manifest) -> str:
+    """What is to be said while the file's rules are set aside."""
+    return (
+        f"the rules in force are those of generation {manifest.rules_of} (rollback), not those of the configuration "
+        "file; change the file, or put it in force with: closedmail sync --force"
+    )
+
+
+def archived_rules(archived: Archived, file: Config, generation: int) -> Config:
+    """The configuration of an earlier generation, with places, doors and sources of the file of today.
+
+    Raises ClosedmailError where this program does not understand it any more.
+    """
+    try:
+        kept = parse(archived.configuration, f"the configuration of generation {generation}")
+    except ConfigError as error:
+        raise ClosedmailError(
+            f"the configuration of generation {generation} can't be used by this version ({error}); put the file's "
+            "rules in force with: closedmail sync --force"
+        ) from None
+    gateway = replace(kept.gateway, state_dir=file.gateway.state_dir, keep_generations=file.gateway.keep_generations)
+    sources = {network.name: network.source for network in file.networks}
+    networks = tuple(_with_source(network, sources.get(network.name)) for network in kept.networks)
+    return replace(file, gateway=gateway, networks=networks, partners=kept.partners, text=kept.text)
+
+
+def _with_source(network: Network, todays: Source | None) -> Network:
+    """A kept network that fetches as today; its lists are read as they were then."""
+    if network.source is None or todays is None:
+        return network
+    return replace(network, source=replace(todays, format=network.source.format, column=network.source.column))
+
+
+def _gateway_rules(config: Config) -> Gateway:
+    return replace(config.gateway, state_dir="", keep_generations=0)
+
+
+def _digest(parts: object) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()

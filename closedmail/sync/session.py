@@ -1,0 +1,104 @@
+"""One run under the lock: the state directory, the policy store in it, and what is in force."""
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from closedmail.core.model import Config
+from closedmail.errors import ClosedmailError, StoreError
+from closedmail.lists.fetch_log import FetchRecord, read_log
+from closedmail.publish.files import fresh_folder, remove_tree
+from closedmail.store.environment import open_environment, store_path
+from closedmail.store.manifest import ListInForce, Manifest
+from closedmail.store.reader import Snapshot
+from closedmail.sync.inputs import Inputs
+from closedmail.sync.lock import prepare_state_dir, sync_lock
+from closedmail.sync.network_list import NetworkList
+from closedmail.sync.rules import archived_rules
+
+
+class Session:
+    """`file` is the configuration as the file has it, `snapshot` and `manifest` are of what is in force when the
+    session begins (None: nothing), `log` is the fetch log, `work` an empty folder, `now` Unix time. A dry run writes
+    nothing into `state_dir`.
+    """
+
+    def __init__(self, file: Config, state_dir: Path, stack: ExitStack, now: int, *, dry_run: bool) -> None:
+        """Open the store; `stack` closes it again. Raises StoreError."""
+        self.file, self.state_dir, self.now, self.dry_run = file, state_dir, now, dry_run
+        aside = Path(stack.enter_context(TemporaryDirectory(prefix="closedmail-"))) if dry_run else state_dir
+        self.work = fresh_folder(aside / "work")
+        stack.callback(remove_tree, self.work)
+        self.store_path = store_path(str(state_dir))
+        self.environment = open_environment(self.store_path, writable=True)
+        stack.callback(self.environment.close)
+        self.snapshot: Snapshot | None = None
+        if self.environment.stat()["entries"]:
+            self.snapshot = stack.enter_context(Snapshot(self.environment, self.store_path))
+        self.manifest: Manifest | None = self.snapshot.manifest if self.snapshot else None
+        self.log = read_log(state_dir)
+
+    def in_force(self) -> tuple[Snapshot, Manifest]:
+        """What is in force. Raises StoreError where nothing is."""
+        if self.snapshot is None:
+            raise StoreError(f"{self.store_path}: no generation is in force yet; run: closedmail sync")
+        return self.snapshot, self.snapshot.manifest
+
+    def rules_in_force(self) -> Config:
+        """The rules of the generation in force, with places and sources of the file. Raises ClosedmailError."""
+        snapshot, manifest = self.in_force()
+        archived = snapshot.archived(manifest.generation)
+        if archived is None:
+            raise StoreError(f"{self.store_path}: generation {manifest.generation} is not kept; run: closedmail sync")
+        return archived_rules(archived, self.file, manifest.generation)
+
+    def lists(self, inputs: Inputs, standing: dict[str, ListInForce] | None = None) -> list[NetworkList]:
+        """The networks' lists, none of them read; `standing` stands for those in force, by name."""
+        if standing is None:
+            standing = {item.name: item for item in self.manifest.lists} if self.manifest else {}
+        former = self.manifest.former if self.manifest else {}
+        return [
+            NetworkList(
+                network,
+                self.state_dir,
+                standing.get(network.name),
+                self.log.setdefault(network.name, FetchRecord()),
+                inputs.key_digests[network.name],
+                former.get(network.name, 0),
+            )
+            for network in inputs.config.networks
+        ]
+
+    def tidy(self) -> None:
+        """Remove the texts of lists that no generation kept is made of: it was forgotten, or never came to be."""
+        wanted: set[str] = set()
+        with suppress(StoreError), Snapshot(self.environment, self.store_path) as current:
+            for _, line in current.history():
+                wanted.update(line["texts"])
+        folder = self.state_dir / "lists"
+        for path in folder.iterdir() if wanted and folder.exists() else ():
+            if path.name not in wanted:
+                with suppress(OSError):  # what is in force does not need it, and what stays here does no harm
+                    path.unlink()
+
+
+@contextmanager
+def open_session(file: Config, now: int | None = None, *, dry_run: bool = False) -> Iterator[Session]:
+    """Take the lock and open the store. `now` is the clock's by default.
+
+    Raises Refused(busy), and ClosedmailError for a state directory that can't be used, also while the session lasts.
+    """
+    with ExitStack() as stack:
+        state_dir = Path(file.gateway.state_dir)
+        if dry_run and not store_path(file.gateway.state_dir).exists():
+            # Nothing is in force and nothing may be made: the whole run happens elsewhere.
+            state_dir = Path(stack.enter_context(TemporaryDirectory(prefix="closedmail-")))
+        prepare_state_dir(state_dir)
+        stack.enter_context(sync_lock(state_dir))
+        seconds = int(time.time()) if now is None else now
+        try:
+            yield Session(file, state_dir, stack, seconds, dry_run=dry_run)
+        except OSError as error:
+            raise ClosedmailError(f"{error.filename or state_dir}: {error.strerror or error}") from None
