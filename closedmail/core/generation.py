@@ -54,9 +54,10 @@ class Generation:
 
     `listed` has each network's plain entries (key to value), disjoint; `special` every other record. `policies` are
     the TLS policies that routes want. `spellings` maps folded U-label spellings to their key, or to "" where two
-    domains share one. `changes` is by network name, "" for partners that stand alone. `shared` has the keys that
-    several lists give, with the number of the network that keeps each; `released` the marks of bad lines whose domains
-    an administrator has let go (by `settle.released_line`).
+    domains share one. `changes` is by network name, "" for partners that stand alone. `beyond` has the records that
+    lists and configuration alone would not give again: what is held or kept since a former list, what keeps its route
+    for a bad line, whose a key is that several lists give; `released` the marks of bad lines whose domains an
+    administrator has let go (by `settle.released_line`).
     """
 
     rules: list[Rule]
@@ -67,7 +68,7 @@ class Generation:
     spellings: dict[str, str]
     closed: dict[str, int]
     changes: dict[str, Changes]
-    shared: dict[str, int] = field(default_factory=dict)
+    beyond: dict[str, Entry] = field(default_factory=dict)
     released: dict[str, str] = field(default_factory=dict)
 
     def entries(self) -> Iterator[tuple[str, Entry]]:
@@ -97,20 +98,6 @@ class Generation:
                 return Entry(number, entries[key], number)
         return None
 
-    def beyond_lists(self) -> dict[str, Entry]:
-        """The records that lists and configuration alone would not give again: what is held or kept since a former
-        list, what keeps its route for a bad line, and whose a key is that several lists have."""
-        shared = {
-            key: Entry(number, self.listed[number][key], number)
-            for key, number in self.shared.items()
-            if key in self.listed[number]
-        }
-        return shared | {
-            key: entry
-            for key, entry in self.special.items()
-            if entry.why in (Why.LOST, Why.UNCLEAR) or (entry.network >= 0 and entry.state is State.ROUTED)
-        }
-
     @property
     def holds_due(self) -> int:
         """The second at which the first hold ends, 0 for never."""
@@ -118,6 +105,11 @@ class Generation:
 
 
 def held(entry: Entry, why: Why, old: Entry | None, now: int) -> Entry:
-    """An entry held for a reason of our own, since the first generation that held it for this reason."""
+    """An entry held for a reason of our own, since the first generation that held it for this reason.
+
+    What no list gives stays what it is, and waits: the next list has to be compared with that.
+    """
+    if entry.why in (Why.LOST, Why.UNCLEAR):
+        return entry._replace(state=State.HELD)
     since = old.since if old and old.why is why else now
     return entry._replace(state=State.HELD, why=why, since=since, until=0)

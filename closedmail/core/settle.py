@@ -46,6 +46,7 @@ def settle(
         listing = listings[number]
         if listing is not None:
             _keep_or_hold(generation, number, network, listing, differences[number], previous, now, released or {})
+    generation.beyond |= generation.special
     place_partners(generation, config)
     settle_tls(generation, previous, now)
     settle_spellings(generation, own, previous, now)
@@ -74,10 +75,15 @@ def _yield_shared(generation: Generation, previous: Previous, decided: set[str])
         having = [number for number, entries in enumerate(listed) if key in entries]
         in_force = _network_of(previous.entry(key), previous)
         keeps = next((number for number in having if names[number] == in_force), having[0])
-        generation.shared[key] = keeps
+        generation.beyond[key] = Entry(keeps, listed[keeps][key], keeps)
         for number in having:
             if number != keeps and listed[number].pop(key) != listed[keeps][key]:
                 generation.changes[names[number]].yielded[key] = names[keeps]
+
+
+def _has_route(entry: Entry) -> bool:
+    """Whether a record has a route, be it held for a TLS demand or a spelling."""
+    return entry.in_force or entry.why in (Why.TLS, Why.FOLDED)
 
 
 def _network_of(entry: Entry | None, previous: Previous) -> str:
@@ -106,7 +112,9 @@ def _keep_or_hold(
         # The rule's number may be another now: what a list lost is under its network's rule.
         entry = old._replace(rule=number, network=number)
         if old.why is Why.LOST:  # held or kept already
-            if old.state is State.KEPT or not old.until or now < old.until:
+            if network.on_removed == "keep" and old.value and not old.until:  # for its TLS demand or spelling it waits
+                generation.special[key] = entry._replace(state=State.KEPT)
+            elif old.state is State.KEPT or not old.until or now < old.until:
                 generation.special[key] = entry
             else:
                 changes.notes.append(f"{key} is let go: the list lost it, and its hold (hold_for) has ended")
@@ -120,7 +128,7 @@ def _keep_or_hold(
         old_entry = previous.entry(key)
         if any(key in entries for entries in generation.listed):
             continue
-        if old_entry and old_entry.in_force and _network_of(old_entry, previous) == network.name:
+        if old_entry and _has_route(old_entry) and _network_of(old_entry, previous) == network.name:
             generation.special[key] = Entry(number, old_entry.value, number)
             changes.notes.append(f"{key} keeps its route, since its line is not understood")
         elif released.get(released_line(network.name, key)) == mark:

@@ -28,7 +28,7 @@ class Without:
 
 
 class Earlier:
-    """An earlier generation by what its lists do not say (`Generation.beyond_lists`): a `difference.Previous`."""
+    """An earlier generation by what its lists do not say (`Generation.beyond`): a `difference.Previous`."""
 
     def __init__(self, networks: Sequence[str], beyond: Mapping[str, Entry]) -> None:
         """`networks` are the names by number, `beyond` the records."""

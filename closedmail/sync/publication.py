@@ -68,7 +68,7 @@ class Publication:
                 store.put_manifest(self._manifest(generation, edition, lists, staying, maps))
                 for name, item in edition.details.items():
                     store.put_details(name, item)
-                archived = Archived(config.text, lists, generation.beyond_lists(), generation.released)
+                archived = Archived(config.text, lists, generation.beyond, generation.released)
                 store.put_archived(edition.number, archived)
                 if self._is_new(edition.number):
                     store.put_history(edition.number, self._history(generation, edition))

@@ -502,3 +502,38 @@ def test_order() -> None:
     )
     found = [key for key, _ in generation.entries()]
     assert found == [".a.example", "a.example", "b.example", "m.example", "p.example", "q.example", "z.example"]
+
+
+def test_a_hold_ends_though_its_spelling_is_shared() -> None:
+    """What the list lost is held for that, also where another reason comes on top of it; or it would be lost anew, and
+    held, with every list."""
+    config = configuration()
+    lost = in_force(advance(config, "strasse.example esmtp:[192.0.2.1]\n"))
+    for day in range(8):
+        generation = advance(config, "straße.example esmtp:[192.0.2.2]\n", previous=lost, now=NOW + day * DAY)
+        assert held(generation) == (["strasse.example"] if day < 7 else [])
+        assert generation.changes["ndb"].removed == (["strasse.example"] if day == 0 else [])
+        lost = in_force(generation)
+
+
+def test_a_kept_route_waits_for_its_tls_demand() -> None:
+    """A domain that is kept is held while its TLS demand can't be met, and kept again afterwards."""
+    keep = configuration(network(on_removed="keep"))
+    impossible = configuration(network(outbound=Outbound("dane"), on_removed="keep"))
+    now = in_force(advance(keep, "a.example esmtp:[192.0.2.1]\nb.example smtp:mx.example\n"))
+    now = in_force(advance(keep, "b.example smtp:mx.example\n", previous=now))
+    for config, states in ((impossible, [State.HELD, State.ROUTED]), (keep, [State.KEPT, State.ROUTED])) * 2:
+        generation = advance(config, "b.example smtp:mx.example\n", previous=now)
+        assert [entry.state for _, entry in generation.entries()] == states
+        now = in_force(generation)
+
+
+def test_a_route_kept_for_a_bad_line_waits_for_its_tls_demand() -> None:
+    """A domain whose line is not understood has its route again once its TLS demand can be met."""
+    impossible = configuration(network(outbound=Outbound("dane")))
+    now = in_force(advance(configuration(), "a.example esmtp:[192.0.2.1]\n"))
+    for config, waits in ((impossible, True), (configuration(), False)) * 2:
+        generation = advance(config, "a.example esmtp:[192.0.2.1\n", previous=now)
+        assert held(generation) == (["a.example"] if waits else [])
+        now = in_force(generation)
+    assert routes(generation) == {"a.example": "esmtp:[192.0.2.1]"}
