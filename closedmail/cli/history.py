@@ -10,6 +10,7 @@ from closedmail.cli.output import print_json
 from closedmail.config import load
 from closedmail.store.environment import store_path
 from closedmail.store.reader import StoreReader
+from closedmail.sync.report import counted
 
 
 @click.command("history")
@@ -48,4 +49,4 @@ def _words(generation: dict[str, Any]) -> Iterator[str]:
     for name, network in generation["networks"].items():
         changes = f"+{network['added']} -{network['removed']} ~{network['changed']}"
         signed = f", signed {network['signed_at']}" if network["signed_at"] else ""
-        yield f"  {name}: {network['domains']} domains ({changes}){signed}"
+        yield f"  {name}: {counted(network['domains'], 'domain')} ({changes}){signed}"
