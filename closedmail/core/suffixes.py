@@ -5,9 +5,16 @@ of the file: https://github.com/publicsuffix/list/wiki/Format (one rule a line, 
 exceptions).
 """
 
+import re
+from contextlib import suppress
+
 from closedmail.core.domain import DomainError, parse_name
 
 _BEGIN, _END = "===BEGIN ICANN DOMAINS===", "===END ICANN DOMAINS==="
+
+# A rule ends at the first white space.
+_PLAIN = re.compile(r"^([a-z0-9.-]+)(?!\S)", re.MULTILINE)
+_OTHER = re.compile(r"^(?!//|[a-z0-9.-]+(?!\S))(!|\*\.|)(\S+)", re.MULTILINE)
 
 
 class PublicSuffixes:
@@ -16,7 +23,7 @@ class PublicSuffixes:
     A single label always is one (the list's own default rule `*`).
     """
 
-    __slots__ = ("_exceptions", "_parents", "_rules")
+    __slots__ = ("_exceptions", "_others", "_parents", "_rules")
 
     def __init__(self, text: str) -> None:
         """Parse the file's text. Raises ValueError when it has no ICANN section, which means it is not the list."""
@@ -24,27 +31,27 @@ class PublicSuffixes:
         section, end, _ = rest.partition(_END)
         if not begin or not end:
             raise ValueError("not a Public Suffix List: it has no ICANN section")
-        rules: set[str] = set()
-        wildcard_parents: set[str] = set()
-        exceptions: set[str] = set()
-        for line in section.splitlines():
-            rule = line.partition(" ")[0].strip()
-            if not rule or rule.startswith("//"):
-                continue
-            target = rules
-            if rule.startswith("!"):
-                rule, target = rule[1:], exceptions
-            elif rule.startswith("*."):
-                rule, target = rule[2:], wildcard_parents
-            try:
-                target.add(parse_name(rule))
-            except DomainError:
-                continue  # a rule that is no host name can't equal one either
-        self._rules = frozenset(rules)
-        self._parents = frozenset(wildcard_parents)
-        self._exceptions = frozenset(exceptions)
+        self._rules: set[str] = set(_PLAIN.findall(section))
+        self._parents: set[str] = set()
+        self._exceptions: set[str] = set()
+        # U-labels among them take longer than all the rest, and few lists have a name that could be one.
+        self._others: list[tuple[str, str]] = []
+        for mark, rule in _OTHER.findall(section):
+            if rule.isascii():
+                self._add(mark, rule)
+            else:
+                self._others.append((mark, rule))
+
+    def _add(self, mark: str, rule: str) -> None:
+        target = {"!": self._exceptions, "*.": self._parents}.get(mark, self._rules)
+        with suppress(DomainError):  # a rule that is no host name can't equal one either
+            target.add(parse_name(rule))
 
     def __contains__(self, name: str) -> bool:
+        if self._others and "xn--" in name:
+            for mark, rule in self._others:
+                self._add(mark, rule)
+            self._others = []
         parent = name.partition(".")[2]
         if not parent or name in self._rules:
             return True
