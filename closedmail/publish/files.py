@@ -1,9 +1,15 @@
 """Files that are whole or not there: written aside, synced, renamed, the folder synced."""
 
+import errno
 import os
 import shutil
+import time
 from collections.abc import Iterable
 from pathlib import Path
+
+# A killed run's postmap or gpg may be at work in its folder for a moment longer: files come and go while it is emptied.
+_ATTEMPTS = 50
+_PAUSE = 0.02  # seconds
 
 
 def write_synced(path: Path, chunks: Iterable[bytes], mode: int = 0o644) -> None:
@@ -56,8 +62,16 @@ def fresh_folder(path: Path, mode: int = 0o700) -> Path:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a folder and all in it, if it is there."""
-    if path.is_symlink() or path.is_file():
-        path.unlink()
-    elif path.exists():
-        shutil.rmtree(path)
+    """Remove a folder and all in it, if it is there, also under the hands of a process that still works in it."""
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            if path.is_symlink() or path.is_file():
+                path.unlink()
+            elif path.exists():
+                shutil.rmtree(path)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTEMPTY) or attempt == _ATTEMPTS:
+                raise
+            time.sleep(_PAUSE)
+        else:
+            return
