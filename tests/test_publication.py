@@ -5,6 +5,8 @@ Whatever happens, no route is without its TLS policy, and the next run brings th
 
 import os
 import random
+import shutil
+import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -14,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.network import DAY, Recorder, Signers, Site, assert_covered, nexthops, routes, text_rows, tree
+from support.network import DAY, Recorder, Signers, Site, assert_covered, nexthops, put_program, routes, text_rows, tree
 
 from closedmail.errors import ClosedmailError, StoreError
 from closedmail.publish.postfix_settings import read_settings
@@ -296,11 +298,43 @@ def test_an_idle_run_builds_nothing(plain: Site, monkeypatch: pytest.MonkeyPatch
 
 def test_rubbish_of_a_killed_run_goes(plain: Site) -> None:
     plain.put(OLD)
-    build = plain.map_dir / ".closedmail-build"
-    build.mkdir(parents=True)
-    (build / "transport").write_text("left over")
+    for name in (".closedmail-build", ".closedmail-build-x1y2z3"):
+        build = plain.map_dir / name
+        build.mkdir(parents=True)
+        (build / "transport").write_text("left over")
     (plain.state_dir / "work" / "ndb").mkdir(parents=True)
     plain.published()
+    plain.assert_consistent()
+
+
+def test_a_killed_runs_postmap_never_gets_at_the_next_run(plain: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worst that it can do: it begins once the next run has proved its table, and leaves half of one."""
+    plain.settings["postfix.map_type"] = "hash"
+    plain.put(OLD)
+    plain.published()
+    real, folder = shutil.which("postmap"), plain.folder / "bin"
+    folder.mkdir()
+    put_program(
+        folder / "postmap",
+        f"""#!/bin/sh
+        if [ ! -e {folder}/pid ]; then
+            echo $$ >{folder}/pid
+            kill -KILL $PPID
+            until [ -e {folder}/go ]; do sleep 0.01; done
+            {real} "$@" && head -c 5000 "${{3#*:}}.db" >{folder}/half && cat {folder}/half >"${{3#*:}}.db"
+            exec touch {folder}/end
+        fi
+        {real} "$@" || exit
+        if [ "$3" = -q ]; then
+            touch {folder}/go
+            until [ -e {folder}/end ]; do sleep 0.01; done
+        fi
+        """,
+    )
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    plain.put(NEW)
+    assert plain.spawn("sync").status == -signal.SIGKILL
+    assert plain.sync().generation == 2
     plain.assert_consistent()
 
 

@@ -1,21 +1,23 @@
 """Postfix's maps for a generation: `tls_policy` and `transport`, built aside in the map folder itself.
 
 They are built there because a rename only works within one file system, and because a folder that can't be written
-shows before anything has changed.
+shows before anything has changed. Each run has a build folder of its own: a killed run's postmap may outlive it, and
+what it still writes must never get into the files of the next run.
 """
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import mkdtemp
 
 from closedmail.core.tls_policy import Row
 from closedmail.errors import Refused
-from closedmail.publish.files import fresh_folder, make_folder, remove_tree
+from closedmail.publish.files import make_folder, remove_tree
 from closedmail.publish.postmap import build_table
 
 TRANSPORT, TLS_POLICY = "transport", "tls_policy"
-_BUILD = ".closedmail-build"
+_BUILD = ".closedmail-build-"  # and a random end
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +50,11 @@ def build_maps(
     config_directory: str,
 ) -> BuiltMaps:
     """Build both maps aside and look all keys up again. Raises Refused(publish-failed), and then nothing is left."""
-    folder = map_dir / _BUILD
+    folder: Path | None = None
     try:
         make_folder(map_dir)
-        fresh_folder(folder)
+        remove_leftovers(map_dir)
+        folder = Path(mkdtemp(prefix=_BUILD, dir=map_dir))
         policies = ((nexthop, str(row.policy)) for nexthop, row in tls_policy)
         return BuiltMaps(
             folder,
@@ -59,12 +62,21 @@ def build_maps(
             build_table(folder, TRANSPORT, head, transport, map_type, config_directory),
         )
     except Refused:
-        remove_tree(folder)
+        if folder:
+            remove_tree(folder)
         raise
     except OSError as error:
-        with suppress(OSError):
-            remove_tree(folder)
+        if folder:
+            with suppress(OSError):
+                remove_tree(folder)
         raise Refused("publish-failed", f"{error.filename or map_dir}: {error.strerror}: see map_dir") from None
+
+
+def remove_leftovers(map_dir: Path) -> None:
+    """Remove what killed runs were building; call it under the lock. What can't be removed now is for the next run."""
+    for path in map_dir.glob(f"{_BUILD.rstrip('-')}*"):
+        with suppress(OSError):
+            remove_tree(path)
 
 
 def maps_in_force(map_dir: Path, identities: Mapping[str, list[int]]) -> bool:
