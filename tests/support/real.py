@@ -37,10 +37,20 @@ def _has_compose() -> bool:
     return bool(plugin or find("docker-compose"))
 
 
+@functools.cache
+def _can_trace() -> bool:
+    """Whether strace can attach to a process that is no child of its own (ptrace(2), "ptrace_scope")."""
+    strace, scope = find("strace"), Path("/proc/sys/kernel/yama/ptrace_scope")
+    if not strace or (os.geteuid() != 0 and scope.exists() and scope.read_text().strip() != "0"):
+        return False
+    return subprocess.run([strace, "-o", os.devnull, "true"], capture_output=True, check=False).returncode == 0
+
+
 PARTS: Mapping[str, Callable[[], bool]] = {
     "docker-compose": _has_compose,
     "root": lambda: os.geteuid() == 0,
     "postfix-lmdb": _has_lmdb_tables,
+    "strace": _can_trace,
 }
 
 
