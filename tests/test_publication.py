@@ -104,6 +104,20 @@ def publish_with_fault(site: Site, monkeypatch: pytest.MonkeyPatch, at: int, *, 
     return happened
 
 
+def sync_and_die(site: Site, monkeypatch: pytest.MonkeyPatch, at: int) -> int:
+    """A sync in a process of its own, which ends at a step of the switch, if there are so many; its exit status."""
+    child = os.fork()
+    if not child:
+        try:
+            Faults(monkeypatch, at, die=True)
+            site.sync()
+        finally:
+            os._exit(0)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert status in (0, 9)
+    return status
+
+
 @pytest.mark.parametrize("lasting", [False, True], ids=["once", "from then on"])
 def test_a_switch_that_fails_at_any_step(
     surroundings: Path, signers: Signers, monkeypatch: pytest.MonkeyPatch, lasting: bool
@@ -159,14 +173,7 @@ def test_a_switch_that_is_killed_at_any_step(
         site.put(OLD)
         site.published()
         site.put(NEW)
-        child = os.fork()
-        if not child:
-            try:
-                Faults(monkeypatch, at, die=True)
-                site.sync()
-            finally:
-                os._exit(0)
-        _, status = os.waitpid(child, 0)
+        status = sync_and_die(site, monkeypatch, at)
         assert_covered(site.rows(), site.rows("tls_policy"))
         assert_covered(site.lookup(site.rows()), site.lookup(site.rows("tls_policy"), "tls_policy"))
         assert site.manifest.generation in (1, 2)
@@ -174,7 +181,26 @@ def test_a_switch_that_is_killed_at_any_step(
         site.assert_consistent()
         if status == 0:
             return
-        assert os.waitstatus_to_exitcode(status) == 9
+    raise AssertionError("the switch never came to its end")
+
+
+def test_a_switch_that_is_killed_and_not_wanted_any_more(
+    surroundings: Path, signers: Signers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The list is taken back: where nothing was switched yet, the next run has nothing to publish."""
+    for at in range(_MOST_STEPS):
+        site = fresh_site(surroundings / str(at), signers)
+        site.put(OLD)
+        site.published()
+        before = {path.name for path in site.state_dir.iterdir()}
+        site.put(NEW)
+        status = sync_and_die(site, monkeypatch, at)
+        site.put(OLD)
+        assert site.sync().networks["ndb"].code is None
+        assert site.route("koeln.example") == "smtp:[192.0.2.1]"
+        assert {path.name for path in site.state_dir.iterdir()} == before
+        if status == 0:
+            return
     raise AssertionError("the switch never came to its end")
 
 

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 from closedmail.errors import Refused, StoreError
-from closedmail.publish.files import remove_tree, replace_file, sync_path
+from closedmail.publish.files import remove_tree, sync_path
 from closedmail.publish.postfix import BuiltMaps
 from closedmail.store.writer import StoreWriter
 
@@ -26,7 +26,8 @@ def switch(state_dir: Path, maps: BuiltMaps | None, store: StoreWriter) -> None:
     mark = state_dir / _MARK
     map_dir = maps.folder.parent if maps else state_dir
     try:
-        replace_file(mark, b"")
+        mark.touch()  # empty, and so whole as soon as it is there
+        sync_path(state_dir)
         undo = _rename_into(map_dir, maps.tls_policy, maps.folder / "old") if maps else []
         try:
             store.commit()
