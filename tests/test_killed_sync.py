@@ -50,6 +50,13 @@ def test_killed_before_and_after_each_call(site: Site) -> None:
     assert found["rename"] >= 8
 
 
+def test_killed_and_the_list_taken_back(plain: Site) -> None:
+    """So that the next run may have nothing to publish, and has to clear up all the same."""
+    with Kills(plain) as kills:
+        found = kills.before_each(("fchmod", "rename", "writev"), take_back=True)
+        assert_watched(kills, found.total())
+
+
 def test_killed_as_in_the_issue(plain: Site) -> None:
     """The set of calls as one, with all children: the first process that makes one of them for the N-th time."""
     with Kills(plain) as kills:

@@ -57,10 +57,10 @@ class Kills:
         if error is None:
             wait_until(lambda: not processes(self.site.folder), "a process that was started here goes on")
 
-    def cycle(self, run: Callable[[], int]) -> int:
+    def cycle(self, run: Callable[[], int], *, take_back: bool = False) -> int:
         """Bring the next list by a run that may be killed, look, and let an ordinary run follow.
 
-        Gives the first run's exit status.
+        Gives the first run's exit status. `take_back`: the list is gone before the second run, unless it is in force.
         """
         self.number += 1
         self.watch.high = self.number
@@ -68,10 +68,16 @@ class Kills:
         status = run()
         self.watch.look()
         must(status == -signal.SIGKILL or self._names() == self._files, "a run that ended by itself left files")
+        if take_back and self.site.manifest.generation < self.number:
+            self.number -= 1
+            self.site.put(listing(self.number), when=self._signed)
         self._recover()
+        if take_back:
+            self.watch.look()
+            self.watch.high = self.number
         return status
 
-    def before_each(self, calls: Iterable[str] = (), first: int = 1) -> Counter[str]:
+    def before_each(self, calls: Iterable[str] = (), first: int = 1, *, take_back: bool = False) -> Counter[str]:
         """Kill a run before each of these calls that it makes, by default before all; how many there are, by name."""
         if not calls:
             self.cycle(self.run.note_calls)
@@ -79,7 +85,7 @@ class Kills:
         found: Counter[str] = Counter()
         for call in calls:
             for nth in count(first):
-                if self.cycle(partial(self.run.before, call, nth)) == 0:
+                if self.cycle(partial(self.run.before, call, nth), take_back=take_back) == 0:
                     break
                 found[call] = nth
         return found
@@ -104,9 +110,13 @@ class Kills:
         self.watch.low = self.number
         left = self._names() ^ self._files
         must(not left, f"other files than a run leaves that nobody kills: {left}")
-        for path in (self.site.state_dir / "lists").iterdir():
+        texts = list((self.site.state_dir / "lists").iterdir())
+        for path in texts:
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
             must(path.name == f"ndb-{digest[:32]}", f"{path} is not what its name says")
+        with self.site.store() as store:
+            kept = {text for _, line in store.current().history() for text in line["texts"]}
+        must({path.name for path in texts} == kept, "other texts than those of the generations kept")
         if self.number % _PRUNE == 0:
             self.watch.look()
             self.site.sync(now=int(time.time()) + 2 * DAY)
