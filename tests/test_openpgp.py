@@ -265,6 +265,16 @@ REFUSED: dict[str, tuple[str, bytes | Make]] = {
     "clearsigned, then armored": ("several-signatures", lambda k: _clear(k) + k.net.sign(TEXT, extra=["--armor"])),
     "text before": ("extra-text", lambda k: b"evil.example esmtp:[192.0.2.66]\n" + _clear(k)),
     "text after": ("extra-text", lambda k: _clear(k) + b"evil.example esmtp:[192.0.2.66]\n"),
+    "text on the last line": ("extra-text", lambda k: _clear(k).rstrip() + b"evil.example esmtp:[192.0.2.66]\n"),
+    "text far right on the last line": (
+        "extra-text", lambda k: _clear(k).rstrip() + b" " * 300 + b"evil.example esmtp:[192.0.2.66]\n"),
+    "text far right on the first line": ("extra-text", lambda k: _clear(k).replace(b"\n", b" " * 300 + b"x\n", 1)),
+    "text far right on the signature's first line": (
+        "extra-text", lambda k: _clear(k).replace(b"SIGNATURE-----\n", b"SIGNATURE-----" + b" " * 300 + b"x\n", 1)),
+    "text far right on a message's last line": (
+        "extra-text", lambda k: k.net.sign(TEXT, extra=["--armor"]).rstrip() + b" " * 300 + b"x\n"),
+    "text far right on a message's first line": (
+        "extra-text", lambda k: k.net.sign(TEXT, extra=["--armor"]).replace(b"\n", b" " * 300 + b"x\n", 1)),
     "NUL after": ("extra-text", lambda k: _clear(k) + b"\0"),
     "text before, CRLF": ("extra-text", lambda k: (b"x\n" + _clear(k)).replace(b"\n", b"\r\n")),
     "text in the head": ("extra-text", _between_head_and_text),
@@ -441,11 +451,15 @@ BAD_DETACHED: dict[str, tuple[str, bytes | Make]] = {
     "two in one armor": ("several-signatures", lambda k: armor(k.net.detach(TEXT) * 2, "SIGNATURE")),
     "text before": ("extra-text", lambda k: b"x\n" + k.net.detach(TEXT, extra=["--armor"])),
     "text after": ("extra-text", lambda k: k.net.detach(TEXT, extra=["--armor"]) + b"x\n"),
+    "text on the last line": (
+        "extra-text", lambda k: k.net.detach(TEXT, extra=["--armor"]).rstrip() + b" " * 300 + b"x\n"),
+    "text on the first line": (
+        "extra-text", lambda k: k.net.detach(TEXT, extra=["--armor"]).replace(b"\n", b" " * 300 + b"x\n", 1)),
     "cut short": ("bad-signature", lambda k: k.net.detach(TEXT)[:-9]),
     "cut short, armored": ("bad-signature", lambda k: k.net.detach(TEXT, extra=["--armor"])[:-9]),
     "SHA-1": ("weak-digest", lambda k: k.net.detach(TEXT, extra=["--digest-algo", "SHA1"])),
     "endless": ("too-large", b"\x88" * 100_000),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("case", BAD_DETACHED)

@@ -32,8 +32,9 @@ from closedmail.lists.packets import (
 _SIGNATURE_SIZE = 1 << 16
 # A file with more lines of dashes than this is refused anyhow; it need not be read to the end.
 _MOST_DASH_LINES = 1000
+_LONGEST_MARKER = 64
 
-_MARKER = re.compile(rb"-----(BEGIN|END) PGP (SIGNED MESSAGE|MESSAGE|SIGNATURE)-----[ \t\r]*\Z")
+_MARKER = re.compile(rb"-----(BEGIN|END) PGP (SIGNED MESSAGE|MESSAGE|SIGNATURE)-----")
 _HASH_HEADERS = re.compile(rb"(?:Hash:[ \t]*[A-Za-z0-9, \t-]*\r?\n)*[ \t]*\r?\n")
 _ARMOR_HEADERS = re.compile(rb"(?:[A-Za-z][A-Za-z0-9-]*:[^\n]*\n)*[ \t]*\r?\n")
 _CHECKSUM = re.compile(rb"\n=[A-Za-z0-9+/]{4}\Z")
@@ -41,11 +42,16 @@ _CHECKSUM = re.compile(rb"\n=[A-Za-z0-9+/]{4}\Z")
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """A line that begins with five dashes: what it is ("BEGIN SIGNATURE", "" if nothing of ours), from and to."""
+    """A line that begins with five dashes: what it is ("BEGIN SIGNATURE", "" if nothing of ours), from and to.
+
+    An END line ends with its dashes: what follows on the line stands behind the block. `text` says that a BEGIN line
+    goes on with something that is not white space.
+    """
 
     kind: str
     start: int
     end: int
+    text: bool = False
 
 
 def _dash_lines(data: mmap.mmap, start: int) -> list[_Line]:
@@ -58,8 +64,14 @@ def _dash_lines(data: mmap.mmap, start: int) -> list[_Line]:
     while at >= 0 and len(lines) < _MOST_DASH_LINES:
         newline = data.find(b"\n", at)
         end = len(data) if newline < 0 else newline + 1
-        match = _MARKER.match(data[at : min(end, at + 200)].rstrip(b"\n"))
-        lines.append(_Line(f"{match[1].decode()} {match[2].decode()}" if match else "", at, end))
+        match = _MARKER.match(data[at : min(end, at + _LONGEST_MARKER)])
+        if match is None:
+            lines.append(_Line("", at, end))
+        elif match[1] == b"END":
+            lines.append(_Line(f"END {match[2].decode()}", at, at + match.end()))
+        else:
+            text = bool(data[at + match.end() : end].strip(WHITE))
+            lines.append(_Line(f"BEGIN {match[2].decode()}", at, end, text))
         at = following(end - 1)
     return lines
 
@@ -96,6 +108,8 @@ def _clearsigned(data: mmap.mmap, start: int, lines: list[_Line], first: int) ->
         faults.append(several("the file holds more than one signed block"))
     if begin.start > start:
         faults.append(extra_text("before the signed block"))
+    if begin.text:
+        faults.append(extra_text("on the first line of the signed block"))
     if not _HASH_HEADERS.match(data[begin.end : begin.end + 4096]):
         if re.search(rb"\n[ \t]*\r?\n", data[begin.end - 1 : begin.end + 4096]):
             faults.append(extra_text("between the head of the signed block and the list"))
@@ -104,6 +118,8 @@ def _clearsigned(data: mmap.mmap, start: int, lines: list[_Line], first: int) ->
     if [line.kind for line in block] != ["BEGIN SIGNED MESSAGE", "BEGIN SIGNATURE", "END SIGNATURE"]:
         faults.append(damaged("the signed block is incomplete"))
         raise worst(faults)
+    if block[1].text:
+        faults.append(extra_text("between the list and its signature"))
     if data[block[2].end :].replace(BOM, b"").strip(WHITE):
         faults.append(extra_text("after the signed block"))
 
@@ -128,6 +144,8 @@ def _armored(data: mmap.mmap, start: int, lines: list[_Line], first: int, into: 
         faults.append(several("the file holds more than one message"))
     if begin.start > start:
         faults.append(extra_text("before the signed message"))
+    if begin.text:
+        faults.append(extra_text("on the first line of the signed message"))
     if end is not None and end.kind == "END MESSAGE" and data[end.end :].replace(BOM, b"").strip(WHITE):
         faults.append(extra_text("after the signed message"))
     if end is None or end.kind != "END MESSAGE":
@@ -219,6 +237,8 @@ def _dearmor_signature(data: mmap.mmap, start: int, packet: BinaryIO) -> None:
     begin = lines[kinds.index("BEGIN SIGNATURE")]
     if begin.start > start:
         raise extra_text("before the detached signature")
+    if begin.text:
+        raise extra_text("on the first line of the detached signature")
     if kinds != ["BEGIN SIGNATURE", "END SIGNATURE"]:
         raise damaged("the detached signature is incomplete")
     if data[lines[1].end :].replace(BOM, b"").strip(WHITE):
