@@ -2,6 +2,7 @@
 
 import bz2
 import os
+import re
 import shutil
 import stat
 import time
@@ -138,6 +139,9 @@ GOOD: dict[str, Make] = {
     ),
     "no newline at the end": lambda k: k.net.clearsign(TEXT, when=NOW).rstrip(),
     "comment in the armor": lambda k: k.net.clearsign(TEXT, when=NOW, extra=["--comment", "evil.example x:y"]),
+    "clearsigned, signature armored without checksum": lambda k: _without_checksum(k),
+    "clearsigned, CR CR LF": lambda k: k.net.clearsign(TEXT, when=NOW).replace(b"\n", b"\r\r\n"),
+    "message, armored, CR CR LF": lambda k: k.net.sign(TEXT, when=NOW, extra=["--armor"]).replace(b"\n", b"\r\r\n"),
     "message, binary": lambda k: k.net.sign(TEXT, when=NOW),
     "message, not compressed": lambda k: k.net.sign(TEXT, when=NOW, extra=["-z", "0"]),
     "message, zlib": lambda k: k.net.sign(TEXT, when=NOW, extra=["--compress-algo", "zlib"]),
@@ -210,6 +214,14 @@ def test_max_size_is_the_largest_size_that_passes(bench: Bench) -> None:
 
 def _clear(k: Keys) -> bytes:
     return k.net.clearsign(TEXT, when=NOW)
+
+
+def _without_checksum(k: Keys) -> bytes:
+    # Where the base64 is not padded, gpg reads on into the last line.
+    signed = (
+        k.net.clearsign(TEXT, when=NOW, extra=["--sig-notation", f"x@net.example={'x' * size}"]) for size in range(9)
+    )
+    return next(data for data in (re.sub(rb"\n=[^\n]{4}\n", b"\n", data) for data in signed) if b"=\n--" not in data)
 
 
 def _between_head_and_text(k: Keys) -> bytes:

@@ -2,12 +2,14 @@
 
 gpg is generous with what stands around a signed block: it skips text before and after a clearsigned block, takes
 the first of two messages and exits 0, and never looks at what follows the end of a compressed stream. So the shape is
-checked here, and what gpg then gets is nothing but one clearsigned block, or one message without armor and
-compression, or one bare signature packet.
+checked here, and what gpg then gets is nothing but one clearsigned block with a signature that was armored anew, or
+one message without armor and compression, or one bare signature packet. It also spares gpg what it trips over: an
+armor without a checksum, as newer programs make it, whose last line it reads as base64.
 
 Sources: RFC 4880, 6.2 (armor) and 7 (cleartext); RFC 9580, 6.2 and 7.
 """
 
+import base64
 import binascii
 import io
 import mmap
@@ -35,8 +37,11 @@ _MOST_DASH_LINES = 1000
 _LONGEST_MARKER = 64
 
 _MARKER = re.compile(rb"-----(BEGIN|END) PGP (SIGNED MESSAGE|MESSAGE|SIGNATURE)-----")
-_HASH_HEADERS = re.compile(rb"(?:Hash:[ \t]*[A-Za-z0-9, \t-]*\r?\n)*[ \t]*\r?\n")
-_ARMOR_HEADERS = re.compile(rb"(?:[A-Za-z][A-Za-z0-9-]*:[^\n]*\n)*[ \t]*\r?\n")
+_HASH_HEADERS = re.compile(rb"(?:Hash:[ \t]*[A-Za-z0-9, \t-]*\r*\n)*[ \t\r]*\n")
+_BLANK_LINE = re.compile(rb"\n[ \t\r]*\n")
+_ARMOR_HEADERS = re.compile(rb"(?:[A-Za-z][A-Za-z0-9-]*:[^\n]*\n)*[ \t\r]*\n")
+# White space within armor. Form feeds are none: gpg doesn't take them for it either.
+_BLANKS = b" \t\r\n"
 _CHECKSUM = re.compile(rb"\n=[A-Za-z0-9+/]{4}\Z")
 
 
@@ -82,13 +87,13 @@ def _dearmor(data: mmap.mmap, start: int, end: int, into: BinaryIO) -> None:
     if headers is None:
         raise damaged("the OpenPGP armor is broken")
     start += headers.end()
-    tail = data[max(start, end - 80) : end].rstrip(WHITE)
+    tail = data[max(start, end - 80) : end].rstrip(_BLANKS)
     if checksum := _CHECKSUM.search(b"\n" + tail):
         tail = tail[: max(checksum.start() - 1, 0)]
     end = max(start, end - 80) + len(tail)
     pending = b""
     for at in range(start, end, CHUNK):
-        pending += data[at : min(at + CHUNK, end)].translate(None, WHITE)
+        pending += data[at : min(at + CHUNK, end)].translate(None, _BLANKS)
         whole = len(pending) - len(pending) % 4
         try:
             into.write(binascii.a2b_base64(pending[:whole], strict_mode=True))
@@ -99,8 +104,21 @@ def _dearmor(data: mmap.mmap, start: int, end: int, into: BinaryIO) -> None:
         raise damaged("the OpenPGP armor is incomplete")
 
 
-def _clearsigned(data: mmap.mmap, start: int, lines: list[_Line], first: int) -> int:
-    """Check a clearsigned file; give the offset where its block ends."""
+def _armor(packet: bytes) -> bytes:
+    """Put the armor of a signature around a packet, with the checksum that gpg wants (RFC 4880, 6.1)."""
+    checksum = 0xB704CE
+    for octet in packet:
+        checksum ^= octet << 16
+        for _ in range(8):
+            checksum <<= 1
+            if checksum & 0x1000000:
+                checksum ^= 0x1864CFB
+    lines = base64.encodebytes(packet) + b"=" + base64.b64encode(checksum.to_bytes(3, "big"))
+    return b"-----BEGIN PGP SIGNATURE-----\n\n%b\n-----END PGP SIGNATURE-----\n" % lines
+
+
+def _clearsigned(data: mmap.mmap, start: int, lines: list[_Line], first: int) -> tuple[int, bytes]:
+    """Check a clearsigned file; give the offset where its text ends, and the signature packet."""
     begin, block = lines[first], lines[first : first + 3]
     faults: list[Refused] = []
     kinds = [line.kind for line in lines]
@@ -111,7 +129,7 @@ def _clearsigned(data: mmap.mmap, start: int, lines: list[_Line], first: int) ->
     if begin.text:
         faults.append(extra_text("on the first line of the signed block"))
     if not _HASH_HEADERS.match(data[begin.end : begin.end + 4096]):
-        if re.search(rb"\n[ \t]*\r?\n", data[begin.end - 1 : begin.end + 4096]):
+        if _BLANK_LINE.search(data[begin.end - 1 : begin.end + 4096]):
             faults.append(extra_text("between the head of the signed block and the list"))
         else:
             faults.append(damaged("the signed block ends in its head"))
@@ -123,8 +141,9 @@ def _clearsigned(data: mmap.mmap, start: int, lines: list[_Line], first: int) ->
     if data[block[2].end :].replace(BOM, b"").strip(WHITE):
         faults.append(extra_text("after the signed block"))
 
+    packet = io.BytesIO()
+
     def signature() -> None:
-        packet = io.BytesIO()
         if block[2].start - block[1].end > _SIGNATURE_SIZE:
             raise damaged("the signature is longer than any signature")
         _dearmor(data, block[1].end, block[2].start, packet)
@@ -134,7 +153,7 @@ def _clearsigned(data: mmap.mmap, start: int, lines: list[_Line], first: int) ->
     collect(faults, signature)
     if faults:
         raise worst(faults)
-    return block[2].end
+    return block[1].start, packet.getvalue()
 
 
 def _armored(data: mmap.mmap, start: int, lines: list[_Line], first: int, into: Path, workdir: Path, size: int) -> None:
@@ -164,8 +183,7 @@ def _armored(data: mmap.mmap, start: int, lines: list[_Line], first: int, into: 
 def unwrap(raw: Path, workdir: Path, max_size: int) -> Path:
     """Check the shape of the signed list `raw` and give the file that gpg shall verify.
 
-    That is `raw` itself where nothing had to be taken away, else a new file in `workdir`. It holds a clearsigned
-    block, or a signed message without armor and compression.
+    That is a new file in `workdir` with a clearsigned block, or a signed message without armor and compression.
 
     Raises Refused: `too-large` (decompressed), `unsigned`, `several-signatures`, `extra-text`, `bad-signature`.
     """
@@ -190,13 +208,12 @@ def unwrap(raw: Path, workdir: Path, max_size: int) -> Path:
                 plain = workdir / "message"
                 _armored(data, start, lines, first, plain, workdir, max_size)
                 return plain
-            end = _clearsigned(data, start, lines, first)
-            if start == 0 and end == len(data):
-                return raw
+            end, packet = _clearsigned(data, start, lines, first)
             plain = workdir / "clearsigned"
             with plain.open("wb") as into:
                 for at in range(start, end, CHUNK):
                     into.write(data[at : min(at + CHUNK, end)])
+                into.write(_armor(packet))
             return plain
 
 
