@@ -24,6 +24,7 @@ from closedmail.lists.gpg_status import KeyState, judge, parse
 
 TEXT = b"koeln.example esmtp:[192.0.2.1]\nbonn.example esmtp:[192.0.2.2]\n"
 NOW = int(time.time())
+DAY = 86400
 MAX_SIZE = 1 << 20
 
 
@@ -38,6 +39,8 @@ class Keys:
     expired: Signer
     revoked: Signer
     elapsed: Signer  # a subkey under a primary key that has expired
+    newborn: Signer  # made five minutes from now
+    unborn: Signer  # made tomorrow
 
     def file(self, name: str) -> Path:
         return self.folder / f"{name}.asc"
@@ -54,6 +57,10 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keys]:
         "expired": Signer(folder / "expired", user, created="20240101T000000", expires="2024-02-01"),
         "revoked": Signer(folder / "revoked", user, created="20250101T000000"),
         "elapsed": Signer(folder / "elapsed", user, created="20240101T000000", expires="2024-02-01", subkey=True),
+    }
+    signers |= {
+        name: Signer(folder / name, user, created=time.strftime("%Y%m%dT%H%M%S", time.gmtime(NOW + later)))
+        for name, later in (("newborn", 300), ("unborn", DAY))
     }
     gpg(signers["elapsed"].home, "--faked-system-time", "20240102T000000!", "--pinentry-mode", "loopback",
         "--passphrase", "", "--quick-set-expire", signers["elapsed"].fingerprint, "0", "*")  # fmt: skip
@@ -439,6 +446,23 @@ def test_subkey_outlives_its_primary_key_in_vain(bench: Bench, keys: Keys) -> No
     assert bench.refused(keys.elapsed.clearsign(TEXT), keys.elapsed).code == "expired"
 
 
+def test_key_of_tomorrow(bench: Bench, keys: Keys) -> None:
+    data = keys.unborn.clearsign(TEXT, when=NOW + DAY + 1)
+    assert bench.refused(data, keys.unborn).code == "from-the-future"
+    assert bench.refused(data.replace(b"192.0.2.2", b"192.0.2.3"), keys.unborn).code == "bad-signature"
+
+
+@pytest.mark.parametrize("name", ["net", "newborn", "unborn"])
+def test_signature_older_than_its_key(bench: Bench, keys: Keys, name: str) -> None:
+    signer = getattr(keys, name)
+    data = signer.clearsign(TEXT, when=1_700_000_000, extra=["--ignore-time-conflict"])
+    assert bench.refused(data, signer).code == "bad-signature"
+
+
+def test_clock_of_the_network_may_be_ahead_when_it_makes_a_key(bench: Bench, keys: Keys) -> None:
+    assert bench.verify(keys.newborn.clearsign(TEXT, when=NOW + 310), keys.newborn).signed_at == NOW + 310
+
+
 def test_revoked_key(bench: Bench, keys: Keys) -> None:
     home = keys.folder / "unrevoked"
     before = ["--local-user", keys.revoked.fingerprint, "--clearsign"]
@@ -601,7 +625,8 @@ def test_when_a_key_can_sign_no_more(
     records: list[tuple[str, str, str, str]], expires_at: int | None, expired: bool, revoked: bool
 ) -> None:
     (state,) = gpg_status.key_states(_listing(*records), ["0" * 40], now=1000)
-    assert state == KeyState("0" * 40, expires_at, expired, revoked, present=True)
+    created = {f"{number:040X}": 1 for number in range(len(records))}
+    assert state == KeyState("0" * 40, expires_at, expired, revoked, present=True, created=created)
 
 
 def test_subkeys_are_no_pinned_keys() -> None:
@@ -612,7 +637,7 @@ def test_subkeys_are_no_pinned_keys() -> None:
 # --- the verdict on status lines -----------------------------------------------------------------------------------
 
 PINNED = "A" * 40
-STATE = KeyState(PINNED, None, expired=False, revoked=False, present=True)
+STATE = KeyState(PINNED, None, expired=False, revoked=False, present=True, created={PINNED: 1, "B" * 40: 900})
 NEW, TEXTLINE, GOODLINE = "NEWSIG", "PLAINTEXT 74 0 ", "GOODSIG AAAAAAAAAAAAAAAA Net"
 
 
@@ -627,6 +652,7 @@ def _valid(primary: str = PINNED, at: int = 1000, digest: str = "8", kind: str =
         ([TEXTLINE, NEW, GOODLINE, _valid(), "TRUST_UNDEFINED 0 pgp", "SOMETHING_NEW 1 2"], 0, None),
         ([TEXTLINE, NEW, GOODLINE, _valid(at=1600)], 0, None),
         ([TEXTLINE, NEW, GOODLINE, _valid(at=1601)], 0, "from-the-future"),
+        ([TEXTLINE, NEW, GOODLINE, _valid(at=899)], 0, "bad-signature"),
         ([TEXTLINE, NEW, GOODLINE, _valid()], 2, "bad-signature"),
         ([TEXTLINE, NEW, GOODLINE, _valid(kind="00")], 0, None),
         ([TEXTLINE, NEW, GOODLINE, _valid(kind="02")], 0, "bad-signature"),

@@ -6,8 +6,8 @@ GOODSIG says nothing about the digest, the time or who signed. So the verdict is
 Source: GnuPG doc/DETAILS, "Format of the --status-fd output" and "Format of the colon listings".
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from closedmail.errors import Refused
 from closedmail.lists.faults import worst
@@ -30,6 +30,7 @@ class KeyState:
     `expires_at` (unix seconds, None = never) is when nothing under this key can sign any more: the latest expiry of
     its signing keys that are not revoked, at most the primary key's own. `revoked` is also true where the primary
     key stands but every signing key under it is revoked. `present` is False where the key file does not hold it.
+    `created` says when it and its subkeys were made, by fingerprint.
     """
 
     fingerprint: str
@@ -37,12 +38,14 @@ class KeyState:
     expired: bool
     revoked: bool
     present: bool
+    created: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class ValidSig:
-    """A VALIDSIG line: the mathematics is right. `primary` is the fingerprint of the primary key."""
+    """A VALIDSIG line: the mathematics is right. `key` signed, it is the primary key `primary` or a subkey of it."""
 
+    key: str
     primary: str
     signed_at: int
     digest: int
@@ -91,7 +94,8 @@ def parse(lines: Iterable[str]) -> Status:
         elif keyword == "VALIDSIG":
             # fpr, date, created, expires, version, reserved, pubkey algorithm, digest, class, primary fpr
             primary = words[9].upper() if len(words) > 9 else ""
-            valid.append(ValidSig(primary, _number(words, 2), _number(words, 7), _number(words, 8, 16)))
+            key = (words or [""])[0].upper()
+            valid.append(ValidSig(key, primary, _number(words, 2), _number(words, 7), _number(words, 8, 16)))
         elif keyword in ("ENC_TO", "BEGIN_DECRYPTION"):
             encrypted = True
         if keyword == "ERRSIG":
@@ -196,9 +200,14 @@ def _judge_valid(found: ValidSig, status: Status, keys: Sequence[KeyState], now:
     if pinned is None:
         yield _wrong_signer(found.primary, ())
         return
-    who = f"the signing key {found.primary}"
+    who = f"the signing key {found.primary}" + (f" (or its subkey {found.key})" if found.key != found.primary else "")
     if found.signature_class not in _DOCUMENT_CLASSES:
         yield Refused("bad-signature", "the signature is not one over a document; ask the network's operator")
+    if found.signed_at < pinned.created.get(found.key, 0):
+        yield Refused(
+            "bad-signature",
+            f"the signature is older than its key {found.key}; the network's operator must sign the list anew",
+        )
     if found.digest in _WEAK_DIGESTS:
         yield _weak(found.digest)
     # Of a revoked key with an expired signature gpg names only the latter, so the key itself is asked too.
@@ -221,32 +230,41 @@ def _judge_valid(found: ValidSig, status: Status, keys: Sequence[KeyState], now:
         )
 
 
+@dataclass(slots=True)
+class _Record:
+    """A primary key or a subkey in a listing."""
+
+    validity: str
+    created: int
+    expiry: int | None
+    capabilities: str
+    fingerprint: str = ""
+
+
 def key_states(listing: str, fingerprints: Sequence[str], now: int) -> tuple[KeyState, ...]:
     """Read `gpg --with-colons --list-keys`, one KeyState for each of `fingerprints`, in their order."""
-    # fingerprint of the primary → its records (primary first): validity, expiry, capabilities
-    blocks: dict[str, list[tuple[str, int | None, str]]] = {}
-    block: list[tuple[str, int | None, str]] = []
-    of_primary = False
+    blocks: list[list[_Record]] = []  # primary first
     for line in listing.splitlines():
         fields = line.split(":") + [""] * 20
-        if fields[0] in ("pub", "sub"):
-            of_primary = fields[0] == "pub"
-            block = [] if of_primary else block
-            block.append((fields[1], int(fields[6]) if fields[6].isdigit() else None, fields[11]))
-        elif fields[0] == "fpr" and of_primary:
-            blocks.setdefault(fields[9].upper(), block)
-            of_primary = False
-    return tuple(_key_state(fingerprint, blocks.get(fingerprint), now) for fingerprint in fingerprints)
+        if fields[0] == "pub":
+            blocks.append([])
+        if fields[0] in ("pub", "sub") and blocks:
+            expiry = int(fields[6]) if fields[6].isdigit() else None
+            blocks[-1].append(_Record(fields[1], _number(fields, 5), expiry, fields[11]))
+        elif fields[0] == "fpr" and blocks and not blocks[-1][-1].fingerprint:
+            blocks[-1][-1].fingerprint = fields[9].upper()
+    found = {block[0].fingerprint: block for block in blocks}
+    return tuple(_key_state(fingerprint, found.get(fingerprint), now) for fingerprint in fingerprints)
 
 
-def _key_state(fingerprint: str, block: Sequence[tuple[str, int | None, str]] | None, now: int) -> KeyState:
+def _key_state(fingerprint: str, block: Sequence[_Record] | None, now: int) -> KeyState:
     if block is None:
         return KeyState(fingerprint, expires_at=None, expired=False, revoked=False, present=False)
     # Lower-case letters are what the key itself can do, upper-case ones (of the primary) what the whole can.
-    signing = [record for record in block if "s" in record[2]]
-    usable = [record for record in signing if record[0] not in ("r", "i", "d", "n")]
-    limits = [expiry for _, expiry, _ in usable]
-    own = block[0][1]
+    signing = [record for record in block if "s" in record.capabilities]
+    usable = [record for record in signing if record.validity not in ("r", "i", "d", "n")]
+    limits = [record.expiry for record in usable]
+    own = block[0].expiry
     latest = None if not limits or None in limits else max(expiry for expiry in limits if expiry is not None)
     bounds = [expiry for expiry in (own, latest) if expiry is not None]
     expires_at = min(bounds) if bounds else None
@@ -254,6 +272,7 @@ def _key_state(fingerprint: str, block: Sequence[tuple[str, int | None, str]] | 
         fingerprint,
         expires_at=expires_at,
         expired=expires_at is not None and expires_at <= now,
-        revoked=block[0][0] == "r" or (bool(signing) and all(record[0] == "r" for record in signing)),
+        revoked=block[0].validity == "r" or (bool(signing) and all(record.validity == "r" for record in signing)),
         present=True,
+        created={record.fingerprint: record.created for record in block},
     )

@@ -43,6 +43,8 @@ _OPTIONS = [
     "--display-charset",
     "utf-8",
     "--no-default-keyring",
+    # gpg would not even import a key that is newer than its clock, and knows no tolerance: gpg_status judges the times.
+    "--ignore-time-conflict",
 ]
 
 
