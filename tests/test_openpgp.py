@@ -559,6 +559,20 @@ def test_gpg_that_fails(bench: Bench, keys: Keys, monkeypatch: pytest.MonkeyPatc
     assert bench.refused(data).code in ("bad-signature", "unsigned")
 
 
+def test_words_of_gpg_come_without_time_process_and_language(
+    bench: Bench, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = (
+        "2026-11-24 03:00:00 gpg[4711] bad luck in $LC_ALL\\n2026-11-24 03:00:00 gpg[4711] WARNING: said in passing\\n"
+    )
+    script = f'while [ "$1" != --logger-file ]; do shift; done\nprintf "{words}" >"$2"; exit 2'
+    data = keys.net.clearsign(TEXT)
+    real = shutil.which("gpg")
+    _fake_gpg(keys.folder / "words", monkeypatch, f'case "$*" in *--decrypt*) ;; *) exec {real} "$@";; esac\n{script}')
+    monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
+    assert "(bad luck in C)" in bench.refused(data).reason
+
+
 def test_gpg_is_not_installed(bench: Bench, keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
     data = keys.net.clearsign(TEXT)
     monkeypatch.setenv("PATH", "/nonexistent")

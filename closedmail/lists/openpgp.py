@@ -7,6 +7,7 @@ its own verdicts (`valid`, `ok`, `status`) are never asked, they hold for revoke
 
 import logging
 import os
+import re
 import signal
 import subprocess
 import tempfile
@@ -30,6 +31,7 @@ logging.getLogger("gnupg").propagate = False
 
 _STATUS = "[GNUPG:] "
 _MOST_STATUS = 1 << 20
+_LOG_PREFIX = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d gpg\[\d+\] ", re.MULTILINE)
 # Nothing from the network, nothing from the user's configuration, no agents.
 _OPTIONS = [
     "--no-options",
@@ -100,14 +102,17 @@ class _Gpg(gnupg.GPG):  # type: ignore[misc]
         return Refused("bad-signature", f"gpg fails{': ' + said if said else ''}; try gpg --version")
 
     def last_words(self) -> str:
-        """The last line that gpg wrote for people, fit to be shown."""
+        """The last line that gpg wrote for people, fit to be shown: without time and process, warnings only if there
+        is nothing else.
+        """
         try:
             with self._log.open("rb") as log:
                 log.seek(max(0, self._log.stat().st_size - 4096))
-                lines = log.read().decode("utf-8", "replace").split("\n")
+                text = log.read().decode("utf-8", "replace")
         except OSError:
             return ""
-        last = next((line for line in reversed(lines) if line.strip()), "")
+        lines = [line for line in _LOG_PREFIX.sub("", text).split("\n") if line.strip()]
+        last = next((line for line in reversed(lines) if not line.startswith("WARNING:")), (lines or [""])[-1])
         return "".join(c if c.isprintable() else "?" for c in last)[:200]
 
     def _open_subprocess(self, args: list[str], passphrase: bool = False) -> "subprocess.Popen[bytes]":
@@ -118,6 +123,7 @@ class _Gpg(gnupg.GPG):  # type: ignore[misc]
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
+            env={**os.environ, "LC_ALL": "C"},  # its last words go into our English messages
         )
 
     def _collect_output(
