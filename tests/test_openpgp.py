@@ -287,13 +287,14 @@ REFUSED: dict[str, tuple[str, bytes | Make]] = {
     "text on the last line": ("extra-text", lambda k: _clear(k).rstrip() + b"evil.example esmtp:[192.0.2.66]\n"),
     "text far right on the last line": (
         "extra-text", lambda k: _clear(k).rstrip() + b" " * 300 + b"evil.example esmtp:[192.0.2.66]\n"),
-    "text far right on the first line": ("extra-text", lambda k: _clear(k).replace(b"\n", b" " * 300 + b"x\n", 1)),
+    "text far right on the first line": ("unsigned", lambda k: _clear(k).replace(b"\n", b" " * 300 + b"x\n", 1)),
     "text far right on the signature's first line": (
         "extra-text", lambda k: _clear(k).replace(b"SIGNATURE-----\n", b"SIGNATURE-----" + b" " * 300 + b"x\n", 1)),
     "text far right on a message's last line": (
         "extra-text", lambda k: k.net.sign(TEXT, extra=["--armor"]).rstrip() + b" " * 300 + b"x\n"),
+    "lone CRs": ("unsigned", lambda k: _clear(k).replace(b"\n", b"\r")),
     "text far right on a message's first line": (
-        "extra-text", lambda k: k.net.sign(TEXT, extra=["--armor"]).replace(b"\n", b" " * 300 + b"x\n", 1)),
+        "unsigned", lambda k: k.net.sign(TEXT, extra=["--armor"]).replace(b"\n", b" " * 300 + b"x\n", 1)),
     "NUL after": ("extra-text", lambda k: _clear(k) + b"\0"),
     "text before, CRLF": ("extra-text", lambda k: (b"x\n" + _clear(k)).replace(b"\n", b"\r\n")),
     "text in the head": ("extra-text", _between_head_and_text),

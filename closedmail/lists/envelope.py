@@ -49,8 +49,8 @@ _CHECKSUM = re.compile(rb"\n=[A-Za-z0-9+/]{4}\Z")
 class _Line:
     """A line that begins with five dashes: what it is ("BEGIN SIGNATURE", "" if nothing of ours), from and to.
 
-    An END line ends with its dashes: what follows on the line stands behind the block. `text` says that a BEGIN line
-    goes on with something that is not white space.
+    An END line ends with its dashes: what follows on the line stands behind the block. `text` says that a signature's
+    BEGIN line goes on with something that is not white space. Any other BEGIN line that does is nothing of ours.
     """
 
     kind: str
@@ -76,7 +76,8 @@ def _dash_lines(data: mmap.mmap, start: int) -> list[_Line]:
             lines.append(_Line(f"END {match[2].decode()}", at, at + match.end()))
         else:
             text = bool(data[at + match.end() : end].strip(WHITE))
-            lines.append(_Line(f"BEGIN {match[2].decode()}", at, end, text))
+            known = match[2] == b"SIGNATURE" or not text  # as gpg sees it, but for a NUL, where it ends its lines
+            lines.append(_Line(f"BEGIN {match[2].decode()}" if known else "", at, end, text))
         at = following(end - 1)
     return lines
 
@@ -126,8 +127,6 @@ def _clearsigned(data: mmap.mmap, start: int, lines: list[_Line], first: int) ->
         faults.append(several("the file holds more than one signed block"))
     if begin.start > start:
         faults.append(extra_text("before the signed block"))
-    if begin.text:
-        faults.append(extra_text("on the first line of the signed block"))
     if not _HASH_HEADERS.match(data[begin.end : begin.end + 4096]):
         if _BLANK_LINE.search(data[begin.end - 1 : begin.end + 4096]):
             faults.append(extra_text("between the head of the signed block and the list"))
@@ -163,8 +162,6 @@ def _armored(data: mmap.mmap, start: int, lines: list[_Line], first: int, into: 
         faults.append(several("the file holds more than one message"))
     if begin.start > start:
         faults.append(extra_text("before the signed message"))
-    if begin.text:
-        faults.append(extra_text("on the first line of the signed message"))
     if end is not None and end.kind == "END MESSAGE" and data[end.end :].replace(BOM, b"").strip(WHITE):
         faults.append(extra_text("after the signed message"))
     if end is None or end.kind != "END MESSAGE":
