@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
+from support.bad_lists import corpus as corpus
+from support.list_keys import keys as keys
 from support.network import plain as plain
 from support.network import signers as signers
 from support.network import site as site

@@ -101,9 +101,8 @@ def test_a_key_that_has_had_its_time(
         site.published()
         when = 1736000000 if kind == "expired" else site.now
         data = signer.clearsign(EVIL, when=when)
-        if kind == "revoked":
-            signer.revoke()
-        site.key_file.write_bytes(site.signers.net.public() + signer.public())
+        public = signer.revoked() if kind == "revoked" else signer.public()
+        site.key_file.write_bytes(site.signers.net.public() + public)
         site.set(signing_keys=[site.signers.net.fingerprint, signer.fingerprint])
         assert site.sync().networks["ndb"].code is None
         before = site.in_force()

@@ -2,6 +2,7 @@
 
 import base64
 import re
+import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -77,10 +78,21 @@ class Signer:
         """A detached signature, binary unless `extra=["--armor"]`."""
         return self._make(text, ["--detach-sign"], when, extra)
 
-    def revoke(self) -> None:
-        """Revoke the primary key, by the certificate that gpg made with it."""
-        certificate = (self.home / "openpgp-revocs.d" / f"{self.fingerprint}.rev").read_text()
-        gpg(self.home, "--import", stdin=certificate.replace(":-----BEGIN", "-----BEGIN").encode())
+    def revoked(self, *, subkey: bool = False) -> bytes:
+        """The public key as it is once it, or its subkey, is revoked. That happens elsewhere: this home still signs."""
+        home = self.home.with_name(f"{self.home.name}r")
+        shutil.copytree(self.home, home, ignore=shutil.ignore_patterns("S.*"))
+        try:
+            if subkey:
+                protect = ("--pinentry-mode", "loopback", "--passphrase", "")
+                answers = b"key 1\nrevkey\ny\n0\n\ny\nsave\n"
+                gpg(home, *protect, "--command-fd", "0", "--edit-key", self.fingerprint, stdin=answers)
+            else:
+                certificate = (home / "openpgp-revocs.d" / f"{self.fingerprint}.rev").read_text()
+                gpg(home, "--import", stdin=certificate.replace(":-----BEGIN", "-----BEGIN").encode())
+            return gpg(home, "--armor", "--export", self.fingerprint)
+        finally:
+            stop_agent(home)
 
     def stop(self) -> None:
         """End the gpg-agent that gpg started for this home."""
