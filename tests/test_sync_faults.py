@@ -1,6 +1,6 @@
 """What `closedmail sync` refuses, and that nothing in force changes then: no map, no inode, no record.
 
-Lists that are forged in every way, a Postfix that fails, state directories that are broken or somebody else's.
+Lists that can't be had, a Postfix that fails, state directories that are broken or somebody else's.
 """
 
 import json
@@ -15,128 +15,17 @@ from pathlib import Path
 
 import lmdb
 import pytest
-from support.keys import Signer
-from support.network import DAY, MINUTE, USER, Site, put_program, routes, tree
+from support.network import DAY, Site, put_program, routes, tree
 from support.real import require
 
-from closedmail.errors import ClosedmailError, StoreError
+from closedmail.errors import ClosedmailError
 
 pytestmark = pytest.mark.real("gpg", "postmap", "postconf")
 
 TWO = "koeln.example\tesmtp:[192.0.2.1]\nbonn.example\tesmtp:[192.0.2.2]\n"
-EVIL = b"koeln.example\tesmtp:[203.0.113.66]\nbonn.example\tesmtp:[192.0.2.2]\n"
 
 
-# --- lists that are not to be trusted (4.1, 4.2) -------------------------------------------------------------------
-
-Forge = Callable[[Site], bytes]
-
-
-def good(site: Site) -> bytes:
-    return site.signers.net.clearsign(EVIL, when=site.now - MINUTE)
-
-
-FORGED: dict[str, tuple[str, Forge]] = {
-    "plain": ("unsigned", lambda _: EVIL),
-    "nothing": ("unsigned", lambda _: b""),
-    "forged": ("bad-signature", lambda site: good(site).replace(b"203.0.113.66", b"203.0.113.67")),
-    "line added": ("bad-signature", lambda site: good(site).replace(b"bonn", b"evil.example\tesmtp:[a]\nbonn")),
-    "cut short": ("bad-signature", lambda site: good(site)[:-60]),
-    "cut in the text": ("bad-signature", lambda site: good(site)[:90]),
-    "stranger": ("wrong-signer", lambda site: site.signers.stranger.clearsign(EVIL, when=site.now - MINUTE)),
-    "replayed": ("replayed", lambda site: site.signers.net.clearsign(EVIL, when=site.now - DAY)),
-    "from the future": ("from-the-future", lambda site: site.signers.net.clearsign(EVIL, when=site.now + 700)),
-    "twice": ("several-signatures", lambda site: good(site) + good(site)),
-    "text in front": ("extra-text", lambda site: EVIL + good(site)),
-    "text behind": ("extra-text", lambda site: good(site) + EVIL),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("kind", FORGED)
-def test_a_list_that_is_not_to_be_trusted(site: Site, kind: str) -> None:
-    code, forge = FORGED[kind]
-    site.put(TWO, when=site.now - 2 * MINUTE)
-    site.published()
-    before, state = site.in_force(), tree(site.state_dir / "lists")
-    site.put_raw(forge(site))
-    outcome = site.run("sync", "--json")
-    network = outcome.json["networks"]["ndb"]
-    assert (outcome.status, network["result"], network["code"]) == (1, "refused", code)
-    assert outcome.json["generation"] == 1
-    assert network["domains"] == 2
-    (line,) = outcome.stderr.splitlines()
-    assert line == f"closedmail: error: ndb: {code}: {network['reason']}"
-    # --force is for the brakes alone.
-    assert site.sync(force=True).networks["ndb"].code == code
-    assert site.in_force() == before
-    assert tree(site.state_dir / "lists") == state
-    assert site.log["ndb"].code == code
-    site.put(TWO, when=site.now - MINUTE)
-    assert site.sync().networks["ndb"].code is None
-
-
-@pytest.mark.parametrize("kind", [kind for kind in FORGED if kind != "replayed"])
-def test_a_first_list_that_is_not_to_be_trusted(site: Site, kind: str) -> None:
-    code, forge = FORGED[kind]
-    site.put_raw(forge(site))
-    for force in (False, True):
-        report = site.sync(force=force)
-        assert (report.generation, report.networks["ndb"].code) == (None, code)
-    assert not site.map_dir.exists()
-    with site.store() as store, pytest.raises(StoreError, match="closedmail sync"):
-        store.current()
-    site.put(TWO)
-    assert site.published().domains == 2
-    site.assert_consistent()
-
-
-@pytest.mark.parametrize(("kind", "code"), [("expired", "expired"), ("revoked", "revoked")])
-def test_a_key_that_has_had_its_time(
-    site: Site, tmp_path_factory: pytest.TempPathFactory, kind: str, code: str
-) -> None:
-    home = tmp_path_factory.mktemp("k") / "h"
-    signer = Signer(home, USER, created="20250101T000000", expires="2025-02-01" if kind == "expired" else "0")
-    try:
-        site.put(TWO)
-        site.published()
-        when = 1736000000 if kind == "expired" else site.now
-        data = signer.clearsign(EVIL, when=when)
-        public = signer.revoked() if kind == "revoked" else signer.public()
-        site.key_file.write_bytes(site.signers.net.public() + public)
-        site.set(signing_keys=[site.signers.net.fingerprint, signer.fingerprint])
-        assert site.sync().networks["ndb"].code is None
-        before = site.in_force()
-        site.put_raw(data)
-        site.refused(code)
-        site.refused(code, force=True)
-        assert site.in_force() == before
-    finally:
-        signer.stop()
-
-
-def test_of_several_reasons_the_first_counts(site: Site) -> None:
-    site.put(TWO)
-    site.published()
-    site.put("", when=site.now - DAY)  # replayed and empty
-    site.refused("replayed")
-    site.put_raw(site.signers.stranger.clearsign(b"", when=site.now - DAY))
-    site.refused("wrong-signer")
-    site.set(outbound__transport="nowhere")  # and it could not be published either
-    site.refused("wrong-signer")
-
-
-def test_equal_signing_time_is_no_replay(site: Site) -> None:
-    site.put(TWO, when=site.now - MINUTE)
-    site.published()
-    site.put(TWO + "aachen.example esmtp:[192.0.2.3]\n", when=site.now - MINUTE)
-    assert site.published().added == ["aachen.example"]
-
-
-def test_ten_minutes_ahead_are_allowed(site: Site) -> None:
-    site.put(TWO, when=site.now + 600)
-    site.published()
-    site.put(TWO, when=site.now)
-    site.refused("replayed")
+# --- lists that can't be had (those that are not to be trusted: test_bad_lists.py) ----------------------------------
 
 
 def test_too_large(site: Site) -> None:

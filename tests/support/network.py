@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import astuple, dataclass
 from functools import cache
 from pathlib import Path
@@ -425,8 +425,8 @@ def signers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Signers]:
     made.stranger.stop()
 
 
-@pytest.fixture
-def surroundings(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+@contextmanager
+def gateway_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder for a gateway; postmap and postconf are in the PATH, and there is no proxy.
 
     The folder is in memory where it can be: hundreds of syncs write through to the disk, and no test cuts the power.
@@ -440,6 +440,13 @@ def surroundings(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder)
+
+
+@pytest.fixture
+def surroundings(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder for the gateway of one test."""
+    with gateway_folder(monkeypatch) as folder:
+        yield folder
 
 
 @pytest.fixture
