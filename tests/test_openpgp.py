@@ -411,6 +411,14 @@ def test_verdict(lines: list[str], exit_status: int, code: str | None) -> None:
     assert caught.value.code == code
 
 
+@pytest.mark.parametrize(("expired", "revoked", "code"), [(True, False, "expired"), (False, True, "revoked")])
+def test_state_of_the_key_counts_where_gpg_says_nothing_of_it(expired: bool, revoked: bool, code: str) -> None:
+    state = KeyState(PINNED, None, expired=expired, revoked=revoked, present=True)
+    with pytest.raises(Refused) as caught:
+        judge(parse([TEXTLINE, NEW, GOODLINE, _valid()]), 0, keys=[state], now=1000)
+    assert caught.value.code == code
+
+
 @given(st.lists(st.text(max_size=60) | st.sampled_from([NEW, TEXTLINE, GOODLINE, "VALIDSIG", "ERRSIG 1 2"])))
 def test_no_status_line_breaks_the_parser(lines: list[str]) -> None:
     with pytest.raises(Refused):
