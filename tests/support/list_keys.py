@@ -47,8 +47,8 @@ class Keys:
         return {name: value for name, value in vars(self).items() if isinstance(value, Signer)}
 
     @property
-    def pinned(self) -> list[str]:
-        return [signer.fingerprint for name, signer in self.signers.items() if name not in _UNPINNED]
+    def pinned(self) -> list[Signer]:
+        return [signer for name, signer in self.signers.items() if name not in _UNPINNED]
 
 
 def _stamp(seconds: int) -> str:
