@@ -1,8 +1,10 @@
 """Opening the LMDB environment, with every way it can fail as one clear StoreError."""
 
+import errno
+import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import lmdb
@@ -17,6 +19,8 @@ META, DOMAINS, TLS = b"meta", b"domains", b"tls"
 HISTORY, ARCHIVE = b"history", b"archive"  # by the number of the generation
 
 # Address space, not memory or disk: the file grows with what is in it.
+_MODE = 0o640
+_LOCK_SIZE = 8192  # LMDB's for 126 readers, its default
 _MAP_SIZE = 1 << 36 if sys.maxsize > 1 << 32 else 1 << 30
 
 
@@ -39,24 +43,30 @@ def store_errors(path: Path) -> Iterator[None]:
         raise StoreError(f"{path}: the policy store was made by another version of LMDB ({error})") from None
     except (lmdb.InvalidError, lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.PanicError) as error:
         raise StoreError(f"{path}: the policy store is broken ({_short(error)}); {_REMAKE}") from None
-    except (lmdb.NotFoundError, lmdb.ReadonlyError) as error:
-        if "Permission denied" in str(error):  # LMDB's EACCES is a ReadonlyError
-            raise StoreError(f"{path}: {_NO_PERMISSION}") from None
-        raise StoreError(f"{path}: no generation is in force yet; run: closedmail sync") from None
     except lmdb.Error as error:
-        if not path.exists():
+        words = _short(error).removeprefix(f"{path}: ")
+        # LMDB's EACCES is a ReadonlyError, too.
+        none = isinstance(error, lmdb.NotFoundError | lmdb.ReadonlyError) and os.strerror(errno.EACCES) not in words
+        if none or not path.exists():
             raise StoreError(f"{path}: no generation is in force yet; run: closedmail sync") from None
-        if "Permission denied" in str(error):
-            raise StoreError(f"{path}: {_NO_PERMISSION}") from None
-        raise StoreError(f"{path}: {_short(error)}") from None
-    except PermissionError:
-        raise StoreError(f"{path}: {_NO_PERMISSION}") from None
+        raise StoreError(f"{path}: {_advised(words)}") from None
     except OSError as error:
-        raise StoreError(f"{path}: {error.strerror or error}") from None
+        raise StoreError(f"{path}: {_advised(error.strerror or str(error))}") from None
 
 
-_NO_PERMISSION = "no permission; run as root or as the owner of the state directory"
 _REMAKE = "move it away and run: closedmail sync"
+# What the system says, also in LMDB's words, and what to do.
+_ADVICE = {
+    os.strerror(errno.EACCES): "no permission; run as root or as the owner of the state directory, who must own this",
+    os.strerror(errno.ENOSPC): "no space is left on its disk; free some",
+    os.strerror(errno.EDQUOT): "the disk quota is used up; free some space",
+    # LMDB's word for a write that ended early as well.
+    os.strerror(errno.EIO): "no space is left on its disk, or the disk fails; free some, and see the kernel's log",
+}
+
+
+def _advised(words: str) -> str:
+    return next((f"{advice} ({words})" for sign, advice in _ADVICE.items() if sign in words), words)
 
 
 def _short(error: Exception) -> str:
@@ -68,21 +78,50 @@ def open_environment(path: Path, *, writable: bool) -> lmdb.Environment:
     with store_errors(path):
         if writable:
             path.mkdir(mode=0o750, parents=True, exist_ok=True)
-        environment = lmdb.open(
-            str(path),
-            map_size=_MAP_SIZE,
-            max_dbs=8,
-            readonly=not writable,
-            create=writable,
-            mode=0o640,
-            readahead=False,
-        )
+        data = path / "data.mdb"
+        fresh = writable and not (data.exists() and data.stat().st_size)
+        _make_room_for_lock(path / "lock.mdb")
+        try:
+            environment = lmdb.open(
+                str(path),
+                map_size=_MAP_SIZE,
+                max_dbs=8,
+                readonly=not writable,
+                create=writable,
+                mode=_MODE,
+                readahead=False,
+            )
+        except lmdb.Error:
+            if fresh:  # half of its first two pages would be a broken store, not one that is still to be made
+                data.unlink(missing_ok=True)
+            raise
     try:
         check_size(path, environment)
     except StoreError:
         environment.close()
         raise
     return environment
+
+
+def _make_room_for_lock(path: Path) -> None:
+    """Give the lock file the blocks that it needs, before LMDB maps it: LMDB makes it with a hole in it, and a process
+    that touches the hole on a full disk is killed.
+
+    What can't be opened is LMDB's to judge. Raises OSError.
+    """
+    with suppress(FileNotFoundError):
+        if path.stat().st_blocks * 512 >= _LOCK_SIZE:
+            return
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _MODE)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        return
+    try:
+        os.posix_fallocate(descriptor, 0, _LOCK_SIZE)
+    finally:
+        os.close(descriptor)
 
 
 def check_size(path: Path, environment: lmdb.Environment) -> None:

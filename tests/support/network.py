@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import astuple, dataclass
@@ -251,7 +252,8 @@ class Site:
     def fork(self, *args: str, user: int | None = None) -> Outcome:
         """Run the command line in a fork of this process, which may become another user, also at once as `user`.
 
-        Another user may not be able to read this Python: a dry run first loads all modules.
+        Another user may not be able to read this Python: a dry run first loads all modules. A status below 0 is that of
+        a process that was killed by a signal.
         """
         answer = self.folder / "answer"
         answer.touch()
@@ -263,9 +265,13 @@ class Site:
                         os.setgroups([])
                         os.setuid(user)
                     json.dump(astuple(self.run(*args)), file)
+            except BaseException:
+                traceback.print_exc()
             finally:
                 os._exit(0)
-        os.waitpid(child, 0)
+        _, ended = os.waitpid(child, 0)
+        if os.WIFSIGNALED(ended):
+            return Outcome(-os.WTERMSIG(ended), "", "")
         return Outcome(*json.loads(answer.read_text()))
 
     def command(self, *args: str) -> list[str]:

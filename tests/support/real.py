@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from support.disk import can_mount
+
 # Debian keeps Postfix's and Docker's programs there, and not every user's PATH has it.
 SBIN = "/usr/sbin:/sbin"
 
@@ -51,6 +53,7 @@ PARTS: Mapping[str, Callable[[], bool]] = {
     "root": lambda: os.geteuid() == 0,
     "postfix-lmdb": _has_lmdb_tables,
     "strace": _can_trace,
+    "tmpfs": functools.cache(can_mount),
 }
 
 
