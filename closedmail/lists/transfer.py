@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from closedmail.errors import Refused
@@ -124,7 +124,8 @@ class Sink:
             raise too_large(what, self.max_size)
         done = 0
         try:
-            file: BinaryIO = part.open("wb")
+            # Unbuffered: what did not fit would be written once more when the file is closed, and raise there.
+            file = part.open("wb", buffering=0)
         except OSError as error:
             raise fetch_failed(f"{part}: {error.strerror}; it must be writable for closedmail") from None
         with file:
@@ -132,8 +133,10 @@ class Sink:
                 done += len(data)
                 if done > self.max_size:
                     raise too_large(what, self.max_size)
+                rest = memoryview(data)
                 try:
-                    file.write(data)
+                    while rest:
+                        rest = rest[file.write(rest) :]
                 except OSError as error:
                     raise fetch_failed(f"{part}: {error.strerror}; free some space") from None
                 if self._progress:
