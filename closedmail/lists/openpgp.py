@@ -12,8 +12,8 @@ import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -32,6 +32,7 @@ logging.getLogger("gnupg").propagate = False
 _STATUS = "[GNUPG:] "
 _MOST_STATUS = 1 << 20
 _LOG_PREFIX = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d gpg\[\d+\] ", re.MULTILINE)
+_ROOM = 1 << 17  # bytes that gpg needs beside keys and text: empty keyrings, their backups, log, random seed
 # Nothing from the network, nothing from the user's configuration, no agents.
 _OPTIONS = [
     "--no-options",
@@ -172,15 +173,37 @@ class _Gpg(gnupg.GPG):  # type: ignore[misc]
         return answer
 
 
+@contextmanager
+def _home(workdir: Path) -> Iterator[Path]:
+    """A folder for gpg. Raises Refused(bad-signature), also where what is done in it finds the disk full."""
+    try:
+        with tempfile.TemporaryDirectory(dir=workdir, prefix="gpg-") as name:
+            yield Path(name)
+    except OSError as error:
+        why = f"{error.filename or workdir}: {error.strerror or error}"
+        raise Refused("bad-signature", f"{why}; gpg needs a writable folder there, with room for the list") from None
+
+
+def _check_room(folder: Path, size: int) -> None:
+    """Raise OSError where the disk has no room for that, and for gpg's own.
+
+    On a full disk gpg goes on without the keys, and the list would be refused as a stranger's.
+    """
+    with tempfile.TemporaryFile(dir=folder) as file:
+        os.posix_fallocate(file.fileno(), 0, size + _ROOM)
+
+
 def _keyring_of(gpg: _Gpg, home: Path, key_file: Path, signing_keys: Sequence[str], now: int) -> tuple[KeyState, ...]:
     """Make `home`/pinned.kbx, a keyring that holds the pinned keys of `key_file` and nothing else."""
     try:
         with key_file.open("rb") as file:
             file.read(1)
+            size = os.fstat(file.fileno()).st_size
     except OSError as error:
         raise Refused(
             "bad-signature", f"{key_file}: {error.strerror}; key_file must be readable for closedmail"
         ) from None
+    _check_room(home, 5 * size)  # the file once more, in two keyrings and their backups
     everything, pinned, exported = home / "all.kbx", home / "pinned.kbx", home / "pinned.gpg"
     gpg.run("--keyring", str(everything), "--import", "--", str(key_file))
     exported.touch()
@@ -198,8 +221,7 @@ def key_states(
     Works in a temporary directory below `workdir`. Raises Refused (`bad-signature`) if gpg or the file fails.
     """
     pinned = [key.upper() for key in signing_keys]
-    with tempfile.TemporaryDirectory(dir=workdir, prefix="gpg-") as name:
-        home = Path(name)
+    with _home(workdir) as home:
         return _keyring_of(_Gpg(home, time_limit), home, key_file, pinned, now)
 
 
@@ -232,11 +254,12 @@ def verify(
     if raw.stat().st_size > max_size:
         raise too_large
     pinned = [key.upper() for key in signing_keys]
-    with tempfile.TemporaryDirectory(dir=workdir, prefix="gpg-") as name:
-        home = Path(name)
+    with _home(workdir) as home:
         text = home / "text"
+        room = 0
         if detached is None:
             message = envelope.unwrap(raw, home, max_size)
+            room = message.stat().st_size
             # The shape check has bounded it already; this is the fence behind it.
             fence = str(max_size + packets.OVERHEAD)
             task = ["--max-output", fence, "--output", str(text), "--decrypt", "--", str(message)]
@@ -244,6 +267,7 @@ def verify(
             task = ["--verify", "--", str(envelope.unwrap_detached(detached, home)), str(raw)]
         gpg = _Gpg(home, time_limit)
         keys = _keyring_of(gpg, home, key_file, pinned, now)
+        _check_room(home, room)
         answer = gpg.run("--keyring", str(home / "pinned.kbx"), *task)
         if detached is None and text.exists() and text.stat().st_size > max_size:
             raise too_large
@@ -271,8 +295,7 @@ def unverified_text(raw: Path, workdir: Path, max_size: int, time_limit: float =
         start = file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n")
     if not start.startswith(b"-----BEGIN PGP") and not packets.looks_like_packets(start):
         return None
-    with tempfile.TemporaryDirectory(dir=workdir, prefix="gpg-") as name:
-        home = Path(name)
+    with _home(workdir) as home:
         message = envelope.unwrap(raw, home, max_size)
         text, result = home / "text", workdir / f"{raw.name}.text"
         gpg = _Gpg(home, time_limit)
