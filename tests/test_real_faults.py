@@ -195,6 +195,19 @@ def test_a_disk_that_is_full_from_the_first(crowded: Crowded) -> None:
     assert_told(crowded.fill_up(Nothing(crowded.site)), crowded.disk)
 
 
+def test_a_reader_without_a_lock_file_on_a_full_disk(plain: Site, disk: SmallDisk) -> None:
+    """As after a backup that left it out: LMDB would make it, and be killed in its first byte."""
+    move(plain, disk, "state")
+    plain.put(routes(OLD))
+    plain.published()
+    (plain.state_dir / "store" / "lock.mdb").unlink()
+    disk.leave(0)
+    assert_told([error_of(plain.fork("explain", "--recipient", "a@d00001.example"))], disk)
+    assert "no space is left" in plain.fork("status").stdout
+    disk.empty()
+    assert plain.fork("explain", "--recipient", "a@d00001.example").status == 0
+
+
 @pytest.mark.parametrize("size", [3 * KIB, 50 * KIB])
 def test_a_list_that_does_not_fit_on_the_disk(disk: SmallDisk, size: int) -> None:
     source = disk.place.parent / "source"
