@@ -798,6 +798,7 @@ def read_and_stay(site: Site) -> int:
 
 def test_readers_that_were_killed_do_not_let_the_store_grow(plain: Site) -> None:
     plain.set(shrink_limit="100%", on_removed="release")
+    plain.settings["gateway.keep_generations"] = 1
     plain.put(routes(500))
     plain.published()
     data = plain.state_dir / "store" / "data.mdb"
@@ -812,12 +813,14 @@ def test_readers_that_were_killed_do_not_let_the_store_grow(plain: Site) -> None
             plain.put(routes(500, start=turn))
             plain.published()
             sizes.append(data.stat().st_size)
-    assert max(sizes) == max(sizes[:4])  # the pages of two generations, and of one more
+    # The pages of two generations and of one more; with those of all that were killed it would be many times as much.
+    assert max(sizes) < 2 * max(sizes[:4])
     plain.assert_consistent()
 
 
 def test_a_reader_that_hangs_stops_nobody(plain: Site) -> None:
     plain.set(shrink_limit="100%", on_removed="release")
+    plain.settings["gateway.keep_generations"] = 1
     plain.put(routes(500))
     plain.published()
     data = plain.state_dir / "store" / "data.mdb"
@@ -910,10 +913,7 @@ def test_a_list_older_than_the_restored_one_is_a_replay(restored: Site) -> None:
     restored.assert_consistent()
 
 
-TAKEN = pytest.mark.xfail(strict=True, reason="sync.json says unchanged, of another list than the one in force")
-
-
-@pytest.mark.parametrize("parts", ["store", "sync.json", "lists", pytest.param("store lists", marks=TAKEN)])
+@pytest.mark.parametrize("parts", ["store", "sync.json", "lists", "store lists"])
 def test_a_part_of_the_state_from_a_backup(site: Site, parts: str) -> None:
     """The rest is newer: what is in force decides, and the list is not taken as unchanged where it is another one."""
     site.set(shrink_limit="100%", on_removed="release")
