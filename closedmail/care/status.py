@@ -20,6 +20,7 @@ from closedmail.sync.rules import is_set_aside, set_aside_sentence
 State = Literal["ok", "warning", "critical"]
 _ORDER: tuple[State, ...] = ("ok", "warning", "critical")
 _DAY = 86400
+_SKEW = 600
 _KEY_WARNING = 30 * _DAY
 _NAMED = 5
 
@@ -150,6 +151,8 @@ def _network_status(
         return status
     if not record.fetched_at:
         findings.alarm("the list was never fetched; run: closedmail sync")
+    elif record.fetched_at > now + _SKEW:
+        findings.warn(f"the last fetch was {iso(record.fetched_at)}, ahead of this machine's clock: check the clock")
     elif now - record.fetched_at > source.fetch_max_age:
         findings.alarm(f"no successful fetch since {iso(record.fetched_at)} (fetch_max_age); see closedmail sync")
     if source.signature == "none":

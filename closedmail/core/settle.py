@@ -26,11 +26,15 @@ def settle(
     previous: Previous,
     now: int,
     released: Mapping[str, str] | None = None,
+    *,
+    latest: int = 0,
 ) -> Generation:
     """The next generation. `listings` and `differences` are in the order of `config.networks` (None: no list).
 
     The listings' entries are taken over, not copied: they belong to the generation afterwards. `now` is Unix time.
-    `released` has marks of bad lines (by `released_line`): their domains are not held for these very lines any more.
+    `latest` is when the generation in force was published: with a clock that was set back, a hold would end as soon as
+    the clock is right again. `released` has marks of bad lines (by `released_line`): their domains are not held for
+    these very lines any more.
     """
     networks, own = config.networks, DomainSet(config.gateway.own_domains)
     names = tuple(network.name for network in networks)
@@ -45,7 +49,9 @@ def settle(
     for number, network in enumerate(networks):
         listing = listings[number]
         if listing is not None:
-            _keep_or_hold(generation, number, network, listing, differences[number], previous, now, released or {})
+            _keep_or_hold(
+                generation, number, network, listing, differences[number], previous, now, latest, released or {}
+            )
     generation.beyond |= generation.special
     place_partners(generation, config)
     settle_tls(generation, previous, now)
@@ -99,13 +105,14 @@ def _keep_or_hold(
     difference: Difference,
     previous: Previous,
     now: int,
+    latest: int,
     released: Mapping[str, str],
 ) -> None:
     """What becomes of domains that the list lost, and of those whose line is not understood."""
     missing = difference.lost | difference.absent
     taken = {key for entries in generation.listed for key in missing if key in entries}
     changes = generation.changes[network.name]
-    lost_until = now + network.hold_for if network.hold_for is not None else 0
+    lost_until = max(now, latest) + network.hold_for if network.hold_for is not None else 0
     for key, old in missing.items():
         if key in taken or key in listing.unclear:
             continue

@@ -114,7 +114,7 @@ def why_impossible(nexthop: str, policy: Policy) -> str | None:
 
 
 def linger(
-    in_force: Iterable[tuple[str, Row]], wanted: Mapping[str, Policy], now: int, linger_for: int
+    in_force: Iterable[tuple[str, Row]], wanted: Mapping[str, Policy], now: int, linger_for: int, latest: int = 0
 ) -> dict[str, Row]:
     """The rows that stay beside the wanted ones, or instead of a looser wanted one, and until when.
 
@@ -127,9 +127,9 @@ def linger(
         new = wanted.get(nexthop)
         if new is not None and not looser(new, row.policy):
             continue
-        until = row.until or now + linger_for
+        until = row.until or max(now, latest) + linger_for
         if row.looser is not None and (new is None or stricter(new, row.looser) != new):
-            until = now + linger_for  # a route wanted the looser one until now
+            until = max(now, latest) + linger_for  # a route wanted the looser one until now
         if now < until:
             staying[nexthop] = Row(row.policy, until, new)
     return staying

@@ -33,8 +33,6 @@ _STATUS = "[GNUPG:] "
 _MOST_STATUS = 1 << 20
 _LOG_PREFIX = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d gpg\[\d+\] ", re.MULTILINE)
 _ROOM = 1 << 17  # bytes that gpg needs beside keys and text: empty keyrings, their backups, log, random seed
-# Without it gpg takes no key that was made later than the clock says, as if it were not there.
-_ANY_TIME = "--ignore-time-conflict"
 # Nothing from the network, nothing from the user's configuration, no agents.
 _OPTIONS = [
     "--no-options",
@@ -195,13 +193,8 @@ def _check_room(folder: Path, size: int) -> None:
         os.posix_fallocate(file.fileno(), 0, size + _ROOM)
 
 
-def _keyring_of(
-    gpg: _Gpg, home: Path, key_file: Path, signing_keys: Sequence[str], now: int
-) -> tuple[tuple[KeyState, ...], dict[str, int]]:
-    """Make `home`/pinned.kbx, a keyring that holds the pinned keys of `key_file` and nothing else.
-
-    Returns what they are, and by how many seconds those are ahead of `now` that were made later.
-    """
+def _keyring_of(gpg: _Gpg, home: Path, key_file: Path, signing_keys: Sequence[str], now: int) -> tuple[KeyState, ...]:
+    """Make `home`/pinned.kbx, a keyring that holds the pinned keys of `key_file` and nothing else."""
     try:
         with key_file.open("rb") as file:
             file.read(1)
@@ -212,30 +205,12 @@ def _keyring_of(
         ) from None
     _check_room(home, 5 * size)  # the file once more, in two keyrings and their backups
     everything, pinned, exported = home / "all.kbx", home / "pinned.kbx", home / "pinned.gpg"
-    gpg.run(_ANY_TIME, "--keyring", str(everything), "--import", "--", str(key_file))
+    gpg.run("--keyring", str(everything), "--import", "--", str(key_file))
     exported.touch()
-    gpg.run(
-        _ANY_TIME, "--keyring", str(everything), "--yes", "--output", str(exported), "--export", "--", *signing_keys
-    )
-    gpg.run(_ANY_TIME, "--keyring", str(pinned), "--import", "--", str(exported))
-    listing = gpg.run(_ANY_TIME, "--keyring", str(pinned), "--list-keys").data.decode("utf-8", "replace")
-    return gpg_status.key_states(listing, signing_keys, now), _ahead(listing, now)
-
-
-def _ahead(listing: str, now: int) -> dict[str, int]:
-    """By how many seconds keys of a listing, or their subkeys, are ahead of `now`; by primary fingerprint."""
-    ahead: dict[str, int] = {}
-    primary, made = "", 0
-    for line in listing.splitlines():
-        kind, *fields = line.split(":")
-        if kind in ("pub", "sub"):
-            primary = "" if kind == "pub" else primary
-            made = int(fields[4]) if fields[4].isdigit() else 0
-        elif kind == "fpr":
-            primary = primary or fields[8]
-            if made > now:
-                ahead[primary] = max(made - now, ahead.get(primary, 0))
-    return ahead
+    gpg.run("--keyring", str(everything), "--yes", "--output", str(exported), "--export", "--", *signing_keys)
+    gpg.run("--keyring", str(pinned), "--import", "--", str(exported))
+    listing = gpg.run("--keyring", str(pinned), "--list-keys").data.decode("utf-8", "replace")
+    return gpg_status.key_states(listing, signing_keys, now)
 
 
 def key_states(
@@ -247,7 +222,7 @@ def key_states(
     """
     pinned = [key.upper() for key in signing_keys]
     with _home(workdir) as home:
-        return _keyring_of(_Gpg(home, time_limit), home, key_file, pinned, now)[0]
+        return _keyring_of(_Gpg(home, time_limit), home, key_file, pinned, now)
 
 
 def verify(
@@ -291,9 +266,9 @@ def verify(
         else:
             task = ["--verify", "--", str(envelope.unwrap_detached(detached, home)), str(raw)]
         gpg = _Gpg(home, time_limit)
-        keys, ahead = _keyring_of(gpg, home, key_file, pinned, now)
+        keys = _keyring_of(gpg, home, key_file, pinned, now)
         _check_room(home, room)
-        answer = gpg.run(*([_ANY_TIME] if ahead else []), "--keyring", str(home / "pinned.kbx"), *task)
+        answer = gpg.run("--keyring", str(home / "pinned.kbx"), *task)
         if detached is None and text.exists() and text.stat().st_size > max_size:
             raise too_large
         found = gpg_status.judge(
@@ -304,12 +279,6 @@ def verify(
             detached=detached is not None,
             log=gpg.last_words(),
         )
-        if (seconds := ahead.get(found.primary, 0)) > gpg_status.CLOCK_SKEW:
-            raise Refused(
-                "from-the-future",
-                f"the signing key {found.primary} was made {seconds} seconds ahead of this machine's clock; check the "
-                "clock here",
-            )
         if detached is not None:
             return Signed(raw, found.primary, found.signed_at)
         if not text.exists():

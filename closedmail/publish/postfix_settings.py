@@ -1,5 +1,6 @@
 """What Postfix says of itself: the settings that a generation depends on, read through postconf(1)."""
 
+import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +58,7 @@ def run_postfix(*command: str, stdin: Path | None = None, stdout: Path | None = 
     Raises Refused(publish-failed) with the command's last words when it fails, hangs or is missing.
     """
     try:
-        with (stdin or Path("/dev/null")).open("rb") as source, (stdout or Path("/dev/null")).open("wb") as sink:
+        with (stdin or Path("/dev/null")).open("rb") as source, (stdout or Path("/dev/null")).open("r+b") as sink:
             done = subprocess.run(
                 command,
                 stdin=source,
@@ -66,6 +67,8 @@ def run_postfix(*command: str, stdin: Path | None = None, stdout: Path | None = 
                 timeout=_TIME_LIMIT * (20 if stdin or stdout else 4),
                 check=False,
             )
+            if stdout:
+                sink.truncate(os.lseek(sink.fileno(), 0, os.SEEK_CUR))  # the command wrote through this very file
     except FileNotFoundError:
         raise Refused("publish-failed", f"{command[0]} is not to be found: is Postfix installed?") from None
     except subprocess.TimeoutExpired:
@@ -74,7 +77,8 @@ def run_postfix(*command: str, stdin: Path | None = None, stdout: Path | None = 
         raise Refused("publish-failed", f"{' '.join(command)}: {error.strerror}") from None
     # postmap -q exits 1 when a key was not found, which the caller sees from the output.
     if done.returncode and not (stdout and done.returncode == 1 and not done.stderr):
-        words = done.stderr.decode("utf-8", "replace").strip().splitlines() or [f"exit status {done.returncode}"]
+        end = f"killed by signal {-done.returncode}" if done.returncode < 0 else f"exit status {done.returncode}"
+        words = done.stderr.decode("utf-8", "replace").strip().splitlines() or [end]
         raise Refused("publish-failed", f"{' '.join(command)}: {words[-1]}")
     return (done.stdout or b"").decode("utf-8", "replace")
 

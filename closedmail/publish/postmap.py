@@ -6,6 +6,7 @@ the answer has to be the text's row.
 """
 
 import itertools
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
@@ -52,6 +53,8 @@ def _prove(folder: Path, text: Path, start: int, map_type: str, config_directory
     with text.open("rb") as rows, keys.open("wb") as sink:
         rows.seek(start)
         sink.writelines(row.partition(b"\t")[0] + b"\n" for row in rows)
+    with answers.open("wb") as room:  # postmap does not say that its answers did not fit on the disk
+        os.posix_fallocate(room.fileno(), 0, max(1, text.stat().st_size - start))
     run_postfix("postmap", "-c", config_directory, "-q", "-", f"{map_type}:{text}", stdin=keys, stdout=answers)
     with text.open("rb") as rows, answers.open("rb") as found:
         rows.seek(start)

@@ -6,6 +6,7 @@ that was interrupted. What fails before the store has switched is taken back.
 """
 
 import os
+import shutil
 from pathlib import Path
 
 from closedmail.errors import Refused, StoreError
@@ -28,10 +29,12 @@ def switch(state_dir: Path, maps: BuiltMaps | None, store: StoreWriter) -> None:
     try:
         mark.touch()  # empty, and so whole as soon as it is there
         sync_path(state_dir)
-        undo = _rename_into(map_dir, maps.tls_policy, maps.folder / "old") if maps else []
+        undo: list[tuple[Path, Path | None]] = []
         try:
+            if maps:
+                undo = _rename_into(map_dir, maps.tls_policy, maps.folder / "old")
             store.commit()
-        except StoreError:
+        except (OSError, StoreError):
             _take_back(undo)
             mark.unlink()
             raise
@@ -57,7 +60,11 @@ def _rename_into(map_dir: Path, files: list[Path], keep: Path | None) -> list[tu
             old = None
             if keep is not None and place.exists():
                 old = keep / path.name
-                os.link(place, old)
+                try:
+                    os.link(place, old)
+                except PermissionError:  # root made it anew by hand: nobody may link what is not his own
+                    shutil.copyfile(place, old)
+                    old.chmod(0o644)
             path.replace(place)
             done.append((place, old))
         sync_path(map_dir)

@@ -40,7 +40,10 @@ def sync_lock(state_dir: Path) -> Iterator[None]:
     try:
         descriptor = os.open(state_dir / "sync.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise ClosedmailError(f"{state_dir}: {error.strerror}; run as root or as its owner") from None
+        advice = "it must be writable for closedmail"
+        if isinstance(error, PermissionError):
+            advice = f"run as root or as the owner of {state_dir}, who must own this, too"
+        raise ClosedmailError(f"{error.filename}: {error.strerror}; {advice}") from None
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

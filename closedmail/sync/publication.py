@@ -57,7 +57,7 @@ class Publication:
         config, session = self._inputs.config, self._session
         old_rows = self._snapshot.tls_rows() if self._snapshot else ()
         linger_for = max(_LEAST_LINGER, config.postfix.tls_linger) if config.postfix else 0
-        staying = linger(old_rows, generation.policies, self._now, linger_for)
+        staying = linger(old_rows, generation.policies, self._now, linger_for, session.latest)
         maps = self._build(generation, edition.number, staying)
         lists = tuple(replace(item, domains=generation.changes[item.name].domains) for item in edition.lists)
         try:
@@ -78,7 +78,9 @@ class Publication:
         except StoreError as error:
             raise Refused("publish-failed", str(error)) from None
         except OSError as error:
-            raise Refused("publish-failed", f"{error.filename or self._state_dir}: {error.strerror}") from None
+            raise Refused(
+                "publish-failed", f"{error.filename2 or error.filename or self._state_dir}: {error.strerror}"
+            ) from None
         finally:
             if maps:
                 remove_tree(maps.folder)

@@ -49,7 +49,9 @@ def release(file: Config, keys: Sequence[str], *, now: int | None = None) -> Syn
         standing = Without(snapshot, frozenset(keys))
         differences = compare(standing, names, listings)
         report = standing_report(rules, snapshot)
-        generation = settle(rules, listings, differences, standing, session.now, manifest.released | marks)
+        generation = settle(
+            rules, listings, differences, standing, session.now, manifest.released | marks, latest=session.latest
+        )
         report_changes(generation, differences, standing)
         details = details_of(generation, lists, listings, inputs.admission)
         edition = Edition(

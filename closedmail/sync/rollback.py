@@ -59,10 +59,14 @@ def _put_back(session: Session, snapshot: Snapshot, manifest: Manifest, archived
             )
     names = [item.network.name for item in lists]
     listings = [item.read(inputs.admission, None) for item in lists]
-    then = Earlier(archived.networks, hold_anew(archived.beyond, archived.networks, rules, session.now))
+    then = Earlier(
+        archived.networks, hold_anew(archived.beyond, archived.networks, rules, max(session.now, session.latest))
+    )
     report = standing_report(rules, snapshot)
     differences = compare(snapshot, names, listings)
-    generation = settle(rules, listings, compare(then, names, listings), then, session.now, archived.released)
+    generation = settle(
+        rules, listings, compare(then, names, listings), then, session.now, archived.released, latest=session.latest
+    )
     report_changes(generation, differences, snapshot)
     details = details_of(generation, lists, listings, inputs.admission)
     aside = set_aside_digest(session.file)

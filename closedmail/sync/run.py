@@ -9,8 +9,9 @@ from closedmail.core.difference import Difference, NothingInForce, Previous, che
 from closedmail.core.listing import Listing
 from closedmail.core.model import Config
 from closedmail.core.settle import settle
-from closedmail.errors import ConfigError, Refused, StoreError
+from closedmail.errors import ClosedmailError, ConfigError, Refused, StoreError
 from closedmail.lists.fetch_log import FetchRecord, write_log
+from closedmail.publish.files import remove_tree
 from closedmail.publish.postfix import maps_in_force
 from closedmail.publish.switch import interrupted
 from closedmail.store.environment import store_path
@@ -106,7 +107,17 @@ class _Run:
                 report.result, report.code, report.reason = "refused", first.code, first.reason
         if not self.session.dry_run:
             self.session.tidy()
-            self._write_log(names)
+            remove_tree(self.session.work)  # its room may be what the log needs
+            try:
+                self._write_log(names)
+            except OSError as error:
+                if not self.report.refused:  # else what it was refused for is what counts
+                    number = self.report.generation
+                    done = f"generation {number} is in force, but " if number else ""
+                    place = self.session.state_dir / "sync.json"
+                    raise ClosedmailError(
+                        f"{done}{place}: {error.strerror}; mend that, so that status knows of it"
+                    ) from None
         return self.report
 
     def _bring_in(self, names: Sequence[str], inputs: Inputs) -> None:
@@ -148,7 +159,9 @@ class _Run:
         self._check_renamed()
         self.progress("settling routes and rules")
         released = self.manifest.released if self.manifest else {}
-        generation = settle(self.config, listings, differences, previous, self.session.now, released)
+        generation = settle(
+            self.config, listings, differences, previous, self.session.now, released, latest=self.session.latest
+        )
         report_changes(generation, differences, previous)
         details = details_of(generation, self.lists, listings, inputs.admission)
         self.progress("building and checking the maps")

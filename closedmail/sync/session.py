@@ -74,6 +74,11 @@ class Session:
             for network in inputs.config.networks
         ]
 
+    @property
+    def latest(self) -> int:
+        """When the generation in force was published: the clock was there once, whatever it says now."""
+        return self.snapshot.manifest.published_at if self.snapshot else 0
+
     def tidy(self) -> None:
         """Remove the texts of lists that no generation kept is made of: it was forgotten, or never came to be."""
         wanted: set[str] = set()
