@@ -17,8 +17,8 @@ BELOW = {
     "store": {"core", "errors"},
     "lists": {"core", "errors", "publish", "store"},
     "sync": {"config", "core", "errors", "lists", "publish", "store"},
-    "doors": {"config", "core", "errors", "store"},
-    "care": {"core", "errors", "lists", "store", "sync"},
+    "doors": {"config", "core", "errors", "publish", "store"},
+    "care": {"core", "doors", "errors", "lists", "store", "sync"},
 }
 IO = {
     "asyncio",

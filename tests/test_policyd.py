@@ -631,7 +631,7 @@ BROKEN = {
     "not TOML": "[gateway",
     "a misspelled key": "[policyd]\nlitsen = []",
     "a wrong value": '[policyd]\nsocket_mode = "rw"',
-    "no metrics yet": '[policyd]\nmetrics_listen = "inet:127.0.0.1:0"',
+    "metrics at an address of somebody else": '[policyd]\nmetrics_listen = "inet:192.0.2.77:1"',
     "an address of somebody else": '[policyd]\nlisten = ["inet:192.0.2.77:1"]',
 }
 

@@ -48,7 +48,7 @@ def only_problem(status: Status, state: str, network: str | None = "ndb") -> str
 
 def status_json(outcome: Outcome) -> dict[str, Any]:
     assert outcome.stderr == ""
-    assert list(outcome.json) == ["state", "generation", "problems", "networks"]
+    assert list(outcome.json) == ["state", "generation", "problems", "networks", "counters"]
     for network in outcome.json["networks"].values():
         assert list(network) == ["domains", "signed_at", "fetched_at", "age_seconds", "held", "state", "problems"]
     return outcome.json
@@ -81,6 +81,7 @@ def test_all_is_well(synced: Site) -> None:
                 "problems": [],
             }
         },
+        "counters": None,
     }
 
 

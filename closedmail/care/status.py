@@ -6,6 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
+from closedmail.care.traffic import Traffic, find_traffic
 from closedmail.core.model import Config, Network
 from closedmail.errors import Refused, StoreError
 from closedmail.lists.fetch_log import FetchRecord, read_log
@@ -76,6 +77,7 @@ class Status:
     generation: int | None = None
     published_at: int = 0
     networks: dict[str, NetworkStatus] = field(default_factory=dict)
+    traffic: Traffic | None = None
     findings: Findings = field(default_factory=Findings)
 
     @property
@@ -99,6 +101,7 @@ class Status:
             "generation": self.generation,
             "problems": self.problems,
             "networks": {name: network.to_json() for name, network in self.networks.items()},
+            "counters": self.traffic.to_json() if self.traffic else None,
         }
 
     def lines(self) -> Iterator[str]:
@@ -109,12 +112,14 @@ class Status:
             signed = f", signed {iso(network.signed_at)}" if network.signed_at else ""
             fetched = f", fetched {iso(network.fetched_at)}" if network.fetched_at else ""
             yield f"{name}: {network.findings.state}: {counted(network.domains, 'domain')}{signed}{fetched}"
+        if self.traffic:
+            yield from self.traffic.lines()
         yield from (f"problem: {problem}" for problem in self.problems)
 
 
 def find_status(config: Config, now: int) -> Status:
     """Look at the store, the fetch log and the keys. `now` is Unix time. Raises nothing for what is wrong."""
-    status = Status()
+    status = Status(traffic=find_traffic(Path(config.gateway.state_dir)))
     log = read_log(Path(config.gateway.state_dir))
     with StoreReader(store_path(config.gateway.state_dir)) as store:
         snapshot: Snapshot | None = None

@@ -15,9 +15,12 @@ from typing import Any
 
 from closedmail.config import load
 from closedmail.core.model import Config, Policyd
-from closedmail.doors.listener import BACKLOG, Listener, open_listener, parse_listen
-from closedmail.doors.policy_protocol import ProtocolError, RequestReader
-from closedmail.doors.policy_service import PolicyService, StoreUnreadableError
+from closedmail.doors.counters_file import CountersFile
+from closedmail.doors.listener import parse_listen
+from closedmail.doors.metrics_http import MetricsVisits
+from closedmail.doors.policy_connection import PolicyConnections
+from closedmail.doors.policy_service import PolicyService
+from closedmail.doors.servers import Factory, Place, Servers
 from closedmail.errors import ClosedmailError, ConfigError
 from closedmail.store.environment import store_path
 from closedmail.store.reader import StoreReader
@@ -25,80 +28,27 @@ from closedmail.store.reader import StoreReader
 # After SIGTERM: a connection is closed once nothing has come for the first time, all are after the second (seconds).
 _QUIET, _GRACE = 0.2, 1.0
 
-
-# What is read at a time, into one buffer for all connections: nothing else happens between a read and its answer. A
-# plain asyncio.Protocol is handed a new object of 256 KiB for each read: where the C library asks the kernel for it
-# (M_MMAP_THRESHOLD in mallopt(3)), that costs as much as half of the decision.
-_READ = 64 * 1024
-
-
-class _Connection(asyncio.BufferedProtocol):
-    """One smtpd process's connection: many requests, one at a time or several in a row."""
-
-    __slots__ = ("_daemon", "_reader", "_service", "_transport", "heard")
-
-    def __init__(self, daemon: "PolicyDaemon") -> None:
-        self._daemon, self._service = daemon, daemon.service
-        self._reader = RequestReader()
-        self.heard = False
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101, what create_server gives
-        self._transport = transport
-        self._daemon.connections.add(self)
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
-        self._daemon.connections.discard(self)
-
-    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
-        return self._daemon.buffer
-
-    def buffer_updated(self, nbytes: int) -> None:
-        self.heard = True
-        data = bytes(self._daemon.buffer[:nbytes])
-        answers: list[bytes] = []
-        try:
-            answers.extend(map(self._service.respond, self._reader.feed(data)))
-        except ProtocolError as error:
-            if not isinstance(error, StoreUnreadableError):
-                self._daemon.write(f"error: {error}: closing the connection from {self._from()}\n")
-            self._transport.write(b"".join(answers))  # those of the requests in front of it
-            self._transport.close()
-        else:
-            if answers:
-                self._transport.write(b"".join(answers))
-
-    def pause_writing(self) -> None:
-        self._transport.pause_reading()  # a client that never reads shall not fill our memory
-
-    def resume_writing(self) -> None:
-        self._transport.resume_reading()
-
-    def close(self) -> None:
-        self._transport.close()
-
-    def _from(self) -> str:
-        peer = self._transport.get_extra_info("peername")
-        return f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "the UNIX socket"
+_POLICY, _METRICS = "policy", "metrics"  # what is served at a place
+_NO_PROMETHEUS = "prometheus_client is missing: install python3-prometheus-client (Debian) or closedmail[metrics] (pip)"
 
 
 class PolicyDaemon:
     """The daemon for one configuration file. `override` are `--listen` values, which stand in place of the file's."""
 
     def __init__(self, config: Config, override: Sequence[str], write: Callable[[str], object]) -> None:
-        """Nothing is opened yet. `write` takes log lines, newline included."""
+        """No socket is opened yet. `write` takes log lines, newline included."""
         self._config_path = Path(config.path)
         self._override = tuple(override)
-        self._settings = _checked(config.policyd)
-        self._listeners: dict[str, Listener] = {}
-        self._servers: dict[str, list[asyncio.Server]] = {}
+        self._settings = config.policyd
+        self._servers = Servers()
         self._changing = asyncio.Lock()
         self._complained = 0.0
-        self.write = write
-        self.store = StoreReader(store_path(config.gateway.state_dir))
-        self.service = PolicyService(self.store, write, config.policyd.on_failure)
-        self.connections: set[_Connection] = set()
-        self.buffer = memoryview(bytearray(_READ))
+        self._write = write
+        self._store = StoreReader(store_path(config.gateway.state_dir))
+        self._counters = CountersFile(config.gateway.state_dir, write)
+        self._service = PolicyService(self._store, write, config.policyd.on_failure, self._counters.counters)
+        self._connections = PolicyConnections(self._service, write)
+        self._visits: MetricsVisits | None = None
 
     async def run(self, started: Callable[[Sequence[str]], object] = lambda _: None) -> None:
         """Serve until SIGTERM or SIGINT. `started` is told the addresses once all listen. Raises ClosedmailError."""
@@ -106,80 +56,79 @@ class PolicyDaemon:
         loop.set_exception_handler(self._complain)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        reloading: set[asyncio.Task[None]] = set()
+        tasks: set[asyncio.Task[None]] = set()
 
         def reload() -> None:
             task = loop.create_task(self._reload())
-            reloading.add(task)
-            task.add_done_callback(reloading.discard)
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
 
         loop.add_signal_handler(signal.SIGHUP, reload)
         try:
             await self._listen(self._settings)
-            started([name for listener in self._listeners.values() for name in listener.names()])
+            started(self._servers.names(_POLICY))
+            keeping = loop.create_task(self._counters.keep())
             await stop.wait()
+            keeping.cancel()
         finally:
             await self._end()
 
     async def _listen(self, settings: Policyd) -> None:
-        """Open what is new, close what is no longer wanted; all or nothing."""
-        loop = asyncio.get_running_loop()
-        wanted = dict.fromkeys(self._override or settings.listen)
-        opened: dict[str, Listener] = {}
-        try:
-            for where in wanted:
-                if where not in self._listeners:
-                    opened[where] = open_listener(parse_listen(where), settings.socket_mode, settings.socket_group)
-            for where in wanted:
-                if where in self._listeners:
-                    self._listeners[where].set_access(settings.socket_mode, settings.socket_group)
-        except ClosedmailError:
-            for listener in opened.values():
-                listener.close()
-            raise
-        for where, listener in opened.items():
-            self._listeners[where] = listener
-            self._servers[where] = [
-                await loop.create_server(lambda: _Connection(self), sock=each, backlog=BACKLOG)
-                for each in listener.sockets
-            ]
-        for where in [where for where in self._listeners if where not in wanted]:
-            self._stop_listening(where)
+        """Open what is new, close what is no longer wanted; all or nothing. Raises ClosedmailError."""
+        wanted: dict[Place, Factory] = {}
+        for where in self._override or settings.listen:
+            parse_listen(where)
+            wanted[_POLICY, where] = self._connections
+        if settings.metrics_listen:
+            self._visits = self._visits or self._make_visits()
+            wanted[_METRICS, settings.metrics_listen] = self._visits
+        before = self._servers.names(_METRICS)
+        await self._servers.change(wanted, settings.socket_mode, settings.socket_group)
         self._settings = settings
+        metrics = self._servers.names(_METRICS)
+        if metrics != before:
+            self._write(f"metrics are served on {', '.join(metrics)}\n" if metrics else "metrics are served no more\n")
 
-    def _stop_listening(self, where: str) -> None:
-        for server in self._servers.pop(where):
-            server.close()
-        self._listeners.pop(where).close()
+    def _make_visits(self) -> MetricsVisits:
+        try:
+            # Not at the top: prometheus_client is wanted by those alone who set the key.
+            from closedmail.doors.metrics import CONTENT_TYPE, Metrics
+        except ImportError as error:
+            raise ConfigError("policyd.metrics_listen", f"{_NO_PROMETHEUS} ({error})") from None
+        return MetricsVisits(Metrics(self._store, self._connections).page, CONTENT_TYPE)
 
     async def _reload(self) -> None:
         try:
             async with self._changing:
-                settings = _checked(load(self._config_path).policyd)
+                settings = load(self._config_path).policyd
                 await self._listen(settings)
         except ClosedmailError as error:
-            self.write(f"error: {error}: going on with the configuration from before\n")
+            self._write(f"error: {error}: going on with the configuration from before\n")
             return
-        self.service.on_failure = settings.on_failure
-        self.write("configuration re-read\n")
+        self._service.on_failure = settings.on_failure
+        await self._counters.save_aside()
+        self._write("configuration re-read\n")
 
     async def _end(self) -> None:
         """Answer what has been asked, then close everything."""
         await asyncio.sleep(0)  # what waits in the listen queues is accepted first
         async with self._changing:
-            for where in list(self._listeners):
-                self._stop_listening(where)
+            self._servers.close()
+        for visit in set(self._visits.open if self._visits else ()):
+            visit.close()
+        open_ones = self._connections.open
         deadline = asyncio.get_running_loop().time() + _GRACE
-        while self.connections and asyncio.get_running_loop().time() < deadline:
-            for connection in self.connections:
+        while open_ones and asyncio.get_running_loop().time() < deadline:
+            for connection in open_ones:
                 connection.heard = False
             await asyncio.sleep(_QUIET)
-            for connection in [each for each in self.connections if not each.heard]:
+            for connection in [each for each in open_ones if not each.heard]:
                 connection.close()
-        for connection in set(self.connections):
+        for connection in set(open_ones):
             connection.close()
         await asyncio.sleep(0)
-        self.store.close()
+        self._counters.save(self._counters.counters)
+        self._store.close()
 
     def _complain(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """What asyncio has to say, such as that no file is left for a connection: a line, at most one a second."""
@@ -187,7 +136,7 @@ class PolicyDaemon:
         if isinstance(error, OSError):
             if loop.time() > self._complained + 1:
                 self._complained = loop.time()
-                self.write(f"error: {message}: {error.strerror or error}\n")
+                self._write(f"error: {message}: {error.strerror or error}\n")
         elif "_start_serving" not in message:  # asyncio tries to accept again on a socket that we have closed since
             loop.default_exception_handler(context)
 
@@ -207,9 +156,3 @@ def run_policyd(config: Config, override: Sequence[str]) -> None:
         with suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     asyncio.run(PolicyDaemon(config, override, write).run(started))
-
-
-def _checked(settings: Policyd) -> Policyd:
-    if settings.metrics_listen:
-        raise ConfigError("policyd.metrics_listen", "this version serves no metrics: take the key out")
-    return settings

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from closedmail.core.counters import Counters, Series
 from closedmail.core.decision import Match, Verdict
 from closedmail.core.model import Inbound
 from closedmail.core.rule import Rule
@@ -32,7 +33,13 @@ class Written:
     def __init__(self) -> None:
         """Nothing is written yet."""
         self.lines: list[str] = []
-        self.log = VerdictLog(self.lines.append)
+        self.counters = Counters(0)
+        self.log = VerdictLog(self.lines.append, self.counters)
+
+    @property
+    def counts(self) -> dict[Series, int]:
+        """What has been counted."""
+        return dict(self.counters)
 
     def note(self, what: Verdict, instance: str = "1a.2b", client: str = "192.0.2.1") -> None:
         """Note a verdict in generation 7."""
@@ -47,7 +54,7 @@ def test_line() -> None:
         "network=ndb partner=p.example verdict=reject reason=address domain=x.p.example client=192.0.2.1 "
         "instance=1a.2b generation=7\n"
     ]
-    assert written.log.counts == {("ndb", "p.example", "reject"): 1}
+    assert written.counts == {("ndb", "p.example", "reject", "address"): 1}
 
 
 def test_once() -> None:
@@ -59,10 +66,10 @@ def test_once() -> None:
             written.note(verdict(rejected=False), instance)
             written.note(verdict("q.example"), instance)
     assert len(written.lines) == len(set(written.lines)) == 6
-    assert written.log.counts == {
-        ("ndb", "p.example", "reject"): 2,
-        ("ndb", "p.example", "accept"): 2,
-        ("ndb", "q.example", "reject"): 2,
+    assert written.counts == {
+        ("ndb", "p.example", "reject", "address"): 2,
+        ("ndb", "p.example", "accept", "ok"): 2,
+        ("ndb", "q.example", "reject", "address"): 2,
     }
 
 
@@ -79,7 +86,7 @@ def test_not_our_business() -> None:
     """What is about no partner is not logged."""
     written = Written()
     written.note(Verdict("none", "not-listed"))
-    assert (written.lines, written.log.counts) == ([], {})
+    assert (written.lines, written.counts) == ([], {})
 
 
 def test_alone() -> None:
@@ -87,7 +94,7 @@ def test_alone() -> None:
     written = Written()
     written.note(verdict("klinik.example", rule=ALONE))
     assert written.lines[0].startswith("network=- partner=klinik.example ")
-    assert set(written.log.counts) == {("-", "klinik.example", "reject")}
+    assert set(written.counts) == {("-", "klinik.example", "reject", "address")}
 
 
 def test_bounded_memory() -> None:
@@ -96,7 +103,7 @@ def test_bounded_memory() -> None:
     for number in range(20_000):
         written.note(verdict(), str(number))
     assert len(written.log._seen) <= 5000
-    assert written.log.counts == {("ndb", "p.example", "reject"): 20_000}
+    assert written.counts == {("ndb", "p.example", "reject", "address"): 20_000}
     written.note(verdict(), "19999")
     written.note(verdict(), "19000")
     assert len(written.lines) == 20_000

@@ -1,0 +1,45 @@
+"""Digests of certificates, told apart by their length: fingerprints of different ones never match."""
+
+from collections.abc import Iterable, Iterator
+
+from closedmail.core.rule import Rule
+
+# Hex digits of what smtpd_tls_fingerprint_digest of postconf(5) may name.
+_HEX_DIGITS = {"md5": 32, "sha1": 40, "sha224": 56, "sha256": 64, "sha384": 96, "sha512": 128}
+_NAMES = {32: "MD5", 40: "SHA-1", 56: "SHA-224", 64: "SHA-256", 96: "SHA-384", 128: "SHA-512"}
+
+
+def digest_name(length: int) -> str:
+    """What makes a fingerprint of so many hex digits."""
+    return _NAMES.get(length, f"{length // 2}-byte")
+
+
+def where_of(rule: Rule) -> str:
+    """The table of the configuration that a rule is from."""
+    return f'partner."{rule.partner}"' if rule.partner else f"network.{rule.network}"
+
+
+def incomparable(rules: Iterable[Rule], digest: str) -> Iterator[str]:
+    """A sentence for each configured fingerprint that can't match one that Postfix makes with that digest."""
+    sent = _HEX_DIGITS.get(digest.lower().replace("-", ""))
+    if sent is None:
+        return
+    told = set()
+    for rule in rules:
+        if rule.inbound.mode == "off":
+            continue
+        for at, pin in enumerate(rule.inbound.certificates):
+            for name, value in (("fingerprint", pin.fingerprint), ("pubkey_fingerprint", pin.pubkey_fingerprint)):
+                # A partner's table that takes over its network's certificates has nothing of its own to mend.
+                if value and len(value) != sent and (rule.network, value) not in told:
+                    told.add((rule.network, value))
+                    yield (
+                        f"{where_of(rule)}.inbound.certificates[{at}].{name} is {digest_name(len(value))}, but Postfix "
+                        f"makes {digest_name(sent)} fingerprints, which never match it; {_remedy(len(value))}"
+                    )
+
+
+def _remedy(length: int) -> str:
+    if length == _HEX_DIGITS["sha256"]:
+        return "set smtpd_tls_fingerprint_digest = sha256 in main.cf, reload Postfix and run: closedmail sync"
+    return "write the fingerprint in SHA-256, and set smtpd_tls_fingerprint_digest = sha256 in main.cf"

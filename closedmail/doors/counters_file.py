@@ -1,0 +1,131 @@
+"""The counters between two runs of policyd, and for `status`: `counters.json` in the state directory.
+
+policyd alone writes it, every half minute in which something was counted, at SIGHUP and at its end. What was counted
+after that is lost where the process is killed.
+"""
+
+import asyncio
+import json
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from closedmail.core.counters import Counters, Series
+from closedmail.publish.files import replace_file
+
+_FILE = "counters.json"
+_EVERY = 30.0  # seconds
+_LONGEST = 32 << 20  # bytes: many times what MOST_NAMED series take
+_LATEST = 1 << 37  # seconds: the year 6325, which datetime can still show
+
+
+@dataclass(frozen=True, slots=True)
+class SavedCounters:
+    """Counters as they were at a time (Unix seconds)."""
+
+    counters: Counters
+    saved_at: int
+
+
+def read_counters(state_dir: Path) -> SavedCounters | None:
+    """The counters that were saved last, None where there are none. Raises OSError; ValueError if broken."""
+    try:
+        with (state_dir / _FILE).open("rb") as file:
+            data = file.read(_LONGEST + 1)
+    except FileNotFoundError:
+        return None
+    if len(data) > _LONGEST:
+        raise ValueError(f"more than {_LONGEST} bytes")
+    try:
+        fields = json.loads(data)
+        counts = [_count(*row) for row in fields["counts"]]
+        return SavedCounters(Counters(_time(fields["since"]), counts), _time(fields["saved_at"]))
+    except (AttributeError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(repr(error)) from None
+
+
+class CountersFile:
+    """Keeps a daemon's counters. It never fails: a count is not worth a mail; `write` is told once what is wrong."""
+
+    def __init__(self, state_dir: str, write: Callable[[str], object]) -> None:
+        """Read what was counted before. `write` takes log lines, newline included."""
+        self._state_dir, self._write = Path(state_dir), write
+        self._saved = -1  # how many mails had been counted when the file was written
+        self._trouble = ""
+        self._one = threading.Lock()
+        self.counters = Counters(int(time.time()))
+        try:
+            before = read_counters(self._state_dir)
+        except (OSError, ValueError) as error:
+            write(f"error: {self._state_dir / _FILE}: {_reason(error)}: counting starts anew\n")
+        else:
+            self.counters = before.counters if before else self.counters
+        self._saved = self.counters.mails
+
+    async def keep(self) -> None:
+        """Save now and then, for ever."""
+        while True:
+            await asyncio.sleep(_EVERY)
+            await self.save_aside()
+
+    async def save_aside(self) -> None:
+        """Save in a thread: a disk may take its time, and mail is decided meanwhile."""
+        if self.counters.mails != self._saved:
+            await asyncio.to_thread(self.save, self.counters.copy())
+
+    def save(self, counters: Counters) -> None:
+        """Replace the file, unless it says the same."""
+        with self._one:
+            if counters.mails <= self._saved:
+                return  # also where a slow thread comes after the last save of all
+            try:
+                replace_file(self._state_dir / _FILE, _encode(counters, int(time.time())), 0o640)
+                _give_to_owner(self._state_dir)
+            except OSError as error:
+                if str(error) != self._trouble:
+                    self._write(
+                        f"error: {self._state_dir / _FILE}: {_reason(error)}: counters are kept in memory only\n"
+                    )
+                self._trouble = str(error)
+            else:
+                self._saved, self._trouble = counters.mails, ""
+
+
+def _encode(counters: Counters, now: int) -> bytes:
+    # A row at a time: json.dumps of all would not let another thread decide about mail before it is done.
+    rows = ",\n".join([json.dumps([*series, number]) for series, number in counters])
+    return f'{{"since": {counters.since}, "saved_at": {now}, "counts": [\n{rows}\n]}}\n'.encode()
+
+
+def _give_to_owner(state_dir: Path) -> None:
+    """What root writes belongs to the owner of the state directory, who runs the daemon the next time."""
+    if os.geteuid() == 0:
+        owner = state_dir.stat()
+        os.chown(state_dir / _FILE, owner.st_uid, owner.st_gid, follow_symlinks=False)
+
+
+def _count(network: str, partner: str, verdict: str, reason: str, number: int) -> tuple[Series, int]:
+    series = Series(network, partner, verdict, reason)
+    if not all(isinstance(word, str) for word in series):
+        raise TypeError(series)
+    return series, _number(number)
+
+
+def _number(value: object) -> int:
+    if type(value) is not int or value < 0:
+        raise TypeError(value)
+    return value
+
+
+def _time(value: object) -> int:
+    seconds = _number(value)
+    if seconds > _LATEST:
+        raise TypeError(value)
+    return seconds
+
+
+def _reason(error: Exception) -> str:
+    return error.strerror or str(error) if isinstance(error, OSError) else f"broken ({error})"
