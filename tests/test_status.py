@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 from support.daemon import closedmail, closedmail_as, closedmail_inside
+from support.gateway import Gateway
 from support.keys import Signer
-from support.network import DAY, MINUTE, USER, Outcome, Signers, Site
+from support.network import DAY, MAIN_CF, MASTER_CF, MINUTE, USER, Outcome, Signers, Site
 
 from closedmail.care.status import Status, find_status
+from closedmail.config import load
 
 pytestmark = pytest.mark.real("gpg", "postmap", "postconf")
 
@@ -238,6 +240,49 @@ def test_a_key_file_that_is_gone_or_broken(synced: Site) -> None:
     status = look(synced)
     assert status.state in ("warning", "critical")
     assert status.problems
+
+
+# Fingerprints of certificates
+
+
+@pytest.mark.parametrize(
+    ("main_cf", "options", "sent"),
+    [
+        ("compatibility_level = 3.6", "", ""),
+        ("compatibility_level = 3.5", "", "MD5"),  # so says Postfix itself, with nothing set
+        ("compatibility_level = 0", "", "MD5"),
+        ("smtpd_tls_fingerprint_digest = sha512", "", "SHA-512"),
+        ("smtpd_tls_fingerprint_digest = $own_digest\nown_digest = md5", "", "MD5"),
+        ("compatibility_level = 0", "-o smtpd_tls_fingerprint_digest=sha256", ""),  # which listener, nobody knows
+    ],
+)
+def test_fingerprints_that_never_match(tmp_path: Path, main_cf: str, options: str, sent: str) -> None:
+    """Postfix makes them with another digest: all mail of these partners would be refused, and nobody knew why."""
+    etc = tmp_path / "etc"
+    etc.mkdir()
+    master_cf = MASTER_CF.replace("smtpd\n", f"smtpd\n  {options}\n", 1) if options else MASTER_CF
+    (etc / "master.cf").write_text(master_cf)
+
+    def problems(more: str) -> list[str]:
+        """What is found after a sync, with these lines in main.cf."""
+        (etc / "main.cf").write_text(f"{MAIN_CF.format(folder=tmp_path)}{more}\n")
+        os.utime(etc / "main.cf", (0, 0))  # see Site.write_main_cf
+        gateway.sync()
+        status = find_status(load(gateway.config), int(time.time()))
+        assert status.state == "warning"  # nobody signs this list
+        return status.findings.problems
+
+    gateway = Gateway(tmp_path)
+    gateway.write_list([TWO])
+    gateway.configure(more=f'[postfix]\nmap_dir = "{tmp_path}/maps"\nconfig_directory = "{etc}"')
+    expected = [
+        f'partner."{partner}".inbound.certificates[{at}].{name} is SHA-256, but Postfix makes {sent} fingerprints, '
+        "which never match it; set smtpd_tls_fingerprint_digest = sha256 in main.cf, reload Postfix and run: "
+        "closedmail sync"
+        for partner, at, name in (("cert.example", 1, "fingerprint"), ("both.example", 0, "pubkey_fingerprint"))
+    ]
+    assert problems(main_cf) == (expected if sent else [])
+    assert problems("smtpd_tls_fingerprint_digest = sha256") == []
 
 
 # Critical

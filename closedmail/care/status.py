@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from closedmail.care.traffic import Traffic, find_traffic
+from closedmail.core.digests import incomparable
 from closedmail.core.model import Config, Network
 from closedmail.errors import Refused, StoreError
 from closedmail.lists.fetch_log import FetchRecord, read_log
@@ -129,6 +130,8 @@ def find_status(config: Config, now: int) -> Status:
             _judge_held(status.findings, snapshot.details("").held)
             if is_set_aside(config, snapshot.manifest):
                 status.findings.warn(set_aside_sentence(snapshot.manifest))
+            for sentence in incomparable(snapshot.manifest.rules, snapshot.manifest.fingerprint_digest):
+                status.findings.warn(sentence)
         except StoreError as error:
             status.findings.alarm(str(error))
         standing = {item.name: item for item in snapshot.manifest.lists} if snapshot else {}

@@ -16,17 +16,20 @@ _NAMES = (
     "myorigin",
     "append_dot_mydomain",
     "mydomain",
+    "smtpd_tls_fingerprint_digest",
 )
 _TIME_LIMIT = 30  # seconds
 
 
 @dataclass(frozen=True, slots=True)
 class PostfixSettings:
-    """`services` are the delivery services of master.cf that a transport table may name."""
+    """`services` are the delivery services of master.cf that a transport table may name. `fingerprint_digest` is what
+    smtpd makes fingerprints of certificates with, "" where its listeners differ."""
 
     default_database_type: str
     rewriting: Rewriting
     services: frozenset[str]
+    fingerprint_digest: str = ""
 
 
 def read_settings(config_directory: str) -> PostfixSettings:
@@ -36,11 +39,13 @@ def read_settings(config_directory: str) -> PostfixSettings:
     for line in run_postfix("postconf", "-c", config_directory, "-x", *_NAMES).splitlines():
         name, _, value = line.partition("=")
         values[name.strip()] = value.strip()
-    services = set()
+    services, digest = set(), values.get("smtpd_tls_fingerprint_digest", "")
     for line in run_postfix("postconf", "-c", config_directory, "-M").splitlines():
         fields = line.split()
         if len(fields) >= 8 and fields[1] == "unix":
             services.add(fields[0])
+        if "smtpd_tls_fingerprint_digest" in line:
+            digest = ""  # a listener has its own (-o), and which of them partners come to is not known here
     rewriting = Rewriting(
         swap_bangpath=values.get("swap_bangpath") == "yes",
         allow_percent_hack=values.get("allow_percent_hack") == "yes",
@@ -49,7 +54,7 @@ def read_settings(config_directory: str) -> PostfixSettings:
         append_dot_mydomain=values.get("append_dot_mydomain") == "yes",
         mydomain=values.get("mydomain", "").lower(),
     )
-    return PostfixSettings(values.get("default_database_type", "hash"), rewriting, frozenset(services))
+    return PostfixSettings(values.get("default_database_type", "hash"), rewriting, frozenset(services), digest)
 
 
 def run_postfix(*command: str, stdin: Path | None = None, stdout: Path | None = None) -> str:

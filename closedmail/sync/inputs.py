@@ -69,4 +69,7 @@ def check_services(inputs: Inputs) -> None:
 
 
 def _sorted(postfix: PostfixSettings | None) -> object:
-    return postfix and (postfix.default_database_type, postfix.rewriting, sorted(postfix.services))
+    if postfix is None:
+        return None
+    services = sorted(postfix.services)
+    return postfix.default_database_type, postfix.rewriting, services, postfix.fingerprint_digest

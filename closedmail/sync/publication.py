@@ -150,6 +150,7 @@ class Publication:
             rules_of=edition.rules_of,
             set_aside=edition.set_aside,
             released=generation.released,
+            fingerprint_digest=inputs.postfix.fingerprint_digest if inputs.postfix else "",
         )
 
     def _former(self, lists: Sequence[ListInForce]) -> dict[str, int]:

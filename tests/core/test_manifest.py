@@ -64,6 +64,7 @@ FULL = Manifest(
     rules_of=5,
     set_aside="file",
     released={"ndb a.example": "abc"},
+    fingerprint_digest="sha256",
 )
 
 
