@@ -85,7 +85,7 @@ def test_all_that_is_told(own: Gateway, daemon: Daemon) -> None:
             broken.send(b"nonsense\n\n")
             assert broken.action() is None
         samples = scrape(place(daemon))
-    daemon.wait_for(r'^warning: partner\."cert\.example"\.inbound\.certificates: the MTA sends MD5 fingerprints, those ')
+    daemon.wait_for(r'^warning: partner\."cert\.example"\.inbound\.certificates: the MTA sends MD5 fingerprints')
     name = "closedmail_policyd_"
     published = samples.pop(("closedmail_generation_published_timestamp_seconds",))
     assert published > 1.6e9

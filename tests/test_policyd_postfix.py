@@ -1,7 +1,10 @@
 """The policy daemon asked by a running Postfix: what the client at the other end of SMTP is told."""
 
+import json
 import re
 import shutil
+import smtplib
+import socket
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -37,7 +40,8 @@ class Door:
     clients: Mapping[str, Certificate]
 
     def send(self, sender: str, client: str, listener: int = 0, **options: object) -> Reply:
-        """One mail, as if it came from that client address; `rcpt` are other recipients than the usual one."""
+        """One mail, as if it came from that client address ("": the real one, on loopback); `rcpt` are other recipients
+        than the usual one."""
         at = self.postfix.listeners[listener]
         recipients = options.pop("rcpt", ["office@city.example"])
         return deliver(
@@ -45,7 +49,7 @@ class Door:
             at.port,
             sender=sender,
             recipients=recipients,  # type: ignore[arg-type]
-            xclient={"ADDR": client, "NAME": "[UNAVAILABLE]"},
+            xclient={"ADDR": client, "NAME": "[UNAVAILABLE]"} if client else None,
             **options,  # type: ignore[arg-type]
         )
 
@@ -53,6 +57,24 @@ class Door:
 def check(listen: str) -> dict[str, str]:
     service = f"check_policy_service {listen}"
     return {"smtpd_sender_restrictions": service, "smtpd_data_restrictions": service}
+
+
+# reject_text, and what the client reads of it.
+TEXTS = {
+    "fields": (
+        "{domain} {network} {reason} {client_address} {generation}",
+        "fields.MODE.example fields.MODE.example address 198.18.0.9 1",
+    ),
+    "braces": ("{{domain}} is {domain}", "{domain} is braces.MODE.example"),
+    "percent": ("100%s %n %%", "100%s %n %%"),
+    "codes": ("2.0.0 250 4.7.0 OK", "2.0.0 250 4.7.0 OK"),
+    "words": ('DUNNO, OK; PERMIT "x" <a@b> \\', 'DUNNO, OK; PERMIT "x" <a@b> \\'),
+    "blanks": ("  two  blanks  ", "two  blanks"),
+    "blank": (" ", "Access denied"),  # Postfix's own words
+    "unicode": ("köln: €" * 20, "köln: €" * 20),
+    "longest": ("x" * 397 + "END", "x" * 397 + "END"),
+    "beyond": ("{domain}" + "ö" * 100 + "{domain}" * 20, None),  # cut, by us
+}
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +124,20 @@ def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
                 {cert}[{{subject = "MX 1.köln.example", issuer = "Closed Net CA"}}]
                 [partner."issued.example"]
                 {cert}[{{issuer = "Closed Net CA"}}]
-                """,
+                [partner."rollover.example"]
+                {cert}[{{fingerprint = "{clients["fingerprint"].fingerprint}"}},
+                       {{pubkey_fingerprint = "{clients["pubkey"].pubkey_fingerprint}"}}]
+                [partner."everyone.example"]
+                inbound = {{mode = "enforce", allow_from = ["0.0.0.0/0", "::/0"]}}
+                [partner."loopback.example"]
+                inbound = {{mode = "enforce", allow_from = ["::1"]}}
+                """
+            + "".join(
+                f'[partner."{name}.{mode}.example"]\n'
+                f'inbound = {{mode = "{mode}", allow_from = ["{RIGHT}"], reject_text = {json.dumps(text)}}}\n'
+                for name, (text, _) in TEXTS.items()
+                for mode in ("enforce", "defer", "report")
+            ),
         )
         gateway.sync()
         daemon = stack.enter_context(Daemon(gateway.config, "--listen", gateway.listen, "--listen", "inet:127.0.0.1:0"))
@@ -115,11 +150,17 @@ def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
         }
         parameters = {**tls, **check(gateway.listen), "smtpd_authorized_xclient_hosts": "127.0.0.0/8"}
         data_only = {**check(daemon.where[1]), "smtpd_sender_restrictions": ""}
+        nowhere = {"smtpd_sender_restrictions": "", "smtpd_data_restrictions": ""}
         listeners = [
             Listener(),
             Listener(options=check(daemon.where[1])),
             Listener(options=data_only),
             Listener(options={"smtputf8_enable": "no"}),
+            Listener(options={"smtpd_delay_reject": "no"}),
+            Listener(options={**nowhere, "smtpd_end_of_data_restrictions": f"check_policy_service {gateway.listen}"}),
+            Listener(options={**nowhere, "smtpd_recipient_restrictions": f"check_policy_service {gateway.listen}"}),
+            Listener("::1"),
+            Listener(options={"smtpd_authorized_xclient_hosts": "static:all"}),  # also for what a client has become
         ]
         postfix = stack.enter_context(PrivatePostfix(folder / "postfix", parameters, listeners=listeners))
         yield Door(gateway, daemon, postfix, clients)
@@ -225,6 +266,119 @@ def test_spellings_of_a_strangers_sender(door: Door, sender: str) -> None:
     assert door.send(sender, WRONG).accepted
 
 
+# The text
+
+
+@pytest.mark.parametrize("mode", ["enforce", "defer", "report"])
+@pytest.mark.parametrize("name", TEXTS)
+def test_reject_text(door: Door, name: str, mode: str) -> None:
+    """What Postfix makes of it: all that we send comes through, whatever is in it, and no code is taken from it."""
+    domain, expected = f"{name}.{mode}.example", TEXTS[name][1]
+    text = (expected or "").replace("MODE", mode)
+    if expected is None:
+        whole = f"{domain}{'ö' * 100}{domain * 20}".encode()
+        text = whole[:512].decode("utf-8", "ignore")
+    reply = door.send(f"u@{domain}", WRONG)
+    if mode == "report":
+        assert reply.accepted
+        said = "" if name == "blank" else re.escape(text)
+        door.postfix.wait_for_log(rf"warn: RCPT from unknown\[198\.18\.0\.9\]: {said}\s*; from=<u@{domain}>")
+        return
+    code, status = (554, "5.7.1") if mode == "enforce" else (450, "4.7.1")
+    assert (reply.stage, reply.code) == ("rcpt", code)
+    assert reply.text == f"{status} <u@{domain}>: Sender address rejected: {text}"
+
+
+@pytest.mark.parametrize("label", ["a" * 63, "{client_address}", "{0}", "%s%n", "a_b", "(x)", "a/b"])
+def test_text_from_the_client(door: Door, label: str) -> None:
+    """A sender that Postfix lets through is repeated as it is, and nothing else is done with it."""
+    reply = door.send(f"u@{label}.land.example", WRONG)
+    if reply.code == 501:  # Postfix wants no such domain
+        assert reply.stage == "mail"
+        return
+    assert reply.text == (
+        f"5.7.1 <u@{label}.land.example>: Sender address rejected: Mail from {label}.land.example is accepted through "
+        f"ndb only: client address {WRONG} is not authorised for it"
+    )
+
+
+# The doors
+
+
+@pytest.mark.parametrize(
+    ("listener", "stage", "postmaster"),
+    [
+        (0, "rcpt", "data"),
+        (1, "rcpt", "data"),  # over TCP
+        (2, "data", "data"),  # at DATA alone
+        (4, "mail", "mail"),  # smtpd_delay_reject = no
+        (5, "message", "message"),  # smtpd_end_of_data_restrictions
+        (6, "rcpt", ""),  # smtpd_recipient_restrictions alone: what the check at DATA is for
+    ],
+)
+def test_every_state_in_which_postfix_asks(door: Door, listener: int, stage: str, postmaster: str) -> None:
+    for recipients in (["a@city.example"], ["a@city.example", "b@city.example", "c@city.example"]):
+        reply = door.send("u@koeln.example", WRONG, listener, rcpt=recipients)
+        assert (reply.stage, refused(reply)) == (stage, True), reply
+        assert door.send("u@koeln.example", RIGHT, listener, rcpt=recipients).accepted
+        assert door.send("u@stranger.example", WRONG, listener, rcpt=recipients).accepted
+    reply = door.send("u@koeln.example", WRONG, listener, rcpt=["TO:<postmaster>"])
+    if postmaster:
+        assert (reply.stage, refused(reply)) == (postmaster, True), reply
+    else:
+        assert reply.accepted
+    assert door.send("u@koeln.example", RIGHT, listener, rcpt=["TO:<postmaster>"]).accepted
+
+
+# Mails of one session: client, sender, recipients, and the codes at MAIL, each RCPT, DATA and the end of the message.
+SESSION: list[tuple[str, str, list[str], list[int]]] = [
+    (WRONG, "u@koeln.example", ["a", "b"], [250, 554, 554]),
+    (WRONG, "u@stranger.example", ["a", "b", "c"], [250, 250, 250, 250, 354, 250]),
+    (WRONG, "u@koeln.example", ["postmaster"], [250, 250, 554]),
+    (WRONG, "u@koeln.example", ["a", "postmaster", "b"], [250, 554, 250, 554, 554]),
+    (WRONG, "u@defer.example", ["a", "b"], [250, 450, 450]),
+    (WRONG, "", ["a"], [250, 250, 354, 250]),
+    (WRONG, "u@p03.example", ["a"], [250, 554]),
+    (RIGHT, "u@koeln.example", ["a", "b"], [250, 250, 250, 354, 250]),
+    (RIGHT, "u@koeln.example", ["postmaster", "a"], [250, 250, 250, 354, 250]),
+    (RIGHT, "u@p03.example", ["a"], [250, 554]),
+    ("[UNAVAILABLE]", "u@koeln.example", ["a"], [250, 554]),
+    ("IPV6:2001:db8::25", "u@a.land.example", ["a"], [250, 250, 354, 250]),
+]
+
+
+def test_several_mails_and_recipients_in_one_session(door: Door) -> None:
+    """Each is decided by itself, by what the client has become with XCLIENT, and told of once."""
+    before = len(door.daemon.verdicts())
+    at, who = door.postfix.listeners[8], ""
+    with smtplib.SMTP(at.address, at.port, timeout=30) as client:
+        client.ehlo("client.example")
+        for address, sender, recipients, codes in SESSION:
+            if address != who:
+                assert client.docmd("XCLIENT", f"ADDR={address} NAME=[UNAVAILABLE]")[0] == 220
+                client.ehlo("client.example")
+                who = address
+            at_city = [each if each == "postmaster" else f"{each}@city.example" for each in recipients]
+            got = [client.docmd("MAIL", f"FROM:<{sender}>")[0]]
+            got += [client.docmd("RCPT", f"TO:<{each}>")[0] for each in at_city]
+            if 250 in got[1:]:
+                got.append(client.docmd("DATA")[0])
+                if got[-1] == 354:
+                    client.send(b"Subject: one of several\r\n\r\nA test.\r\n.\r\n")
+                    got.append(client.getreply()[0])
+            assert got == codes, (address, sender, recipients)
+            client.docmd("RSET")
+    told = [(sender, client) for client, sender, _, _ in SESSION if sender not in ("", "u@stranger.example")]
+    door.send("u@p11.example", WRONG)
+    door.daemon.wait_for(r"partner=p11\.example verdict=reject")
+    lines = [line for line in door.daemon.verdicts()[before:] if line["partner"] != "p11.example"]
+    clients = {"[UNAVAILABLE]": "unknown", "IPV6:2001:db8::25": "2001:db8::25"}
+    assert [(f"u@{line['domain']}", line["client"]) for line in lines] == [
+        (sender, clients.get(client, client)) for sender, client in told
+    ]
+    assert len({line["instance"] for line in lines}) == len(lines)
+
+
 def test_the_postmaster_door_is_closed_at_data(door: Door) -> None:
     """Postfix skips all that was delayed to RCPT for this one recipient."""
     reply = door.send("u@koeln.example", WRONG, rcpt=["TO:<postmaster>"])
@@ -243,24 +397,48 @@ def test_a_mail_is_logged_once_however_many_recipients_it_has(door: Door) -> Non
 
 
 @pytest.mark.parametrize(
-    ("client", "accepted"),
+    ("partner", "client", "seen", "accepted"),
     [
-        ("2001:db8::25", True),
-        ("2001:0DB8:0:0::0025", True),
-        ("2001:db8::26", False),
-        (RIGHT, True),
-        ("::ffff:192.0.2.1", True),
-        ("::ffff:198.18.0.9", False),
+        ("a.land.example", "2001:db8::25", "2001:db8::25", True),
+        ("a.land.example", "2001:0DB8:0:0::0025", "2001:db8::25", True),
+        ("a.land.example", "2001:db8::26", "2001:db8::26", False),
+        ("a.land.example", RIGHT, RIGHT, True),
+        ("a.land.example", "::ffff:192.0.2.1", RIGHT, True),
+        ("a.land.example", "::ffff:198.18.0.9", WRONG, False),
+        ("a.land.example", "::192.0.2.1", "::c000:201", False),  # IPv4-compatible is no IPv4
+        ("a.land.example", "fe80::1", "fe80::1", False),
+        ("everyone.example", "2001:db8::1", "2001:db8::1", True),
+        ("everyone.example", "fe80::1", "fe80::1", True),
+        ("everyone.example", "[UNAVAILABLE]", "unknown", False),  # nobody, even where all addresses may
+        ("koeln.example", "[UNAVAILABLE]", "unknown", False),
+        ("koeln.example", "192.0.2.01", RIGHT, True),  # Postfix makes it tidy
+        ("loopback.example", "", "127.0.0.1", False),
     ],
 )
-def test_ipv6_clients(door: Door, client: str, accepted: bool) -> None:
-    reply = door.send("u@a.land.example", client)
+def test_client_addresses(door: Door, partner: str, client: str, seen: str, accepted: bool) -> None:
+    reply = door.send(f"u@{partner}", client)
     assert (reply.accepted, refused(reply)) == (accepted, not accepted), reply
+    if not accepted:
+        assert f" client address {seen} is not authorised" in reply.text
+    (line,) = [line for line in door.daemon.verdicts()[-1:] if line["domain"] == partner]
+    assert line["verdict"] == ("accept" if accepted else "reject")
 
 
-def test_a_client_without_a_known_address(door: Door) -> None:
-    reply = door.send("u@koeln.example", "[UNAVAILABLE]")
-    assert (reply.stage, refused(reply)) == ("rcpt", True), reply
+@pytest.mark.parametrize("client", ["fe80::1%lo", "::ffff:192.0.2.1%lo", "192.0.2.1.", "[TEMPUNAVAIL]"])
+def test_addresses_that_postfix_never_tells(door: Door, client: str) -> None:
+    """It takes none with a zone, nor what only looks like one."""
+    reply = door.send("u@koeln.example", client)
+    assert (reply.stage, reply.code) == ("xclient", 501)
+
+
+def test_a_client_that_comes_over_ipv6(door: Door) -> None:
+    """A real one, on the IPv6 loopback."""
+    if not socket.has_ipv6 or not Path("/proc/net/if_inet6").read_text().startswith("0" * 31 + "1 "):
+        pytest.skip("needs ::1")
+    assert door.send("u@loopback.example", "", 7).accepted
+    reply = door.send("u@koeln.example", "", 7)
+    assert (reply.stage, refused(reply)) == ("rcpt", True)
+    assert "client address ::1 is not authorised" in reply.text
 
 
 NOBODY = ""
@@ -285,6 +463,9 @@ NOBODY = ""
         ("issued.example", "named", True),
         ("issued.example", "same name, other authority", False),
         ("issued.example", "fingerprint", False),
+        ("rollover.example", "fingerprint", True),
+        ("rollover.example", "pubkey", True),
+        ("rollover.example", "named", False),
     ],
 )
 def test_client_certificates(door: Door, partner: str, shown: str, accepted: bool) -> None:

@@ -125,6 +125,23 @@ def test_address(client: str, reason: str) -> None:
     assert ask(book(P), client=client).reason == reason
 
 
+@pytest.mark.parametrize(
+    ("client", "reason"),
+    [
+        ("fe80::1%eth0", "ok"),
+        ("fe80::1%x {domain}\n\x1b", "ok"),
+        ("2001:db9::1%eth0\r\n", "address"),
+        ("192.0.2.1%e", "address"),
+    ],
+)
+def test_zone(client: str, reason: str) -> None:
+    """An address with a zone is that address; the zone is no way into the text (Postfix leaves it out)."""
+    rules = book(match("p.example", replace(ENFORCED, allow_from=(ip_network("fe80::/10"),))))
+    verdict = ask(rules, client=client)
+    assert verdict.reason == reason
+    assert verdict.action.isprintable()
+
+
 def test_not_utf8() -> None:
     """A sender whose domain is not UTF-8 can't be judged; whose local part is not, can."""
     with pytest.raises(SenderError):
