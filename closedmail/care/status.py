@@ -11,7 +11,7 @@ from closedmail.core.digests import incomparable
 from closedmail.core.model import Config, Network
 from closedmail.errors import Refused, StoreError
 from closedmail.lists.fetch_log import FetchRecord, read_log
-from closedmail.lists.gpg_status import KeyState
+from closedmail.lists.gpg_status import CLOCK_SKEW, KeyState
 from closedmail.lists.openpgp import key_states
 from closedmail.store.environment import store_path
 from closedmail.store.manifest import Details, ListInForce
@@ -22,7 +22,6 @@ from closedmail.sync.rules import is_set_aside, set_aside_sentence
 State = Literal["ok", "warning", "critical"]
 _ORDER: tuple[State, ...] = ("ok", "warning", "critical")
 _DAY = 86400
-_SKEW = 600
 _KEY_WARNING = 30 * _DAY
 _NAMED = 5
 
@@ -159,7 +158,7 @@ def _network_status(
         return status
     if not record.fetched_at:
         findings.alarm("the list was never fetched; run: closedmail sync")
-    elif record.fetched_at > now + _SKEW:
+    elif record.fetched_at > now + CLOCK_SKEW:
         findings.warn(f"the last fetch was {iso(record.fetched_at)}, ahead of this machine's clock: check the clock")
     elif now - record.fetched_at > source.fetch_max_age:
         findings.alarm(f"no successful fetch since {iso(record.fetched_at)} (fetch_max_age); see closedmail sync")

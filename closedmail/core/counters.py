@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-# Series that are counted by the partner's name. One takes about 200 bytes, all of them 7 MB, whether the lists have a
+# Series that are counted by the partner's name. One takes about 200 bytes, all of them 6 MB, whether the lists have a
 # thousand partners or a million. What is beyond is counted without the name. Anybody can bring forth refusals in the
 # name of every partner of a list; a quarter is left for mail that was proven, which only partners can send.
 MOST_NAMED = 32_768

@@ -7,16 +7,12 @@ from closedmail.core.rule import Rule
 # Hex digits of what smtpd_tls_fingerprint_digest of postconf(5) may name.
 _HEX_DIGITS = {"md5": 32, "sha1": 40, "sha224": 56, "sha256": 64, "sha384": 96, "sha512": 128}
 _NAMES = {32: "MD5", 40: "SHA-1", 56: "SHA-224", 64: "SHA-256", 96: "SHA-384", 128: "SHA-512"}
+LENGTHS = frozenset(_NAMES)  # hex digits of the fingerprints that an MTA sends
 
 
 def digest_name(length: int) -> str:
     """What makes a fingerprint of so many hex digits."""
     return _NAMES.get(length, f"{length // 2}-byte")
-
-
-def where_of(rule: Rule) -> str:
-    """The table of the configuration that a rule is from."""
-    return f'partner."{rule.partner}"' if rule.partner else f"network.{rule.network}"
 
 
 def incomparable(rules: Iterable[Rule], digest: str) -> Iterator[str]:
@@ -34,7 +30,7 @@ def incomparable(rules: Iterable[Rule], digest: str) -> Iterator[str]:
                 if value and len(value) != sent and (rule.network, value) not in told:
                     told.add((rule.network, value))
                     yield (
-                        f"{where_of(rule)}.inbound.certificates[{at}].{name} is {digest_name(len(value))}, but Postfix "
+                        f"{rule.table}.inbound.certificates[{at}].{name} is {digest_name(len(value))}, but Postfix "
                         f"makes {digest_name(sent)} fingerprints, which never match it; {_remedy(len(value))}"
                     )
 

@@ -20,6 +20,11 @@ class Rule:
     outbound: Outbound | None
     partner: str = ""
 
+    @property
+    def table(self) -> str:
+        """The table of the configuration that it is from."""
+        return f'partner."{self.partner}"' if self.partner else f"network.{self.network}"
+
     @cached_property
     def allowed(self) -> AddressSet:
         """`allow_from`, ready to be asked."""

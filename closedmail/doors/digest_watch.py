@@ -3,12 +3,12 @@
 from collections.abc import Callable
 
 from closedmail.core.decision import Certificate
-from closedmail.core.digests import digest_name, where_of
+from closedmail.core.digests import LENGTHS, digest_name
 from closedmail.core.rule import Rule
 
 
 class DigestWatch:
-    """`count` is of certificates. A line is written once for each rule and digest."""
+    """`count` is of certificates. A line is written once for each rule and digest that there is."""
 
     def __init__(self, write: Callable[[str], object]) -> None:
         """`write` takes log lines, newline included."""
@@ -21,7 +21,7 @@ class DigestWatch:
         size = len(shown.fingerprint or shown.pubkey_fingerprint or "")
         pins = rule.inbound.certificates
         configured = {len(digest) for pin in pins for digest in (pin.fingerprint, pin.pubkey_fingerprint) if digest}
-        if not size or not configured or size in configured:
+        if size not in LENGTHS or not configured or size in configured:
             return
         self.count += 1
         mark = (rule.network, rule.partner, size)
@@ -29,6 +29,6 @@ class DigestWatch:
             self._told.add(mark)
             names = " and ".join(digest_name(length) for length in sorted(configured))
             self._write(
-                f"warning: {where_of(rule)}.inbound.certificates: the MTA sends {digest_name(size)} fingerprints, "
+                f"warning: {rule.table}.inbound.certificates: the MTA sends {digest_name(size)} fingerprints, "
                 f"those configured are {names}: none can match; see smtpd_tls_fingerprint_digest\n"
             )

@@ -60,10 +60,9 @@ def check_services(inputs: Inputs) -> None:
         return
     for rule in rules_of(inputs.config):
         if rule.outbound and rule.outbound.transport not in inputs.postfix.services:
-            where = f'partner."{rule.partner}"' if rule.partner else f"network.{rule.network}"
             raise Refused(
                 "publish-failed",
-                f"{where}.outbound.transport: master.cf has no unix service {rule.outbound.transport!r}; add it, "
+                f"{rule.table}.outbound.transport: master.cf has no unix service {rule.outbound.transport!r}; add it, "
                 "see postfix-examples",
             )
 

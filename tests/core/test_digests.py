@@ -64,6 +64,7 @@ def test_names() -> None:
         ([CertificatePin(subject="mx")], Certificate(fingerprint=MD5), 0),
         ([], Certificate(fingerprint=MD5), 0),
         ([CertificatePin(SHA256)], Certificate(), 0),
+        ([CertificatePin(SHA256)], Certificate(fingerprint="a" * 33), 0),  # no digest's: no line for each length
         ([CertificatePin(SHA256)], Certificate(None, None, None, None), 0),
     ],
 )
