@@ -875,6 +875,24 @@ def test_a_list_older_than_the_restored_one_is_a_replay(restored: Site) -> None:
     restored.assert_consistent()
 
 
+@pytest.mark.real("gpg")
+def test_a_policy_store_from_a_backup_takes_no_old_list(site: Site) -> None:
+    """Nor one that is newer than the store: `sync.json` knows what has been accepted since."""
+    site.put(routes(OLD), when=site.now - 3 * MINUTE)
+    site.published()
+    store, backup = site.state_dir / "store", site.folder / "backup"
+    subprocess.run(["cp", "-a", str(store), str(backup)], check=True)  # noqa: S607  Debian's
+    site.put(routes(NEW), when=site.now - MINUTE)
+    site.published()
+    shutil.rmtree(store)
+    backup.rename(store)
+    site.put(routes(OLD + 1), when=site.now - 2 * MINUTE)
+    site.refused("replayed")
+    site.refused("replayed", force=True)
+    site.put(routes(NEW), when=site.now - MINUTE)
+    assert site.published(force=True).domains == NEW
+
+
 @pytest.mark.parametrize("parts", ["store", "sync.json", "lists", "store lists"])
 def test_a_part_of_the_state_from_a_backup(site: Site, parts: str) -> None:
     """The rest is newer: what is in force decides, and the list is not taken as unchanged where it is another one."""

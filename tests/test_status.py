@@ -14,6 +14,7 @@ from support.network import DAY, MAIN_CF, MASTER_CF, MINUTE, USER, Outcome, Sign
 
 from closedmail.care.status import Status, find_status
 from closedmail.config import load
+from closedmail.sync.report import NOBODY_SIGNS
 
 pytestmark = pytest.mark.real("gpg", "postmap", "postconf")
 
@@ -134,8 +135,10 @@ def test_several_networks_and_one_without_a_list(synced: Site) -> None:
 
 
 def test_nobody_signs(plain: Site) -> None:
+    """The log of each sync says so, too."""
     plain.put(TWO)
-    plain.published()
+    for _ in range(2):
+        assert f"  note: {NOBODY_SIGNS}\n" in plain.run("sync").stdout
     problem = only_problem(look(plain), "warning")
     assert 'signature = "none"' in problem
     outcome = plain.run("status", "--json")
