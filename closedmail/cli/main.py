@@ -21,6 +21,7 @@ _COMMANDS = {
     "lint": "lint",
     "policyd": "policyd",
     "release": "release",
+    "replay": "replay",
     "rollback": "rollback",
     "status": "status",
     "sync": "sync",
