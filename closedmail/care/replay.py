@@ -9,7 +9,7 @@ from typing import Any
 from closedmail.care.log_files import open_logs
 from closedmail.core.decision import Rulebook
 from closedmail.core.replay import Replay
-from closedmail.core.smtpd_log import Shown
+from closedmail.core.smtpd_events import Shown
 from closedmail.core.tally import PartnerTally, Tally, most
 
 _SHOWN = 20  # lines of one kind that the report for people has of one partner
@@ -109,21 +109,26 @@ def _partner_lines(key: str, partner: PartnerTally, several_days: bool) -> Itera
 
 
 def _allow_from(partner: PartnerTally, several_days: bool) -> Iterator[str]:
-    addresses, doubtful = partner.addresses, set(partner.doubtful(several_days))
+    addresses, doubtful = partner.addresses, partner.doubtful(several_days)
     if not addresses:
         return
     yield "  what would let it in, forged mail included; ask the partner before you write it down:"
     yield "    allow_from = ["
+    unlikely = frozenset(doubtful)
     for address in addresses:
         count = partner.clients[address]
-        passes = "" if count.accepted == count.mails else f", {count.accepted} of them pass now"
         if ip_address(address).is_loopback:
             yield f'    #  "{address}",  # {_count(count.mails, "mail")}: this machine itself, perhaps a content filter'
-        elif address in doubtful:
-            when = "" if count.several_days else f", all on {count.day}"
-            yield f'    #  "{address}",  # {_count(count.mails, "mail")}{when}: perhaps forged'
-        else:
+        elif address not in unlikely:
+            passes = "" if count.accepted == count.mails else f", {count.accepted} of them pass now"
             yield f'       "{address}",  # {_count(count.mails, "mail")}{passes}'
+    doubted = [address for address in doubtful if not ip_address(address).is_loopback]
+    for address in doubted[:_SHOWN]:
+        count = partner.clients[address]
+        when = f", all on {count.day}" if several_days and not count.several_days else ""
+        yield f'    #  "{address}",  # {_count(count.mails, "mail")}{when}: perhaps forged'
+    if len(doubted) > _SHOWN:
+        yield f"    #  and {len(doubted) - _SHOWN} more that are perhaps forged: --json has them"
     yield "    ]"
 
 

@@ -11,9 +11,10 @@ Memory is bounded, whatever a log holds: so many sessions and mails are remember
 from collections.abc import Callable
 from typing import NamedTuple
 
-from closedmail.core import smtpd_log as log
+from closedmail.core import smtpd_events as events
 from closedmail.core.decision import Certificate
 from closedmail.core.mail_log import Line
+from closedmail.core.smtpd_log import event_of
 
 # A busy gateway has some hundreds of sessions at a time, and mails without a sender for as long as their data takes to
 # come. What is refused after its first recipient never gets one, and is given up when it is the oldest.
@@ -25,7 +26,7 @@ class Link(NamedTuple):
 
     encrypted: bool | None
     certificate: Certificate
-    shown: log.Shown | None = None
+    shown: events.Shown | None = None
 
 
 _UNTOLD = Certificate(None, None, None, None)
@@ -52,11 +53,11 @@ class _Session:
 
     def __init__(self, tag: bytes) -> None:
         self.tag = tag
-        self.shown: log.Shown | None = None
+        self.shown: events.Shown | None = None
         self.link: Link | None = None
         self.outcome: Link | None = None  # what its mails without a TLS line had, once that is known
         self.proxied: _Pending | None = None
-        self.refused: log.Refused | None = None
+        self.refused: events.Refused | None = None
         self.waiting: list[Mail] = []
 
 
@@ -64,7 +65,7 @@ class _Pending(NamedTuple):
     """A mail on its way; `link` is None until the session tells."""
 
     session: _Session
-    client: log.Client
+    client: events.Client
     time: str
     link: Link | None
 
@@ -72,7 +73,7 @@ class _Pending(NamedTuple):
 class Replay:
     """Takes lines in order, and gives each mail and each refusal once. Call `finish` at the end."""
 
-    def __init__(self, received: Callable[[Mail], None], refused: Callable[[log.Refused], None]) -> None:
+    def __init__(self, received: Callable[[Mail], None], refused: Callable[[events.Refused], None]) -> None:
         """Nothing has come yet."""
         self._received, self._refused = received, refused
         self._sessions: dict[tuple[bytes, bytes, bytes], _Session] = {}
@@ -83,36 +84,36 @@ class Replay:
 
     def feed(self, line: Line) -> None:
         """Take the next line."""
-        event = log.event_of(line.program, line.text)
+        event = event_of(line.program, line.text)
         if event is None:
             return
         self.first = self.first or line.time
         self.last = line.time
-        if isinstance(event, log.Queued):
+        if isinstance(event, events.Queued):
             self._queued(line, event)
             return
         key = (line.host, line.tag, line.pid)
-        if isinstance(event, log.Ended):
+        if isinstance(event, events.Ended):
             session = self._sessions.pop(key, None)
             if session is not None:
                 self._end(session, _outcome(session, event.starttls))
             return
         session = self._sessions.get(key)
-        if session is None or isinstance(event, log.Connected):
+        if session is None or isinstance(event, events.Connected):
             session = self._begin(key, session)
         match event:
-            case log.Shown():
+            case events.Shown():
                 session.shown = event
-            case log.Secured():
+            case events.Secured():
                 self._settle(session, PLAIN)
                 session.outcome = PLAIN
                 session.link = _secured(event, session.shown)
-            case log.Client():
+            case events.Client():
                 self._client(line, event, session)
-            case log.Passed() if session.proxied is not None:
+            case events.Passed() if session.proxied is not None:
                 self._sent(session.proxied, event.sender)
                 session.proxied = None
-            case log.Refused() if event != session.refused:  # once for each mail, not for each recipient
+            case events.Refused() if event != session.refused:  # once for each mail, not for each recipient
                 session.refused = event
                 self._refused(event)
 
@@ -131,7 +132,7 @@ class Replay:
         session = self._sessions[key] = _Session(key[1])
         return session
 
-    def _client(self, line: Line, event: log.Client, session: _Session) -> None:
+    def _client(self, line: Line, event: events.Client, session: _Session) -> None:
         mail = _Pending(session, event, line.time, session.link)
         if not event.queue_id:
             session.proxied = mail
@@ -145,7 +146,7 @@ class Replay:
             del self._mails[next(iter(self._mails))]
         self._mails[key] = mail
 
-    def _queued(self, line: Line, event: log.Queued) -> None:
+    def _queued(self, line: Line, event: events.Queued) -> None:
         # Once: qmgr says it again each time that it tries the mail. Without a client the mail is our own.
         mail = self._mails.pop((line.host, event.queue_id), None)
         if mail is not None:
@@ -176,10 +177,10 @@ class Replay:
         session.waiting.clear()
 
 
-def _secured(event: log.Secured, shown: log.Shown | None) -> Link:
+def _secured(event: events.Secured, shown: events.Shown | None) -> Link:
     if not event.certificate:
         return Link(True, Certificate())
-    shown = (shown or log.Shown())._replace(trusted=event.trusted)
+    shown = (shown or events.Shown())._replace(trusted=event.trusted)
     # Postfix gives the names of a certificate only where it verified the chain.
     names = (shown.subject, shown.issuer) if event.trusted else ("", "")
     return Link(True, Certificate(*names, shown.fingerprint, shown.pubkey_fingerprint), shown)

@@ -8,78 +8,15 @@ differ little.
 """
 
 import re
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
 
-
-class Connected(NamedTuple):
-    """A session begins."""
-
-
-class Shown(NamedTuple):
-    """A client's certificate as the log has it; None where the log doesn't tell. `trusted`: its chain was verified.
-
-    Names are common names, told also where the chain was not verified; fingerprints are lower-case hex without colons.
-    """
-
-    trusted: bool | None = None
-    subject: str | None = None
-    issuer: str | None = None
-    fingerprint: str | None = None
-    pubkey_fingerprint: str | None = None
-
-
-class Secured(NamedTuple):
-    """TLS is up. `certificate` says whether the client showed one, `trusted` whether its chain was verified."""
-
-    certificate: bool
-    trusted: bool
-
-
-class Client(NamedTuple):
-    """A mail's first recipient was accepted. `queue_id` is "" before a proxy filter.
-
-    `handed_on` names a client that another program says the mail came from before (XFORWARD); we never believe it.
-    """
-
-    queue_id: bytes
-    address: str
-    sasl_username: str
-    handed_on: bool
-
-
-class Queued(NamedTuple):
-    """A mail is in the queue, with the sender that it has there."""
-
-    queue_id: bytes
-    sender: str
-
-
-class Passed(NamedTuple):
-    """A mail went through a proxy filter (smtpd_proxy_filter)."""
-
-    sender: str
-
-
-class Refused(NamedTuple):
-    """A mail, or a recipient of it, was refused, for good or for now. The sender is None where it can't be told."""
-
-    sender: str | None
-    address: str
-    for_good: bool
-
-
-class Ended(NamedTuple):
-    """A session ended. `starttls` says whether TLS was begun in it, None where Postfix (before 3.0) doesn't tell."""
-
-    starttls: bool | None
-
-
-Event = Connected | Shown | Secured | Client | Queued | Passed | Refused | Ended
+from closedmail.core.smtpd_events import Client, Connected, Ended, Event, Passed, Queued, Refused, Secured, Shown
 
 # A queue id, short or long, never a word like `warning`; the name and address of a client, with its port where
 # smtpd_client_port_logging is on. A name is what the DNS says, and smtpd takes no brackets in it.
 _ID = rb"(?=[a-z]*[0-9A-Z])[0-9A-Za-z]{1,32}"
-_PEER = rb"[^\s\[\]]*\[([^\s\[\]]*)\](?::\d+|:unknown)?"
+_PEER = rb"[^\s\[\]]*\[[^\s\[\]]*\](?::\d+|:unknown)?"
+_FROM = rb"[^\s\[\]]*\[([^\s\[\]]*)\](?::\d+|:unknown)?"
 # An address as info_log_addr_form = external writes it: quoted where it must be, else without blanks or brackets.
 _ADDRESS = rb'(?:"(?:[^"\\]|\\.)*+"|[^"<>\s])*+'
 _HEX = rb"(?:[0-9A-F]{2}:)+[0-9A-F]{2}"
@@ -95,10 +32,10 @@ _SHOWN = re.compile(
 )
 _CLIENT = re.compile(
     rb"(%b): client=%b(?:, orig_queue_id=[0-9A-Za-z]+)?(, orig_client=%b)?"
-    rb"(?:, sasl_method=[^,\s]*)?(?:, sasl_username=(.*?))?(?:, sasl_sender=.*)?" % (_ID, _PEER, _PEER)
+    rb"(?:, sasl_method=[^,\s]*)?(?:, sasl_username=(.*?))?(?:, sasl_sender=.*)?" % (_ID, _FROM, _PEER)
 )
 _REFUSED = re.compile(
-    rb"(?:NOQUEUE: reject: [A-Z-]+|%b: reject: (?:DATA|END-OF-MESSAGE)) from %b: ([45])\d\d .*" % (_ID, _PEER)
+    rb"(?:NOQUEUE: reject: [A-Z-]+|%b: reject: (?:DATA|END-OF-MESSAGE)) from %b: ([45])\d\d .*" % (_ID, _FROM)
 )
 _PASSED = re.compile(rb"(?:(?:NOQUEUE|%b): )?proxy-accept: END-OF-MESSAGE(?: from %b)?: 2\d\d .*" % (_ID, _PEER))
 _TAIL = re.compile(rb"; from=<(%b)>(?: to=<%b>)? proto=[A-Z]+ helo=<[^<>]*>" % (_ADDRESS, _ADDRESS))
@@ -113,30 +50,77 @@ def event_of(program: bytes, text: bytes) -> Event | None:
     if program != b"smtpd":
         found = _QUEUED.fullmatch(text)
         return Queued(found[1], _text(found[2])) if found else None
-    if b": client=" in text:
-        found = _CLIENT.fullmatch(text)
-        if found:
-            queue_id = b"" if found[1] == _NO_QUEUE else found[1]
-            return Client(queue_id, _address(found[2]), _text(found[5] or b""), found[3] is not None)
-    if text.startswith(b"connect from "):
-        return Connected() if _CONNECT.fullmatch(text) else None
-    if text.startswith(b"disconnect from "):
-        found = _END.fullmatch(text)
-        return Ended(_begun(found[2])) if found else None
-    if b" TLS connection " in text:
-        found = _SECURED.fullmatch(text)
-        if found:
-            return Secured(found[1] != b"Anonymous", found[1] in (b"Trusted", b"Verified"))
-    if b": subject_CN=" in text:
-        found = _SHOWN.fullmatch(text)
-        return _shown(found[2], found[3], found[4]) if found else None
-    if b"reject: " in text:
-        found = _REFUSED.fullmatch(text)
-        return Refused(_sender(text), _address(found[1]), found[2] == b"5") if found else None
-    if b"proxy-accept: " in text and _PASSED.fullmatch(text):
-        sender = _sender(text)
-        return None if sender is None else Passed(sender)
+    # No stranger has the first words of a line, so that they alone decide what it is.
+    first, _, rest = text.partition(b" ")
+    if first in _FIRST_WORDS:
+        return _FIRST_WORDS[first](text)
+    if first.endswith(b":"):
+        second = _SECOND.match(rest)
+        return _SECOND_WORDS[second[0]](text) if second else None
     return None
+
+
+def _connected(text: bytes) -> Event | None:
+    return Connected() if _CONNECT.fullmatch(text) else None
+
+
+def _ended(text: bytes) -> Event | None:
+    found = _END.fullmatch(text)
+    return Ended(_begun(found[1])) if found else None
+
+
+def _is_secured(text: bytes) -> Event | None:
+    found = _SECURED.fullmatch(text)
+    return Secured(found[1] != b"Anonymous", found[1] in (b"Trusted", b"Verified")) if found else None
+
+
+def _shown(text: bytes) -> Event | None:
+    found = _SHOWN.fullmatch(text)
+    if not found:
+        return None
+    subject, _, issuer = found[1].partition(b", issuer=")
+    names = (None, None) if b", issuer=" in issuer else (_name(subject), _name(issuer))
+    return Shown(None, *names, _hex(found[2]), _hex(found[3]) if found[3] else None)
+
+
+def _client(text: bytes) -> Event | None:
+    found = _CLIENT.fullmatch(text)
+    if not found:
+        return None
+    queue_id = b"" if found[1] == _NO_QUEUE else found[1]
+    return Client(queue_id, _address(found[2]), _text(found[4] or b""), found[3] is not None)
+
+
+def _is_refused(text: bytes) -> Event | None:
+    found = _REFUSED.fullmatch(text)
+    return Refused(_sender(text), _address(found[1]), found[2] == b"5") if found else None
+
+
+def _passed(text: bytes) -> Event | None:
+    sender = _sender(text) if _PASSED.fullmatch(text) else None
+    return None if sender is None else Passed(sender)
+
+
+_Reader = Callable[[bytes], Event | None]
+_FIRST_WORDS: Mapping[bytes, _Reader] = {
+    b"connect": _connected,
+    b"disconnect": _ended,
+    b"Anonymous": _is_secured,
+    b"Untrusted": _is_secured,
+    b"Trusted": _is_secured,
+    b"Verified": _is_secured,
+    b"proxy-accept:": _passed,
+}
+# Behind a queue id, or a client.
+_SECOND_WORDS: Mapping[bytes, _Reader] = {
+    b"client=": _client,
+    b"reject:": _is_refused,
+    b"proxy-accept:": _passed,
+    b"subject_CN=": _shown,
+    b"Trusted:": _shown,
+    b"Untrusted:": _shown,
+}
+_SECOND = re.compile(b"|".join(map(re.escape, _SECOND_WORDS)))
 
 
 def _begun(counters: bytes) -> bool | None:
@@ -162,18 +146,6 @@ def _sender(text: bytes) -> str | None:
             found = _text(tail[1])
         at = text.find(_TAIL_MARK, at + 1)
     return None
-
-
-def _shown(names: bytes, fingerprint: bytes, pubkey: bytes | None) -> Shown:
-    subject, _, issuer = names.partition(b", issuer=")
-    told = b", issuer=" not in issuer
-    return Shown(
-        None,
-        _name(subject) if told else None,
-        _name(issuer) if told else None,
-        _hex(fingerprint),
-        _hex(pubkey) if pubkey else None,
-    )
 
 
 def _name(name: bytes) -> str | None:

@@ -16,7 +16,7 @@ from closedmail.core.enforced import Enforced
 from closedmail.core.model import Mode
 from closedmail.core.replay import Mail
 from closedmail.core.sender import SenderError
-from closedmail.core.smtpd_log import Refused, Shown
+from closedmail.core.smtpd_events import Refused, Shown
 
 # Different addresses and certificates that are counted for one partner, so that forged mail from a whole botnet costs
 # no more memory than that. What comes from others is counted together.
