@@ -1,29 +1,44 @@
 """The envelope sender as it will be queued: what Postfix asks about is not always what it writes.
 
 Postfix asks with the address as smtpd(8) understood it, without quotes. Before it queues the mail, cleanup(8) quotes
-the local part again (everything before the last `@`) and lets trivial-rewrite(8) complete the address: an address
-without `@` is `domain!user` (`swap_bangpath`), else `user%domain` (`allow_percent_hack`), else `user@myorigin`; a
-domain without a dot gets `.mydomain` (`append_dot_mydomain`); a trailing dot goes. A source route (`@x:`) in front goes
-too. The domain is not quoted again, but read as RFC 822 text: its quotes, comments, backslashes and white space go, so
-that `"u@p.example "` is queued as `u@p.example`. Source: rewrite_tree() in Postfix's src/trivial-rewrite/rewrite.c,
-quote_822_local.c and tok822_parse.c.
+the local part again (quote_822_local.c) and lets trivial-rewrite(8) complete the address: rewrite_tree() in Postfix's
+src/trivial-rewrite/rewrite.c, on tokens made by tok822_parse.c. `_domain` says the same in few rules. Then comes what
+others make of a domain: UTS 46 as mail clients and later hops apply it, and laxer readings where nobody can have a
+domain that is spelled so. There, where it can't be told, every reading counts, and a partner's decides.
 """
 
 import re
 import unicodedata
+from collections.abc import Iterator
+from functools import lru_cache
 
 import idna
 
 from closedmail.core.model import Rewriting
 
-# What does not stay as it is when a domain is read as RFC 822 text (tok822_parse.c).
-_SPECIAL = re.compile(r'[\s"\\()]')
 # What nearly every sender looks like: nothing in it changes, whatever the settings.
 _PLAIN = re.compile(r"[A-Za-z0-9._+=-]+@([A-Za-z0-9-]++(?:\.[A-Za-z0-9-]++)+)")
+# What a name may consist of, valid or not; anything else ends it for somebody.
+_NAME = re.compile(r"[A-Za-z0-9._\x80-\U0010ffff-]*")
+_NO_NAME = re.compile(r"[^A-Za-z0-9._\x80-\U0010ffff-]+")
+_LITERAL = re.compile(r"\[(?:[0-9.]+|(?i:ipv6):[0-9A-Fa-f:.]*)\]")
+# A quoted string, an atom (a backslash takes the next character along), or an operator (tok822_scan()).
+_TOKEN = re.compile(r'"((?:\\.|[^"\\])*)(?:"|\\?\Z)|((?:\\.|[^\\ \t\r\n()<>@,;:".\[\]|%!])+)|[^ \t\r\n]', re.DOTALL)
+_OPENING = re.compile(r'["(\[\\]')
+_INNER_COMMENT = re.compile(r"\((?:\\.|[^()\\])*\)", re.DOTALL)
+_COMMENT_DEPTH = 8
 # More characters than octets in a label: whatever becomes of it is no domain name (RFC 1035 section 2.3.4).
 _LONGEST_LABEL = 63
 # Postfix reads no longer line (line_length_limit), so that a longer sender is not from Postfix.
 _LONGEST_SENDER = 2048
+# What IDNA 2003 still maps and UTS 46 non-transitional keeps (its deviation characters).
+_DEVIATIONS = str.maketrans({"ß": "ss", "ς": "\u03c3", "\u200c": "", "\u200d": ""})
+# Capital sharp s: "ss" until Unicode 15.0, "ß" since 15.1. Which of them the next hop has can't be told.
+_CAPITAL_SHARP_S = ("ß", "ss")
+# Nothing is to be seen of them (Default_Ignorable_Code_Point), beside all of category Cf.
+_UNSEEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")
+# An A-label may hold an A-label, and so on; the whole name is short.
+_NESTED = 8
 
 
 class SenderError(ValueError):
@@ -34,74 +49,206 @@ def queued_domains(sender: str, rewriting: Rewriting) -> tuple[str, ...]:
     """The domains that a sender may have when it is queued, as A-labels, the likeliest first; () where it has none.
 
     `sender` is the policy attribute, decoded as UTF-8 with surrogates for bytes that are not. More than one domain
-    means that it can't be told which (the attribute has lost its quotes), and a partner's counts. Raises SenderError.
+    means that it can't be told which others will see in it, and a partner's counts. Raises SenderError.
     """
     plain = _PLAIN.fullmatch(sender)
     if plain:
-        return (plain[1].lower(),)
+        name = plain[1].lower()
+        if "xn--" not in name:
+            return (name,)
     if len(sender) > _LONGEST_SENDER:
         raise SenderError(f"the sender has more than {_LONGEST_SENDER} characters")
-    if sender.startswith("@") and ":" in sender:
-        sender = sender.partition(":")[2]
-    _, at, domain = sender.rpartition("@")
-    if at:
-        return _canonical((domain,), rewriting)
-    candidates = []
-    if rewriting.swap_bangpath and "!" in domain:
-        candidates.append(domain.partition("!")[0])
-    elif rewriting.allow_percent_hack and "%" in domain:
-        candidates.append(domain.rpartition("%")[2])
-    # With blanks or specials the address was quoted, and is completed after all: both can come true.
-    if rewriting.append_at_myorigin and rewriting.myorigin and (not candidates or not _is_dot_string(domain)):
-        candidates.append(rewriting.myorigin)
-    return _canonical(tuple(candidates), rewriting)
+    found = (name for text in _texts(sender, rewriting) for reading in _readings(text) for name in _names(reading))
+    return tuple(dict.fromkeys(name for name in found if name))
 
 
-def _canonical(domains: tuple[str, ...], rewriting: Rewriting) -> tuple[str, ...]:
-    return tuple(name for name in (_complete(domain, rewriting) for domain in domains) if name)
+# What Postfix makes of it
+
+
+def _texts(sender: str, rewriting: Rewriting) -> tuple[str, ...]:
+    """What may be the domain, without the source route (`@x,@y:`), whose domains are nobody's."""
+    if not sender.startswith("@") or ":" not in sender:
+        return _domain(sender, rewriting)
+    route, _, rest = sender.partition(":")
+    texts = _domain(rest, rewriting)
+    # Specials are read before the colon is looked for, and may swallow it (tok822_find_type() in rewrite_tree()).
+    return (*texts, *_unowned(sender)) if _OPENING.search(route) else texts
+
+
+def _domain(sender: str, rewriting: Rewriting) -> tuple[str, ...]:
+    """The text of the domain after rewriting; several where it can't be told, or is queued without one."""
+    local, at, domain = sender.rpartition("@")
+    if not at:
+        local, domain = sender, _completed(sender, rewriting)
+    if not domain:
+        return _unowned(local)
+    if "(" in domain:  # whether a comment stays hangs on who reads it
+        return _complete(_without_comments(domain), rewriting), _complete(domain, rewriting)
+    return (_complete(domain, rewriting),)
+
+
+def _completed(local: str, rewriting: Rewriting) -> str:
+    """The domain that an address without `@` is given, "" for none."""
+    # An address that needs quotes is one word to trivial-rewrite, whatever is in it.
+    bare = _is_dot_string(local)
+    if bare and rewriting.swap_bangpath and "!" in local:
+        return local.partition("!")[0]
+    if bare and rewriting.allow_percent_hack and "%" in local:
+        return local.rpartition("%")[2]
+    return rewriting.myorigin if rewriting.append_at_myorigin else ""
+
+
+def _unowned(sender: str) -> tuple[str, ...]:
+    """Queued without a domain: whoever completes it decides, by `!`, `%` or what else there is."""
+    return tuple(_pieces(sender))
 
 
 def _complete(domain: str, rewriting: Rewriting) -> str:
-    if _SPECIAL.search(domain):
-        domain = _read(domain)
-    domain = domain.lower() if domain.isascii() else to_ascii_leniently(domain)
-    if domain and "." not in domain and "[" not in domain and rewriting.append_dot_mydomain and rewriting.mydomain:
-        domain = f"{domain}.{rewriting.mydomain.lower()}"
-    return domain.rstrip(".")
+    """A domain after `append_dot_mydomain`, which knows no dot but U+002E, and no literal."""
+    if _LITERAL.fullmatch(domain):
+        return domain
+    domain, dotted = (domain, "." in domain) if _NAME.fullmatch(domain) else _scan(domain)
+    if domain and not dotted and rewriting.append_dot_mydomain and rewriting.mydomain:
+        return f"{domain}.{rewriting.mydomain}"
+    return domain
 
 
-def _read(domain: str) -> str:
-    """A domain as it is after it was read as RFC 822 text: without comments, quotes, backslashes and white space."""
-    kept: list[str] = []
-    depth, quoted, chars = 0, False, iter(domain)
-    for char in chars:
-        if char == "\\":
-            escaped = next(chars, "")
-            kept.append("" if depth else escaped)
-        elif depth:
-            depth += (char == "(") - (char == ")")
-        elif char == '"':
-            quoted = not quoted
-        elif char == "(" and not quoted:
-            depth = 1
+def _without_comments(text: str) -> str:
+    for _ in range(_COMMENT_DEPTH):
+        text = _INNER_COMMENT.sub("", text)
+    return text.partition("(")[0]
+
+
+def _scan(domain: str) -> tuple[str, bool]:
+    """A domain as it is after it was read as RFC 822 text, and whether it has a dot (or bracket) outside of quotes.
+
+    Quotes, backslashes and white space go; words that then stand side by side get a blank (tok822_internalize()).
+    """
+    parts: list[str] = []
+    dotted = after_word = False
+    for token in _TOKEN.finditer(domain):
+        quoted, atom = token.groups()
+        word = quoted if quoted is not None else atom
+        if word is None:
+            parts.append(token[0])
+            dotted = dotted or token[0] in ".["
         else:
-            kept.append(char)
-    return "".join("".join(kept).split())
+            parts.append((" " if after_word else "") + re.sub(r"\\(.)", r"\1", word, flags=re.DOTALL))
+        after_word = word is not None
+    return "".join(parts), dotted
 
 
-def to_ascii_leniently(domain: str) -> str:
+def _is_dot_string(local: str) -> bool:
+    """Whether a local part needs no quotes (RFC 5321 Dot-string), as is_822_dot_string() in quote_822_local.c."""
+    if not local or local.startswith(".") or local.endswith(".") or ".." in local:
+        return False
+    return not any(char <= " " or char == "\x7f" or char in '()<>@,;:\\"[]' for char in local)
+
+
+# What others make of the domain
+
+
+def _readings(text: str) -> Iterator[str]:
+    """A text that is a name as it is; of any other one, which nobody can have, all that may be taken for a name."""
+    if _NAME.fullmatch(text) or _LITERAL.fullmatch(text):
+        yield text
+        return
+    yield _NO_NAME.sub("", text)
+    yield from _pieces(text)
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """What looks like names of more than one label between characters that no name has."""
+    pieces = (piece.strip(".") for piece in _NO_NAME.split(text))
+    return (piece for piece in pieces if "." in piece or not piece.isascii())
+
+
+def _names(domain: str) -> Iterator[str]:
     """A-labels of a domain that somebody else spelled: mapped as far as it goes, never refused.
 
     Unlike `domain.parse_name` it has to name what a later hop might make of the spelling, valid or not. Raises
     SenderError for surrogates (bytes that were not UTF-8).
     """
+    if domain.isascii() and "xn--" not in domain.lower():
+        yield _without_dots(domain.lower())
+        return
     if any("\ud800" <= char <= "\udfff" for char in domain):
         raise SenderError("the sender's domain is not UTF-8")
+    for sharp_s in _CAPITAL_SHARP_S if "ẞ" in domain else ("",):
+        for mapped in _readings(_mapped(domain.replace("ẞ", sharp_s))):
+            yield _alabels(mapped)
+            lax = _laxly(mapped)
+            if lax != mapped:
+                yield _alabels(lax)
+                yield _alabels(lax.translate(_DEVIATIONS))
+
+
+def _without_dots(name: str) -> str:
+    return name.rstrip(".")
+
+
+def _mapped(text: str) -> str:
+    """UTS 46 mapping, non-transitional. What it disallows is left out where nobody sees it, and NFKC elsewhere.
+
+    A name with the like is impossible, and is mapped (and composed) again as such.
+    """
     try:
-        mapped = idna.uts46_remap(domain, std3_rules=False, transitional=False)
+        return idna.uts46_remap(text, std3_rules=False, transitional=False)
     except idna.IDNAError:
-        mapped = unicodedata.normalize("NFKC", domain).casefold()
-    return ".".join(map(_alabel, mapped.replace("\u3002", ".").split("."))).lower()
+        return "".join(map(_mapped_character, text))
+
+
+def _mapped_character(char: str) -> str:
+    try:
+        return idna.uts46_remap(char, std3_rules=False, transitional=False)
+    except idna.IDNAError:
+        return "" if _is_unseen(char) else unicodedata.normalize("NFKC", char).casefold()
+
+
+def _is_unseen(char: str) -> bool:
+    return char in _UNSEEN or unicodedata.category(char) == "Cf"
+
+
+def _laxly(name: str) -> str:
+    """A mapped name with its impossible labels as lax software reads them: IDNA 2003, or punycode taken at its word.
+
+    Labels that somebody can have stay: grüße and grüsse are two domains, and neither owner answers for the other.
+    """
+    for _ in range(_NESTED):
+        before, name = name, ".".join(map(_lax_label, name.split(".")))
+        if name == before:
+            break
+    return name
+
+
+def _lax_label(label: str) -> str:
+    if len(label) <= _LONGEST_LABEL:
+        if (label.isascii() and not label.startswith("xn--")) or _is_possible(label):
+            return label
+        if label.isascii():
+            return _mapped(_decoded(label).translate(_DEVIATIONS))
+    return label if label.isascii() else _mapped(label.translate(_DEVIATIONS))
+
+
+def _decoded(alabel: str) -> str:
+    try:
+        return alabel[4:].encode("ascii").decode("punycode")
+    except UnicodeError:
+        return alabel
+
+
+@lru_cache(maxsize=4096)
+def _is_possible(label: str) -> bool:
+    """Whether a label with more than ASCII in it, or an A-label, can be registered (IDNA 2008)."""
+    try:
+        idna.alabel(label)
+    except (idna.IDNAError, UnicodeError):
+        return False
+    return True
+
+
+def _alabels(name: str) -> str:
+    return _without_dots(".".join(map(_alabel, name.split("."))).lower())
 
 
 def _alabel(label: str) -> str:
@@ -113,10 +260,3 @@ def _alabel(label: str) -> str:
         return idna.alabel(label).decode("ascii")
     except (idna.IDNAError, UnicodeError):
         return "xn--" + label.encode("punycode").decode("ascii")
-
-
-def _is_dot_string(local: str) -> bool:
-    """Whether a local part needs no quotes (RFC 5321 Dot-string), as is_822_dot_string() in quote_822_local.c."""
-    if not local or local.startswith(".") or local.endswith(".") or ".." in local:
-        return False
-    return not any(char <= " " or char == "\x7f" or char in '()<>@,;:\\"[]' for char in local)
