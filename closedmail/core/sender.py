@@ -23,7 +23,7 @@ _NAME = re.compile(r"[A-Za-z0-9._\x80-\U0010ffff-]*")
 _NO_NAME = re.compile(r"[^A-Za-z0-9._\x80-\U0010ffff-]+")
 _LITERAL = re.compile(r"\[(?:[0-9.]+|(?i:ipv6):[0-9A-Fa-f:.]*)\]")
 # A quoted string, an atom (a backslash takes the next character along), or an operator (tok822_scan()).
-_TOKEN = re.compile(r'"((?:\\.|[^"\\])*)(?:"|\\?\Z)|((?:\\.|[^\\ \t\r\n()<>@,;:".\[\]|%!])+)|[^ \t\r\n]', re.DOTALL)
+_TOKEN = re.compile(r'"((?:\\.|[^"\\])*)(?:"|\\?\Z)|((?:\\.?|[^\\ \t\r\n()<>@,;:".\[\]|%!])+)|[^ \t\r\n]', re.DOTALL)
 _OPENING = re.compile(r'["(\[\\]')
 _INNER_COMMENT = re.compile(r"\((?:\\.|[^()\\])*\)", re.DOTALL)
 _COMMENT_DEPTH = 8
@@ -56,6 +56,8 @@ def queued_domains(sender: str, rewriting: Rewriting) -> tuple[str, ...]:
         name = plain[1].lower()
         if "xn--" not in name:
             return (name,)
+    if not sender:
+        return ()  # a bounce stays one
     if len(sender) > _LONGEST_SENDER:
         raise SenderError(f"the sender has more than {_LONGEST_SENDER} characters")
     found = (name for text in _texts(sender, rewriting) for reading in _readings(text) for name in _names(reading))
@@ -133,7 +135,7 @@ def _scan(domain: str) -> tuple[str, bool]:
             parts.append(token[0])
             dotted = dotted or token[0] in ".["
         else:
-            parts.append((" " if after_word else "") + re.sub(r"\\(.)", r"\1", word, flags=re.DOTALL))
+            parts.append((" " if after_word else "") + re.sub(r"\\(.?)", r"\1", word, flags=re.DOTALL))
         after_word = word is not None
     return "".join(parts), dotted
 

@@ -38,7 +38,7 @@ KOELN = "xn--kln-sna.example"
         ("u@straße.example", ("xn--strae-oqa.example",)),
         ("p.example!u%q.example", ("p.example",)),
         ("!%p.example", ("p.example",)),
-        ("", ("city.example",)),
+        ("", ()),
         ("u", ("city.example",)),
         ("u@", ()),
         ("u@.", ()),

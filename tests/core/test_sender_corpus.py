@@ -40,6 +40,7 @@ NEVER_QUEUED = [
 
 # A rule, the code that has it, and the code without it.
 RULES = {
+    "a bounce stays one": ("if not sender:", "if False:"),
     "source routes go": ('if not sender.startswith("@") or ":" not in sender:', "if True:"),
     "the last @ counts": ('sender.rpartition("@")', 'sender.partition("@")'),
     "what needs quotes is one word": ("bare = _is_dot_string(local)", "bare = True"),
@@ -63,7 +64,7 @@ RULES = {
     "read as RFC 822 text": (" else _scan(domain)", ' else (domain, "." in domain)'),
     "quotes": ("else atom\n", "else token[0]\n"),
     "quoted dots are none": ("if word is None:", 'dotted = dotted or "." in token[0]\n        if word is None:'),
-    "backslashes": ('re.sub(r"\\\\(.)", r"\\1", word, flags=re.DOTALL)', "word"),
+    "backslashes": ('re.sub(r"\\\\(.?)", r"\\1", word, flags=re.DOTALL)', "word"),
     "words stay apart": ('(" " if after_word else "")', '""'),
     "comments": ('if "(" in domain:', "if False:"),
     "what is no name, without the rest": ('yield _NO_NAME.sub("", text)', "yield text"),

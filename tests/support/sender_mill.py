@@ -40,7 +40,6 @@ class Seen:
     reply: str
     attribute: bytes | None = None
     queued: bytes | None = None
-    instance: str = ""
 
 
 class _Recorder(socketserver.ThreadingTCPServer):
@@ -51,7 +50,7 @@ class _Recorder(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
 
     def __init__(self) -> None:
-        self.asked: dict[str, tuple[bytes, str]] = {}
+        self.asked: dict[str, bytes] = {}
         super().__init__(("127.0.0.1", 0), _Questions)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -68,7 +67,7 @@ class _Questions(socketserver.StreamRequestHandler):
             if equals:
                 request[name] = value
                 continue
-            self.server.asked[request[b"queue_id"].decode()] = request[b"sender"], request[b"instance"].decode()
+            self.server.asked[request[b"queue_id"].decode()] = request[b"sender"]
             request = {}
             self.wfile.write(b"action=HOLD\n\n")
 
@@ -76,7 +75,7 @@ class _Questions(socketserver.StreamRequestHandler):
 class Mill:
     """`send` gives spellings to the Postfix, and what it made of them back."""
 
-    def __init__(self, postfix: PrivatePostfix, ports: Mapping[str, int], asked: Mapping[str, tuple[bytes, str]]):
+    def __init__(self, postfix: PrivatePostfix, ports: Mapping[str, int], asked: Mapping[str, bytes]):
         self.postfix, self._ports, self._asked = postfix, ports, asked
 
     def send(self, spellings: Iterable[Spelling], sessions: int = 1) -> list[Seen]:
@@ -107,14 +106,13 @@ class Mill:
             refusal = next((answer for answer in answers if not answer.startswith(b"250")), last)
             return Seen(spelling, refusal.decode("utf-8", "replace").strip())
         name = found[1].decode()
-        attribute, instance = self._asked[name]
         sender = queued_sender(self.postfix.queue_directory / "hold" / name)
-        return Seen(spelling, last.decode().strip(), attribute, sender, instance)
+        return Seen(spelling, last.decode().strip(), self._asked[name], sender)
 
 
 @contextmanager
 def running_mill(folder: Path, tables: Mapping[str, Mapping[str, str]], policy: str = "") -> Iterator[Mill]:
-    """A Postfix with a listener for each of the tables of settings; `policy` is a service that is asked at RCPT."""
+    """A Postfix with a listener for each of these tables of settings; `policy` is a service to be asked before us."""
     with ExitStack() as stack:
         recorder = stack.enter_context(_Recorder())
         threading.Thread(target=recorder.serve_forever, args=(0.05,), daemon=True).start()
