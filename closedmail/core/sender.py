@@ -54,7 +54,7 @@ def queued_domains(sender: str, rewriting: Rewriting) -> tuple[str, ...]:
     plain = _PLAIN.fullmatch(sender)
     if plain:
         name = plain[1].lower()
-        if "xn--" not in name:
+        if "xn--" not in name or _laxly(name) == name:
             return (name,)
     if not sender:
         return ()  # a bounce stays one
@@ -101,8 +101,11 @@ def _completed(local: str, rewriting: Rewriting) -> str:
 
 
 def _unowned(sender: str) -> tuple[str, ...]:
-    """Queued without a domain: whoever completes it decides, by `!`, `%` or what else there is."""
-    return tuple(_pieces(sender))
+    """Queued without a domain: whoever completes it decides, by `!`, `%` or what else there is.
+
+    A mere local part may be in any character set, and is no domain that is not UTF-8.
+    """
+    return tuple(piece for piece in _pieces(sender) if any(mark in sender for mark in "!%@") or _is_utf8(piece))
 
 
 def _complete(domain: str, rewriting: Rewriting) -> str:
@@ -174,7 +177,7 @@ def _names(domain: str) -> Iterator[str]:
     if domain.isascii() and "xn--" not in domain.lower():
         yield _without_dots(domain.lower())
         return
-    if any("\ud800" <= char <= "\udfff" for char in domain):
+    if not _is_utf8(domain):
         raise SenderError("the sender's domain is not UTF-8")
     for sharp_s in _CAPITAL_SHARP_S if "ẞ" in domain else ("",):
         for mapped in _readings(_mapped(domain.replace("ẞ", sharp_s))):
@@ -183,6 +186,10 @@ def _names(domain: str) -> Iterator[str]:
             if lax != mapped:
                 yield _alabels(lax)
                 yield _alabels(lax.translate(_DEVIATIONS))
+
+
+def _is_utf8(text: str) -> bool:
+    return not any("\ud800" <= char <= "\udfff" for char in text)
 
 
 def _without_dots(name: str) -> str:

@@ -123,6 +123,7 @@ LOUD = Rewriting(myorigin="City.Example.", append_dot_mydomain=True, mydomain="N
         (NO_ORIGIN, "u", ()),
         (NO_ORIGIN, "u%p.example", ("p.example",)),
         (NOTHING, "u", ()),
+        (NOTHING, "j.m\udcfcller", ()),
         (NOTHING, "u%p.example", ("p.example",)),
         (NOTHING, "p.example!u", ("p.example",)),
         (NOTHING, "p.example!u%q.example", ("p.example", "q.example")),

@@ -56,7 +56,7 @@ RULES = {
     "the last % counts": ('local.rpartition("%")', 'local.partition("%")'),
     "myorigin": ("return rewriting.myorigin if rewriting.append_at_myorigin else", "return"),
     "append_at_myorigin = no": ('rewriting.myorigin if rewriting.append_at_myorigin else ""', "rewriting.myorigin"),
-    "without a domain, others complete": ("return tuple(_pieces(sender))", "return ()"),
+    "without a domain, others complete": ("for piece in _pieces(sender) if", "for piece in () if"),
     "mydomain": ("if domain and not dotted and", "if False and"),
     "append_dot_mydomain = no": ("rewriting.append_dot_mydomain and rewriting.mydomain", "rewriting.mydomain"),
     "not where there is a dot": ("if domain and not dotted and", "if domain and"),
