@@ -74,8 +74,8 @@ RULES = {
     "trailing dots": ('return name.rstrip(".")', "return name"),
     "UTS 46": ("return idna.uts46_remap(text, std3_rules=False, transitional=False)", "return text.lower()"),
     "non-transitional": (
-        "remap(text, std3_rules=False, transitional=False)",
-        "remap(text, std3_rules=False, transitional=True)",
+        "return idna.uts46_remap(text, std3",
+        "return idna.uts46_remap(text.translate(_DEVIATIONS), std3",
     ),
     "what is disallowed: unseen": ('"" if _is_unseen(char) else', ""),
     "what is disallowed: NFKC": ('unicodedata.normalize("NFKC", char).casefold()', "char"),
