@@ -97,6 +97,9 @@ class DomainSet:
 
 
 def _to_ascii(text: str) -> str:
+    if "ẞ" in text:
+        # UTS 46 maps it to ss, and since Unicode 15.1 to ß: two domains, and which one hangs on the installed idna.
+        raise DomainError("a capital ẞ may mean ß or ss: write the one that is meant, or the A-label")
     try:
         mapped = idna.uts46_remap(text, std3_rules=False, transitional=False)
         return ".".join(

@@ -65,6 +65,7 @@ def test_name(text: str, name: str) -> None:
         ("k\udcffln.example", "internationalised"),
         ("ö" * 63 + ".example", "internationalised"),
         ("\u2028ö.example", "internationalised"),
+        ("STRAẞE.example", "may mean ß or ss"),
     ],
 )
 def test_not_a_name(text: str, reason: str) -> None:
