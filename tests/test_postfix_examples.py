@@ -4,6 +4,7 @@ Files and commands are used as they are. What `Installation.table` names, and no
 addresses of hosts that must answer, and what is marked in the files as the administrator's to fill in.
 """
 
+import json
 import os
 import re
 import shlex
@@ -20,6 +21,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.daemon import Daemon
@@ -561,6 +563,36 @@ def test_partners_with_certificates(gateway: Installation) -> None:
     assert gateway.send("a@deep.werk.example", PARTNER_CLIENT).accepted
     assert gateway.send("a@deep.werk.example", STRANGER).code == 554
     assert gateway.send("a@werk.example", PARTNER_CLIENT, tls=False).code == 554
+
+
+@partners_only
+def test_the_log_tells_replay_all_that_it_asks(gateway: Installation) -> None:
+    """Certificates and TLS among it."""
+    before = replayed(gateway, "before")
+    assert gateway.send("a@klinik.example", STRANGER, certificate=gateway.klinik).accepted
+    assert gateway.send("a@klinik.example", STRANGER, certificate=gateway.bank).code == 554
+    assert gateway.send("a@werk.example", PARTNER_CLIENT).accepted
+    report = replayed(gateway, "after")
+    for key in ("klinik.example", "werk.example"):
+        partner, was = report["partners"][key], before["partners"].get(key, {"accept": 0, "reject": 0})
+        assert (partner["accept"], partner["reject"], partner["unknown"]) == (was["accept"] + 1, was["reject"], 0)
+    shown = {each["pubkey_fingerprint"] for each in report["partners"]["klinik.example"]["certificates"]}
+    assert shown == {gateway.klinik.pubkey_fingerprint.replace(":", "").lower()}
+
+
+def replayed(gateway: Installation, mark: str) -> dict[str, Any]:
+    """What `closedmail replay` says of the log, once all that happened before is in it."""
+    assert gateway.send(f"{mark}@elsewhere.example", STRANGER).accepted
+    gateway.postfix.wait_for_log(rf"qmgr.*from=<{mark}@elsewhere\.example>")
+    deadline = time.monotonic() + 10
+    while True:
+        begun, ended = (gateway.postfix.log().count(f": {word} from ") for word in ("connect", "disconnect"))
+        if begun == ended:
+            break
+        assert time.monotonic() < deadline, f"{begun} sessions have begun, {ended} have ended"
+        time.sleep(0.05)
+    report: dict[str, Any] = json.loads(gateway.shell(f"closedmail replay --json {gateway.postfix.log_file}"))
+    return report
 
 
 # Mail out
