@@ -89,7 +89,7 @@ def bench_decisions(work: Path, rounds: int, requests: int) -> None:
     print(f"\n  {'':32}{'µs':>8}{'beside bare':>14}{'aim':>8}")
     print(f"  {bare.name:32}{median(bare.rounds):8.1f}")
     for subject in (few, many):
-        print(f"  {subject.name:32}{median(subject.rounds):8.1f}{_ratio(subject, bare):14.2f}{'2.2':>8}")
+        print(f"  {subject.name:32}{median(subject.rounds):8.1f}{_ratio(subject, bare):14.2f}{'1.8':>8}")
     print(f"  {f'{_MANY} beside {_FEW} partners':32}{'':8}{_ratio(many, few):14.2f}{'1.15':>8}\n")
 
 

@@ -9,7 +9,7 @@ from closedmail.cli.main import Settings
 from closedmail.cli.output import print_json
 from closedmail.config import load
 from closedmail.core.sender import SenderError
-from closedmail.doors.policy_protocol import envelope_of
+from closedmail.doors.policy_protocol import Request, envelope_of
 from closedmail.errors import ClosedmailError
 from closedmail.store.environment import store_path
 from closedmail.store.reader import StoreReader
@@ -46,7 +46,8 @@ def command(settings: Settings, /, recipient: str | None, as_json: bool, **attri
             if recipient is not None:
                 found = explain_outbound(snapshot, recipient)
             else:
-                request = {name.encode(): os.fsencode(value) for name, value in attributes.items() if value}
+                asked = {name: os.fsencode(value) for name, value in attributes.items() if value}
+                request = Request(**{name: value for name, value in asked.items() if name in Request._fields})
                 found = explain_inbound(snapshot, envelope_of(request))
         except SenderError as error:
             raise ClosedmailError(f"{error}: the door would close the connection, and Postfix defer the mail") from None

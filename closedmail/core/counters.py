@@ -48,20 +48,20 @@ class Counters:
 
     def count(self, series: tuple[str, str, str, str]) -> None:
         """Count one mail. On the path of every decision, hence a plain tuple in the order of Series."""
-        try:
-            self._counts[series] += 1
-        except KeyError:
-            known = self._name(Series(*series))
-            self._counts[known] = self._counts.get(known, 0) + 1
+        counts = self._counts
+        if series not in counts:
+            series = self._name(series)
+        counts[series] = counts.get(series, 0) + 1
 
-    def _name(self, series: Series) -> Series:
+    def _name(self, series: tuple[str, str, str, str]) -> tuple[str, str, str, str]:
         """The series itself where it may be named, else that of the others."""
-        if not series.partner or series in self._counts:
+        network, partner, verdict, reason = series
+        if not partner or series in self._counts:
             return series
-        if self.named < (MOST_NAMED if series.reason == "ok" else MOST_NAMED - LEFT_FOR_PROVEN):
+        if self.named < (MOST_NAMED if reason == "ok" else MOST_NAMED - LEFT_FOR_PROVEN):
             self.named += 1
             return series
-        return series._replace(partner="")
+        return network, "", verdict, reason
 
     def __iter__(self) -> Iterator[tuple[Series, int]]:
         """All series that have been counted."""

@@ -11,7 +11,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import Literal, NamedTuple, Protocol
 
 from closedmail.core import mailertable
-from closedmail.core.address import AddressSet, parse_client
+from closedmail.core.address import AddressSet, client_text, parse_client
 from closedmail.core.domain import DomainSet, parents
 from closedmail.core.model import CertificatePin, Rewriting
 from closedmail.core.rule import Rule
@@ -175,7 +175,7 @@ def _judge(
     if holds is None:
         return Verdict("none", "unknown-fact", "DUNNO", name, match, facts)
     reason = _missing(match, facts, proof)
-    text = reply_text(match, name, reason, str(client or "unknown"), generation)
+    text = reply_text(match, name, reason, client_text(envelope.client_address), generation)
     match inbound.mode:
         case "enforce":
             return Verdict("reject", reason, f"REJECT 5.7.1 {text}", name, match, facts)

@@ -91,6 +91,8 @@ class DomainSet:
 
     def covering(self, name: str) -> str | None:
         """The most specific of the domains that is the name or lies above it, or None."""
+        if not self.names:
+            return None
         if name in self.names:
             return name
         return next((parent for parent in parents(name) if parent in self.names), None)

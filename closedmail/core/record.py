@@ -92,5 +92,9 @@ def decode(data: bytes | memoryview) -> Entry:
 
 
 def rule_number(data: bytes | memoryview) -> int:
-    """The rule number alone, all that most decisions need."""
-    return int.from_bytes(data[1:5], "little")
+    """The rule number alone, all that most decisions need. Raises ValueError for what is too short for a record."""
+    try:
+        number: int = _HEAD.unpack_from(data)[1]
+    except struct.error as error:
+        raise ValueError(f"not a record: {error}") from None
+    return number

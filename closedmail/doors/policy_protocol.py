@@ -7,7 +7,8 @@ smtpd_policy_service_default_action.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from closedmail.core.decision import Certificate, Envelope
 
@@ -15,11 +16,23 @@ MAX_REQUEST = 64 * 1024  # bytes, without the empty line
 _END = b"\n\n"
 _XTEXT = re.compile(r"\+([0-9A-Fa-f]{2})")
 
-Request = dict[bytes, bytes]
-
 
 class ProtocolError(Exception):
     """What came is no request of Postfix's; the message is for the log."""
+
+
+class Request(NamedTuple):
+    """The attributes of a request that we ask for, as they came; empty where one did not come."""
+
+    sender: bytes = b""
+    client_address: bytes = b""
+    instance: bytes = b""
+    sasl_username: bytes = b""
+    encryption_protocol: bytes = b""
+    ccert_subject: bytes = b""
+    ccert_issuer: bytes = b""
+    ccert_fingerprint: bytes = b""
+    ccert_pubkey_fingerprint: bytes = b""
 
 
 class RequestReader:
@@ -33,9 +46,12 @@ class RequestReader:
         self._searched = 0
 
     def feed(self, data: bytes) -> Iterable[Request]:
-        """Take bytes and give each request that they complete, as attributes. Raises ProtocolError."""
-        if not self._buffer and data.endswith(_END) and data.find(_END) == len(data) - 2 <= MAX_REQUEST:
-            return (parse_request(data[:-2]),)  # one whole request in one packet, as Postfix sends it
+        """Take bytes and give each request that they complete. Raises ProtocolError."""
+        if not self._buffer and len(data) <= MAX_REQUEST + 2:
+            for layout, order in _layouts:
+                found = layout.fullmatch(data)
+                if found:  # one whole request in one packet, as Postfix sends it
+                    return (Request._make(found.group(*order)),)
         return self._cut(data)
 
     def _cut(self, data: bytes) -> Iterator[Request]:
@@ -60,62 +76,61 @@ class RequestReader:
 
 
 def parse_request(block: bytes) -> Request:
-    """The attributes of one request that we ask for, without the empty line. Raises ProtocolError."""
-    for layout, names in _layouts:
-        found = layout.fullmatch(block)
-        if found:
-            return dict(zip(names, found.groups(), strict=True))
+    """One request, without the empty line. Raises ProtocolError."""
     lines = block.split(b"\n")
     try:
-        request = dict([line.split(b"=", 1) for line in lines])
+        attributes = dict([line.split(b"=", 1) for line in lines])
     except ValueError:
         raise ProtocolError("a line without '='") from None
-    if len(request) != len(lines):
+    if len(attributes) != len(lines):
         raise ProtocolError("an attribute that comes twice")
-    if request.get(b"request") != _TYPE:
+    if attributes.get(b"request") != _TYPE:
         raise ProtocolError("not a request of type smtpd_access_policy")
-    if len(_layouts) < _MOST_LAYOUTS and len(request) < _MOST_ATTRIBUTES:
-        _layouts.append(_layout(request))
-    return {name: value for name, value in request.items() if name in _ASKED}
+    names = tuple(attributes)
+    if names not in _known and len(_known) < _MOST_LAYOUTS and len(names) < _MOST_ATTRIBUTES:
+        _known.add(names)
+        _layouts.append(_layout(names))
+    return Request(*[attributes.get(name, b"") for name in _ASKED])
 
 
 # One Postfix sends the same attributes in the same order for ever, so that its requests are matched whole, by an
 # expression made of the first one. It says what the long way says: the same names, each once, with '='.
-_ASKED = frozenset(
-    (
-        *(b"request", b"sender", b"client_address", b"sasl_username", b"encryption_protocol", b"instance"),
-        *(b"ccert_subject", b"ccert_issuer", b"ccert_fingerprint", b"ccert_pubkey_fingerprint"),
-    )
-)
+_ASKED = tuple(name.encode() for name in Request._fields)
 _TYPE = b"smtpd_access_policy"
 # Few, and short: making one takes a millisecond, and somebody might send another order every time.
 _MOST_LAYOUTS, _MOST_ATTRIBUTES = 4, 64
-_layouts: list[tuple[re.Pattern[bytes], tuple[bytes, ...]]] = []
+_known: set[tuple[bytes, ...]] = set()
+_layouts: list[tuple[re.Pattern[bytes], tuple[int, ...]]] = []  # with the groups that are the fields of a Request
 
 
-def _layout(request: Request) -> tuple[re.Pattern[bytes], tuple[bytes, ...]]:
-    lines = []
-    for name in request:
-        value = b"[^\n]*+" if name != b"request" else _TYPE
-        lines.append(re.escape(name) + (b"=(%b)" if name in _ASKED else b"=%b") % value)
-    return re.compile(b"\n".join(lines)), tuple(name for name in request if name in _ASKED)
+def _layout(names: tuple[bytes, ...]) -> tuple[re.Pattern[bytes], tuple[int, ...]]:
+    lines, groups = [], []
+    for name in names:
+        value = b".*+" if name != b"request" else _TYPE  # the dot is all but a newline
+        if name in _ASKED:
+            value = b"(%b)" % value
+            groups.append(name)
+        lines.append(b"%b=%b\n" % (re.escape(name), value))
+    lines.append(b"\n")
+    for name in _ASKED:
+        if name not in groups:
+            lines.append(b"()")
+            groups.append(name)
+    return re.compile(b"".join(lines)), tuple(groups.index(name) + 1 for name in _ASKED)
 
 
-def envelope_of(request: Mapping[bytes, bytes]) -> Envelope:
+def envelope_of(request: Request) -> Envelope:
     """What a request says of a mail. Bytes of the sender that are not UTF-8 become surrogates."""
-    get = request.get
-    fingerprint = get(b"ccert_fingerprint", b"")
-    pubkey = get(b"ccert_pubkey_fingerprint", b"")
-    subject, issuer = get(b"ccert_subject", b""), get(b"ccert_issuer", b"")
+    sender, client, _, sasl, protocol, subject, issuer, fingerprint, pubkey = request
     certificate = _NO_CERTIFICATE
     if fingerprint or pubkey or subject or issuer:
         certificate = Certificate(_xtext(subject), _xtext(issuer), _hex(fingerprint), _hex(pubkey))
     return Envelope(
-        get(b"sender", b"").decode("utf-8", "surrogateescape"),
-        get(b"client_address", b"").decode("ascii", "replace"),
-        get(b"sasl_username", b"").decode("utf-8", "replace"),
+        sender.decode("utf-8", "surrogateescape"),
+        client.decode("ascii", "replace"),
+        sasl.decode("utf-8", "replace"),
         certificate,
-        bool(get(b"encryption_protocol")),
+        bool(protocol),
     )
 
 

@@ -54,7 +54,7 @@ class PolicyService:
             self._write(f"policy store is back, generation={book.generation}\n")
             self._trouble = ""
         if verdict.match is not None:
-            instance = request.get(b"instance", b"")[:_LONGEST_INSTANCE].decode("ascii", "replace")
+            instance = request.instance[:_LONGEST_INSTANCE].decode("ascii", "replace")
             self.verdicts.note(verdict, instance, envelope.client_address, book.generation)
             if verdict.facts.cert is False and envelope.certificate.fingerprint:
                 self.digests.note(verdict.match.rule, envelope.certificate)

@@ -145,8 +145,10 @@ def run_policyd(config: Config, override: Sequence[str]) -> None:
     """Run the daemon in the foreground, logging to stderr. Raises ClosedmailError."""
 
     def write(line: str) -> None:
-        with suppress(OSError, ValueError):  # a log that is gone must not stop mail
+        try:  # `suppress` costs half as much as the write
             sys.stderr.write(line)
+        except (OSError, ValueError):
+            return  # a log that is gone must not stop mail
 
     def started(names: Sequence[str]) -> None:
         write(f"closedmail policyd is listening on {', '.join(names)}\n")

@@ -6,12 +6,14 @@ from collections.abc import Callable
 from closedmail.core.counters import ALONE, Counters
 from closedmail.core.decision import Verdict
 
-# Instances remembered, to tell a repeated question from a new mail. With verdict and partner about 300 bytes each, as
-# an instance of Postfix has some 20, and at most 3 MB. Postfix asks about one mail within seconds, so that this bounds
-# memory and not what is told apart.
-_REMEMBERED = 4096
+# Instances remembered at the least, to tell a repeated question from a new mail; twice as many at the most, since half
+# of them are forgotten at a time. With verdict and partner about 300 bytes each, as an instance of Postfix has some 20,
+# and at most 3 MB. Postfix asks about one mail within seconds, so that this bounds memory and not what is told apart.
+_REMEMBERED = 2048
 
-_PLAIN = re.compile(r"[A-Za-z0-9.:_-]{1,255}").fullmatch
+_WORD = "[A-Za-z0-9.:_-]{1,255}"
+_PLAIN = re.compile(_WORD).fullmatch
+_ALL_PLAIN = re.compile(f"{_WORD} {_WORD} {_WORD}").fullmatch
 
 
 class VerdictLog:
@@ -21,27 +23,36 @@ class VerdictLog:
         """`write` takes a finished line, newline included."""
         self.counters = counters
         self._write = write
-        self._seen: dict[tuple[str, str, str], None] = {}
+        self._seen: set[tuple[str, str, str]] = set()
+        self._seen_before: set[tuple[str, str, str]] = set()
 
     def note(self, verdict: Verdict, instance: str, client: str, generation: int) -> None:
         """Log and count a verdict about a partner; others are not our business."""
         match = verdict.match
         if match is None:
             return
-        seen = self._seen
-        mark = (instance, verdict.outcome, match.key)
-        if instance and mark in seen:
+        outcome, reason, _, domain, _, _ = verdict
+        key, rule, _ = match
+        mark = (instance, outcome, key)
+        if instance and self._is_repeated(mark):
             return
-        seen[mark] = None
-        if len(seen) > _REMEMBERED:
-            del seen[next(iter(seen))]  # the oldest
-        network = match.rule.network or ALONE
-        self.counters.count((network, match.key, verdict.outcome, verdict.reason))
+        network = rule.network or ALONE
+        self.counters.count((network, key, outcome, reason))
+        if not _ALL_PLAIN(f"{domain} {client} {instance}"):  # nearly always they are, and one look costs less
+            domain, client, instance = _word(domain), _word(client), _word(instance)
         self._write(
-            f"network={network} partner={match.key} verdict={verdict.outcome} reason={verdict.reason} "
-            f"domain={_word(verdict.domain)} client={_word(client)} instance={_word(instance)} "
-            f"generation={generation}\n"
+            f"network={network} partner={key} verdict={outcome} reason={reason} "
+            f"domain={domain} client={client} instance={instance} generation={generation}\n"
         )
+
+    def _is_repeated(self, mark: tuple[str, str, str]) -> bool:
+        seen = self._seen
+        if mark in seen or mark in self._seen_before:
+            return True
+        seen.add(mark)
+        if len(seen) >= _REMEMBERED:
+            self._seen_before, self._seen = seen, set()
+        return False
 
 
 def _word(text: str) -> str:
