@@ -1,8 +1,9 @@
 """Measures closedmail beside the least that could do its job, and prints ratios; figures only, never a verdict.
 
 `decisions`: CPU time a decision of `closedmail policyd`, beside a bare asyncio responder, and at 100 and 100,000
-partners. `sync`: `closedmail sync` of a signed list, beside awk and two postmaps on the same list; it needs gpg, awk
-and Postfix's postmap and postconf, none of them set up. Everything happens in a temporary directory.
+partners. `postfwd`: the same beside postfwd, which has to be installed. `sync`: `closedmail sync` of a signed list,
+beside awk and two postmaps on the same list; it needs gpg, awk and Postfix's postmap and postconf, none of them set up.
+Everything happens in a temporary directory.
 """
 
 import argparse
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from bench_common import ListShape
 from bench_decisions import bench_decisions
+from bench_postfwd import bench_postfwd
 from bench_sync import bench_sync
 
 import closedmail
@@ -22,7 +24,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="scripts/bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", nargs="?", default="all", choices=["decisions", "sync", "all"])
+    parser.add_argument("what", nargs="?", default="all", choices=["decisions", "postfwd", "sync", "all"])
     parser.add_argument("--rounds", type=int, help="alternating rounds (default: 41 of decisions, 3 of sync)")
     parser.add_argument("--requests", type=int, default=3_000, help="requests a round (default: %(default)s)")
     parser.add_argument(
@@ -37,6 +39,8 @@ def main() -> None:
         work = Path(name)
         if options.what in ("decisions", "all"):
             bench_decisions(work, options.rounds or 41, options.requests)
+        if options.what in ("postfwd", "all"):
+            bench_postfwd(work, options.rounds or 7, options.requests)
         if options.what in ("sync", "all"):
             for lines in options.lines or [100_000, 1_000_000]:
                 sample = ListShape(lines, options.nexthops, options.random)
