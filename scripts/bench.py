@@ -1,7 +1,8 @@
 """Measures closedmail beside the least that could do its job, and prints ratios; figures only, never a verdict.
 
 `decisions`: CPU time a decision of `closedmail policyd`, beside a bare asyncio responder, and at 100 and 100,000
-partners. `postfwd`: the same beside postfwd, which has to be installed. `sync`: `closedmail sync` of a signed list,
+partners. `postfwd`: the same beside postfwd, which has to be installed. `latency`: how long requests wait, at 1 to 500
+connections. `memory`: of policyd, at 100 to 1,000,000 partners. `sync`: `closedmail sync` of a signed list,
 beside awk and two postmaps on the same list; it needs gpg, awk and Postfix's postmap and postconf, none of them set up.
 Everything happens in a temporary directory.
 """
@@ -14,19 +15,29 @@ from pathlib import Path
 
 from bench_common import ListShape
 from bench_decisions import bench_decisions
+from bench_latency import bench_latency
+from bench_memory import bench_memory
 from bench_postfwd import bench_postfwd
 from bench_sync import bench_sync
 
 import closedmail
+
+_KINDS = ("decisions", "postfwd", "latency", "memory", "sync")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="scripts/bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", nargs="?", default="all", choices=["decisions", "postfwd", "sync", "all"])
+    parser.add_argument("what", nargs="?", default="all", choices=[*_KINDS, "all"])
     parser.add_argument("--rounds", type=int, help="alternating rounds (default: 41 of decisions, 3 of sync)")
     parser.add_argument("--requests", type=int, default=3_000, help="requests a round (default: %(default)s)")
+    parser.add_argument(
+        "--connections", type=int, action="append", help="of latency; may be repeated (default: 1, 20, 100 and 500)"
+    )
+    parser.add_argument(
+        "--partners", type=int, action="append", help="of memory; may be repeated (default: 100, 100000 and 1000000)"
+    )
     parser.add_argument(
         "--lines", type=int, action="append", help="size of the list; may be repeated (default: 100000 and 1000000)"
     )
@@ -41,6 +52,10 @@ def main() -> None:
             bench_decisions(work, options.rounds or 41, options.requests)
         if options.what in ("postfwd", "all"):
             bench_postfwd(work, options.rounds or 7, options.requests)
+        if options.what in ("latency", "all"):
+            bench_latency(work, options.rounds or 5, options.requests, options.connections or [1, 20, 100, 500])
+        if options.what in ("memory", "all"):
+            bench_memory(work, options.partners or [100, 100_000, 1_000_000], options.requests * 20)
         if options.what in ("sync", "all"):
             for lines in options.lines or [100_000, 1_000_000]:
                 sample = ListShape(lines, options.nexthops, options.random)

@@ -57,7 +57,7 @@ tls = "encrypt"
 
 [network.ndb.inbound]
 mode = "enforce"
-allow_from = ["10.0.0.0/8", "192.0.2.0/24", "2001:db8::/32"]
+allow_from = ["10.0.0.0/8", "127.0.0.0/8", "192.0.2.0/24", "2001:db8::/32"]
 """
 
 

@@ -16,14 +16,16 @@ def bench_decisions(work: Path, rounds: int, count: int) -> None:
     print("a partner's wrong address and strangers; one connection, logging to a file; medians of CPU time a request")
     with ExitStack() as stack:
         stack.enter_context(one_cpu())
-        bare, few, many = responder(stack, work), policyd(stack, work, _FEW), policyd(stack, work, _MANY)
-        for subject in (bare, few, many):
+        bare, used = responder(stack, work), responder(stack, work, used=True)
+        few, many = policyd(stack, work, _FEW), policyd(stack, work, _MANY)
+        for subject in (bare, used, few, many):
             ask(subject.connection, requests(subject.partners, _WARM_UP, "warm"))
         for number in range(rounds):
-            for subject in (bare, few, many):
+            for subject in (bare, used, few, many):
                 subject.measure(requests(subject.partners, count, str(number)))
     print(f"\n  {'':32}{'µs':>8}{'beside bare':>14}{'aim':>8}")
     print(f"  {bare.name:32}{median(bare.cpu):8.1f}")
+    print(f"  {used.name:32}{median(used.cpu):8.1f}{ratio(used.cpu, bare.cpu):14.2f}")
     for subject in (few, many):
         print(f"  {subject.name:32}{median(subject.cpu):8.1f}{ratio(subject.cpu, bare.cpu):14.2f}{'1.8':>8}")
     print(f"  {f'{_MANY} beside {_FEW} partners':32}{'':8}{ratio(many.cpu, few.cpu):14.2f}{'1.15':>8}\n")

@@ -107,12 +107,15 @@ def one_cpu() -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-def responder(stack: ExitStack, work: Path) -> Subject:
-    """A bare asyncio responder, until the stack is left."""
-    path = work / "bare.sock"
+def responder(stack: ExitStack, work: Path, *, used: bool = False) -> Subject:
+    """A bare asyncio responder, until the stack is left; `used`: it had a connection before (see its own file)."""
+    name = "bare responder, used before" if used else "bare asyncio responder"
+    path = work / f"bare-{used}.sock"
     program = Path(__file__).with_name("bench_responder.py")
-    pid = stack.enter_context(server([executable, str(program), str(path)], work / "bare.log"))
-    return Subject("bare asyncio responder", 100_000, [pid], path, stack.enter_context(connect(path)))
+    pid = stack.enter_context(server([executable, str(program), str(path)], work / f"bare-{used}.log"))
+    if used:
+        connect(path).close()
+    return Subject(name, 100_000, [pid], path, stack.enter_context(connect(path)))
 
 
 def policyd(stack: ExitStack, work: Path, partners: int) -> Subject:
