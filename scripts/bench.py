@@ -2,7 +2,8 @@
 
 `decisions`: CPU time a decision of `closedmail policyd`, beside a bare asyncio responder, and at 100 and 100,000
 partners. `postfwd`: the same beside postfwd, which has to be installed. `latency`: how long requests wait, at 1 to 500
-connections. `memory`: of policyd, at 100 to 1,000,000 partners. `sync`: `closedmail sync` of a signed list,
+connections. `memory`: of policyd, at 100 to 1,000,000 partners. `mail`: the mail rate of a private Postfix with and
+without the check; it needs root. `sync`: `closedmail sync` of a signed list,
 beside awk and two postmaps on the same list; it needs gpg, awk and Postfix's postmap and postconf, none of them set up.
 Everything happens in a temporary directory.
 """
@@ -16,13 +17,14 @@ from pathlib import Path
 from bench_common import ListShape
 from bench_decisions import bench_decisions
 from bench_latency import bench_latency
+from bench_mail import Load, bench_mail
 from bench_memory import bench_memory
 from bench_postfwd import bench_postfwd
 from bench_sync import bench_sync
 
 import closedmail
 
-_KINDS = ("decisions", "postfwd", "latency", "memory", "sync")
+_KINDS = ("decisions", "postfwd", "latency", "memory", "mail", "sync")
 
 
 def main() -> None:
@@ -38,6 +40,9 @@ def main() -> None:
     parser.add_argument(
         "--partners", type=int, action="append", help="of memory; may be repeated (default: 100, 100000 and 1000000)"
     )
+    parser.add_argument("--messages", type=int, default=2_000, help="of a run of mail (default: %(default)s)")
+    parser.add_argument("--sessions", type=int, default=20, help="of mail at a time (default: %(default)s)")
+    parser.add_argument("--size", type=int, default=20_000, help="bytes of a message of mail (default: %(default)s)")
     parser.add_argument(
         "--lines", type=int, action="append", help="size of the list; may be repeated (default: 100000 and 1000000)"
     )
@@ -56,6 +61,8 @@ def main() -> None:
             bench_latency(work, options.rounds or 5, options.requests, options.connections or [1, 20, 100, 500])
         if options.what in ("memory", "all"):
             bench_memory(work, options.partners or [100, 100_000, 1_000_000], options.requests * 20)
+        if options.what in ("mail", "all"):
+            bench_mail(work, options.rounds or 10, Load(options.messages, options.sessions, options.size))
         if options.what in ("sync", "all"):
             for lines in options.lines or [100_000, 1_000_000]:
                 sample = ListShape(lines, options.nexthops, options.random)
