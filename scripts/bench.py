@@ -38,7 +38,10 @@ def main() -> None:
         "--connections", type=int, action="append", help="of latency; may be repeated (default: 1, 20, 100 and 500)"
     )
     parser.add_argument(
-        "--partners", type=int, action="append", help="of memory; may be repeated (default: 100, 100000 and 1000000)"
+        "--partners",
+        type=int,
+        action="append",
+        help="of latency, memory and mail (default: 100000); may be repeated for memory (default: 100 and 1000000 too)",
     )
     parser.add_argument("--messages", type=int, default=2_000, help="of a run of mail (default: %(default)s)")
     parser.add_argument("--sessions", type=int, default=20, help="of mail at a time (default: %(default)s)")
@@ -50,6 +53,7 @@ def main() -> None:
     parser.add_argument("--random", action="store_true", help="the list is not in the order of its domains")
     parser.add_argument("--map-type", default="", help="of the Postfix maps (default: the machine's own)")
     options = parser.parse_args()
+    partners = options.partners or [100, 1_000_000, 100_000]
     _as_installed()
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         work = Path(name)
@@ -58,11 +62,13 @@ def main() -> None:
         if options.what in ("postfwd", "all"):
             bench_postfwd(work, options.rounds or 7, options.requests)
         if options.what in ("latency", "all"):
-            bench_latency(work, options.rounds or 5, options.requests, options.connections or [1, 20, 100, 500])
+            connections = options.connections or [1, 20, 100, 500]
+            bench_latency(work, options.rounds or 5, options.requests, connections, partners[-1])
         if options.what in ("memory", "all"):
-            bench_memory(work, options.partners or [100, 100_000, 1_000_000], options.requests * 20)
+            bench_memory(work, sorted(partners), options.requests * 20)
         if options.what in ("mail", "all"):
-            bench_mail(work, options.rounds or 10, Load(options.messages, options.sessions, options.size))
+            load = Load(options.messages, options.sessions, options.size)
+            bench_mail(work, options.rounds or 10, load, partners[-1])
         if options.what in ("sync", "all"):
             for lines in options.lines or [100_000, 1_000_000]:
                 sample = ListShape(lines, options.nexthops, options.random)

@@ -15,22 +15,19 @@ from statistics import median, quantiles
 
 from bench_policy import ask, connect, one_cpu, policyd, requests, responder
 
-_PARTNERS = 100_000
 _WARM_UP = 2_000
 
 
-def bench_latency(work: Path, rounds: int, count: int, numbers: Sequence[int]) -> None:
+def bench_latency(work: Path, rounds: int, count: int, numbers: Sequence[int], partners: int) -> None:
     """Measure and print: `rounds` alternating rounds of `count` requests at each number of connections."""
     print(f"Latency: {rounds} alternating rounds of {count} requests on each number of connections, all of them busy;")
-    print(
-        f"closedmail with {_PARTNERS} partners, logging to a file; medians over rounds of milliseconds and requests/s"
-    )
+    print(f"closedmail with {partners} partners, logging to a file; medians over rounds of milliseconds and requests/s")
     print(f"\n  {'':32}{'connections':>12}{'median':>10}{'99 %':>10}{'longest':>10}{'rate':>10}")
     with ExitStack() as stack:
         stack.enter_context(one_cpu())
-        subjects = [responder(stack, work, used=True), policyd(stack, work, _PARTNERS)]
+        subjects = [responder(stack, work, used=True), policyd(stack, work, partners)]
         for subject in subjects:
-            ask(subject.connection, requests(_PARTNERS, _WARM_UP, "warm"))
+            ask(subject.connection, requests(partners, _WARM_UP, "warm"))
         for number in numbers:
             with ExitStack() as open_ones:
                 connections = {
@@ -39,7 +36,7 @@ def bench_latency(work: Path, rounds: int, count: int, numbers: Sequence[int]) -
                 }
                 taken: dict[str, list[_Round]] = {subject.name: [] for subject in subjects}
                 for lap in range(rounds):
-                    batch = requests(_PARTNERS, max(count, number), f"{number}.{lap}")
+                    batch = requests(partners, max(count, number), f"{number}.{lap}")
                     for subject in subjects:
                         taken[subject.name].append(_round(connections[subject.name], batch))
             for name, figures in taken.items():

@@ -23,7 +23,6 @@ from bench_policy import connect
 from closedmail.demo.postfix import Listener, PrivatePostfix, free_port
 from closedmail.errors import ClosedmailError
 
-_PARTNERS = 100_000
 _AIM = "3 %"
 _NONE, _OURS, _BARE, _AGAIN = "without", "with closedmail", "with the bare responder", "without, once more"
 _TURN = (_NONE, _OURS, _AGAIN, _BARE)  # one turn: each is compared with the first
@@ -38,7 +37,7 @@ class Load:
     size: int = 20_000
 
 
-def bench_mail(work: Path, turns: int, load: Load) -> None:
+def bench_mail(work: Path, turns: int, load: Load, partners: int) -> None:
     """Measure and print: `turns` alternating turns of `load`."""
     commands = ("postfix", "smtp-source", "smtp-sink")
     if os.geteuid() or not all(map(shutil.which, commands)):
@@ -47,11 +46,11 @@ def bench_mail(work: Path, turns: int, load: Load) -> None:
     print(
         f"Mail: {turns} alternating turns of {load.messages} messages of {load.size} bytes, {load.sessions} sessions,"
     )
-    print(f"relayed until the queue is empty; closedmail with {_PARTNERS} partners, logging to a file; medians")
+    print(f"relayed until the queue is empty; closedmail with {partners} partners, logging to a file; medians")
     work.chmod(0o711)  # Postfix's processes come back to their queue by its path
     try:
         with ExitStack() as stack:
-            bench = _Bench(stack, work / "mail", load)
+            bench = _Bench(stack, work / "mail", load, partners)
             for name in _TURN:
                 bench.measure(name)
             taken = [{name: bench.measure(name) for name in _TURN} for _ in range(turns)]
@@ -76,7 +75,7 @@ class _Run:
 
 
 class _Bench:
-    def __init__(self, stack: ExitStack, folder: Path, load: Load) -> None:
+    def __init__(self, stack: ExitStack, folder: Path, load: Load, partners: int) -> None:
         folder.mkdir(mode=0o755)
         self._load = load
         sink = free_port()
@@ -93,7 +92,7 @@ class _Bench:
         stack.enter_context(server(["smtp-sink", "-u", "nobody", f"127.0.0.1:{sink}", "100"], folder / "sink.log"))
         stack.enter_context(self._postfix)
         self._queue = self._postfix.queue_directory
-        policyd = server(_policyd(folder, self._queue / "closedmail" / "policy.sock"), folder / "policyd.log")
+        policyd = server(_policyd(folder, self._queue / "closedmail" / "policy.sock", partners), folder / "policyd.log")
         self._pids = {_OURS: stack.enter_context(policyd)}
         connect(self._queue / "closedmail" / "policy.sock").close()
         program, socket = Path(__file__).with_name("bench_responder.py"), self._queue / "closedmail" / "bare.sock"
@@ -145,9 +144,9 @@ def _check(socket: str) -> Mapping[str, str]:
     }
 
 
-def _policyd(folder: Path, socket: Path) -> list[str]:
+def _policyd(folder: Path, socket: Path, partners: int) -> list[str]:
     source, config = folder / "list", folder / "closedmail.toml"
-    ListShape(_PARTNERS).write(source)
+    ListShape(partners).write(source)
     policyd = f'[policyd]\nlisten = ["unix:{socket}"]\nsocket_group = "postfix"'
     config.write_text(configuration(folder / "state", source, more='signature = "none"', policyd=policyd))
     run(closedmail(config, "sync"))
