@@ -1,0 +1,182 @@
+"""Peers that mean harm: mutants of requests, half ones, slow ones, endless lines, and clients that never read."""
+
+import random
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from soak_shared import CLOSED, OF, Surroundings
+from soak_world import EDITIONS
+from support.mutants import Mutator
+from support.policy_reading import VALID_ANSWER, read_stream
+from support.recorded import altered, recorded
+
+
+def corpus(around: Surroundings) -> list[bytes]:
+    """The recorded requests, and the same about partners of every network."""
+    kept = list(recorded().values())
+    senders = list(around.world.senders())
+    for request in list(kept):
+        for _ in range(20):
+            client = around.chance.choice(("192.0.2.1", "192.0.2.9", "198.51.100.7", "2001:db8::25"))
+            sender = f"u@{around.chance.choice(senders)}"
+            kept.append(altered(request, sender=sender, client_address=client))
+    return kept
+
+
+def send_mutants(around: Surroundings) -> None:
+    """One connection for each mutant; what it asks is read by other code than the daemon's, and the answers compared."""
+    mutator = Mutator(around.seed, corpus(around))
+    while not around.stop.is_set():
+        stream = mutator.stream()
+        at = int(not around.chance.randrange(8))
+        since = around.phases.number
+        received, reset = _exchange(around.connect(at), mutator.pieces(stream))
+        around.tally.add("mutants")
+        # A reset takes what was on its way with it, but not on a UNIX socket.
+        _judge(around, stream, received, around.phases.since(since), reset=reset and at != 0)
+
+
+def _exchange(connection: socket.socket, pieces: list[bytes]) -> tuple[bytes, bool]:
+    """All that comes back, and whether the connection was reset."""
+    received = []
+    with connection:
+        with suppress(BrokenPipeError, ConnectionResetError):
+            for piece in pieces:
+                connection.sendall(piece)
+            connection.shutdown(socket.SHUT_WR)
+        while True:
+            try:
+                data = connection.recv(65536)
+            except ConnectionResetError:
+                return b"".join(received), True
+            if not data:
+                return b"".join(received), False
+            received.append(data)
+
+
+def _judge(around: Surroundings, stream: bytes, received: bytes, mask: int, *, reset: bool) -> None:
+    reading = read_stream(stream)
+    *answers, rest = received.split(b"\n\n")
+    if rest or len(answers) > len(reading.requests):
+        around.wrong(f"too much was answered: {received!r} to {stream!r}")
+        return
+    for attributes, answer in zip(reading.requests, answers, strict=False):
+        rights = {around.world.right(attributes, edition) for edition in EDITIONS if mask & OF[edition]}
+        if not VALID_ANSWER.fullmatch(answer) or not rights & {answer, None}:
+            around.wrong(f"answered {answer!r} and not {rights}, while {mask} was in force, to {stream!r}")
+        around.count_answer(answer)
+    if len(answers) < len(reading.requests) or reading.malformed:
+        around.tally.add("closes")
+    for attributes in reading.requests[len(answers) : len(answers) + 1]:
+        # A sender that is too odd to tell may be none at all.
+        odd = None in {around.world.right(attributes, edition) for edition in EDITIONS}
+        if not (odd or reset or mask & CLOSED):
+            around.wrong(f"closed without an answer to number {len(answers)}, while {mask} was in force, of {stream!r}")
+
+
+def crowd(around: Surroundings) -> None:
+    """A crowd on one event loop's account: each member does its harm a little at a time, and others come after it."""
+    requests = corpus(around)
+    members: list[_Member] = []
+    while not around.stop.is_set():
+        while len(members) < _CROWD:
+            members.append(_Member(around, around.chance.choice(requests)))
+        for member in members:
+            member.step()
+        members = [member for member in members if not member.done]
+        around.stop.wait(0.002)
+    for member in members:
+        member.end()
+
+
+_CROWD = 300
+_MOST_TAKEN = 64 << 20  # more than the kernel keeps on the way
+
+
+class _Member:
+    """One hostile connection."""
+
+    def __init__(self, around: Surroundings, request: bytes) -> None:
+        self._around, self._request = around, request
+        self._since = around.phases.number
+        self._until = time.monotonic() + around.chance.choice((1, 5, 20, 60))
+        self._received = b""
+        self._sent = 0
+        self.done = False
+        self._socket = around.connect(around.chance.randrange(len(around.where)))
+        self._socket.setblocking(False)
+        chance = around.chance
+        ways: list[Callable[[random.Random], None]] = [self._slowly, self._half, self._endlessly, self._never_read]
+        (self._way,) = chance.choices(ways, (4, 4, 2, 1))
+        self._half_at = chance.randrange(1, len(request) - 1)
+
+    def step(self) -> None:
+        """Do a little."""
+        try:
+            self._way(self._around.chance)
+        except BlockingIOError:
+            pass
+        except (BrokenPipeError, ConnectionResetError):
+            self._receive()
+            self.end()
+        if time.monotonic() > self._until:
+            self.end()
+
+    def end(self) -> None:
+        """Hang up."""
+        self._socket.close()
+        self.done = True
+
+    def _receive(self) -> bool:
+        """Take what there is; False at the end."""
+        try:
+            data = self._socket.recv(65536)
+        except BlockingIOError:
+            return True
+        except ConnectionResetError:
+            data = b""
+        self._received += data
+        if not data:
+            self._around.tally.add("closes")
+        return bool(data)
+
+    def _slowly(self, chance: random.Random) -> None:
+        """A whole request, a few bytes at a time; then its answer."""
+        if self._sent < len(self._request):
+            self._sent += self._socket.send(self._request[self._sent :][: chance.randrange(1, 40)])
+            return
+        if not self._receive() or self._received.endswith(b"\n\n"):
+            mask = self._around.phases.since(self._since)
+            _judge(self._around, self._request, self._received, mask, reset=False)
+            self.end()
+
+    def _half(self, chance: random.Random) -> None:
+        """The beginning of a request, and nothing more: no answer may come, and the daemon may hang up."""
+        if self._sent < self._half_at:
+            self._sent += self._socket.send(self._request[self._sent : self._half_at])
+        elif not self._receive():
+            self.end()
+        if self._received:
+            self._around.wrong(f"answered {self._received!r} to {self._request[: self._half_at]!r}")
+            self.end()
+
+    def _endlessly(self, chance: random.Random) -> None:
+        """A line without an end: no answer may come, and the daemon has to hang up."""
+        self._sent += self._socket.send(b"x" * chance.choice((1, 1000, 60_000)))
+        alive = self._receive()
+        if self._received or self._sent > _MOST_TAKEN:
+            self._around.wrong(f"endless line: {self._sent} bytes were taken, {self._received!r} was answered")
+        if not alive:
+            self.end()
+
+    def _never_read(self, chance: random.Random) -> None:
+        """Question upon question, and no answer is taken."""
+        data = self._request * 50
+        for _ in range(20):
+            at = self._sent % len(self._request)
+            self._sent += self._socket.send(data[at:])
+        if self._sent > 256 << 20:
+            self._around.wrong("a client that never reads was asked for ever more")
+            self.end()
