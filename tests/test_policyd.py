@@ -717,6 +717,19 @@ def test_no_request_is_lost_while_generations_change(own: Gateway) -> None:
     assert set(answers) == {REFUSED}
 
 
+def test_generations_after_the_lock_file_was_removed(own: Gateway) -> None:
+    """Readers and writers of LMDB know of each other by that file; a new one would tell the daemon nothing."""
+    with Daemon(own.config) as daemon, daemon.client() as client:
+        assert client.ask(sender="u@koeln.example", client_address=WRONG) == REFUSED
+        (own.store / "lock.mdb").unlink()
+        for mode, word in (("report", "WARN"), ("defer", "DEFER"), ("enforce", "REJECT")):
+            own.configure(inbound=f'mode = "{mode}"\nallow_from = ["192.0.2.1"]')
+            own.sync()
+            answer = client.ask(sender="u@koeln.example", client_address=WRONG)
+            assert answer is not None
+            assert answer.partition(" ")[0] == word
+
+
 # A store that cannot be read
 
 
@@ -862,6 +875,37 @@ def test_a_store_damaged_under_the_daemon(survivor: Survivor, damage: Callable[[
         assert daemon.ask(sender="u@koeln.example", client_address=WRONG) == REFUSED
         assert daemon.ask(sender="u@koeln.example", client_address=RIGHT) == "DUNNO"
         daemon.wait_for("^policy store is back, generation=1$", survivor.repaired)
+
+
+def test_a_store_that_is_cut_short_while_it_is_read(own: Gateway) -> None:
+    """At any moment of a request: what was mapped of the file would be gone, and with it the daemon."""
+    data, aside = own.store / "data.mdb", own.folder / "aside"
+    over = threading.Event()
+    wrong: list[str | None] = []
+
+    def ask(daemon: Daemon) -> None:
+        while not over.is_set():
+            with suppress(OSError), daemon.client() as client:
+                while not over.is_set() and (answer := client.ask(sender="u@koeln.example", client_address=WRONG)):
+                    wrong.extend([answer] if answer != REFUSED else [])
+
+    with Daemon(own.config) as daemon:
+        askers = [threading.Thread(target=ask, args=(daemon,)) for _ in range(3)]
+        try:
+            for asker in askers:
+                asker.start()
+            for size in [0, 4096, 8192] * 100:
+                shutil.copyfile(data, aside)
+                os.truncate(data, size)
+                assert daemon.ask(sender="u@koeln.example", client_address=WRONG) is None
+                aside.replace(data)
+                assert daemon.ask(sender="u@koeln.example", client_address=WRONG) == REFUSED
+        finally:
+            over.set()
+            for asker in askers:
+                asker.join()
+        assert daemon.running
+    assert not wrong
 
 
 def test_a_store_replaced_by_another_one(own: Gateway, tmp_path: Path) -> None:

@@ -78,8 +78,6 @@ class Metrics:
             generation, published_at = snapshot.generation, snapshot.manifest.published_at
         except StoreError:
             pass  # the next request that is about mail tells of it
-        finally:
-            self._store.rest()
         connections, service = self._connections, self._connections.service
         plain = (
             ("requests", "Requests, answered or not.", service.requests),

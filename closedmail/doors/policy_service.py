@@ -48,8 +48,6 @@ class PolicyService:
             raise ProtocolError(str(error)) from None
         except StoreError as error:
             return self._without_store(error)
-        finally:
-            self._store.rest()
         if self._trouble:
             self._write(f"policy store is back, generation={book.generation}\n")
             self._trouble = ""

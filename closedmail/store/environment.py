@@ -18,9 +18,12 @@ DETAILS_KEY = b"details:"  # and the name of a network
 META, DOMAINS, TLS = b"meta", b"domains", b"tls"
 HISTORY, ARCHIVE = b"history", b"archive"  # by the number of the generation
 
+NOTHING_YET = "no generation is in force yet; run: closedmail sync"
+
 # Address space, not memory or disk: the file grows with what is in it.
 _MODE = 0o640
 _LOCK_SIZE = 8192  # LMDB's for 126 readers, its default
+_DATABASES = 8
 _MAP_SIZE = 1 << 36 if sys.maxsize > 1 << 32 else 1 << 30
 
 
@@ -48,7 +51,7 @@ def store_errors(path: Path) -> Iterator[None]:
         # LMDB's EACCES is a ReadonlyError, too.
         none = isinstance(error, lmdb.NotFoundError | lmdb.ReadonlyError) and os.strerror(errno.EACCES) not in words
         if none or not path.exists():
-            raise StoreError(f"{path}: no generation is in force yet; run: closedmail sync") from None
+            raise StoreError(f"{path}: {NOTHING_YET}") from None
         raise StoreError(f"{path}: {_advised(words)}") from None
     except OSError as error:
         raise StoreError(f"{path}: {_advised(error.strerror or str(error))}") from None
@@ -73,34 +76,35 @@ def _short(error: Exception) -> str:
     return str(error).replace("\n", " ")
 
 
-def open_environment(path: Path, *, writable: bool) -> lmdb.Environment:
-    """Open the environment; writable makes it where it is missing. Raises StoreError."""
+def open_environment(path: Path) -> lmdb.Environment:
+    """Open the environment for a writer, and make it where it is missing. Raises StoreError."""
     with store_errors(path):
-        if writable:
-            path.mkdir(mode=0o750, parents=True, exist_ok=True)
+        path.mkdir(mode=0o750, parents=True, exist_ok=True)
         data = path / "data.mdb"
-        fresh = writable and not (data.exists() and data.stat().st_size)
+        fresh = not (data.exists() and data.stat().st_size)
         _make_room_for_lock(path / "lock.mdb")
         try:
-            environment = lmdb.open(
-                str(path),
-                map_size=_MAP_SIZE,
-                max_dbs=8,
-                readonly=not writable,
-                create=writable,
-                mode=_MODE,
-                readahead=False,
-            )
+            environment = lmdb.open(str(path), map_size=_MAP_SIZE, max_dbs=_DATABASES, readahead=False, mode=_MODE)
         except lmdb.Error:
             if fresh:  # half of its first two pages would be a broken store, not one that is still to be made
                 data.unlink(missing_ok=True)
             raise
     try:
-        check_size(path, environment)
+        with store_errors(path):
+            check_size(path, environment, data.stat().st_size)
     except StoreError:
         environment.close()
         raise
     return environment
+
+
+def open_copy(path: Path, file: str) -> lmdb.Environment:
+    """Open a copy of the store that nobody else has; `path` is the store's own, for messages. Raises StoreError."""
+    try:
+        return lmdb.open(file, subdir=False, readonly=True, lock=False, max_dbs=_DATABASES, readahead=False)
+    except lmdb.Error as error:
+        with store_errors(path):
+            raise type(error)(str(error).removeprefix(f"{file}: ")) from None
 
 
 def _make_room_for_lock(path: Path) -> None:
@@ -124,19 +128,20 @@ def _make_room_for_lock(path: Path) -> None:
         os.close(descriptor)
 
 
-def check_size(path: Path, environment: lmdb.Environment) -> None:
-    """Raise StoreError for a file that is shorter than its pages: touching the missing ones would kill the process."""
-    with store_errors(path):
-        pages = environment.info()["last_pgno"] + 1
-        size = (path / "data.mdb").stat().st_size
-        if size < pages * environment.stat()["psize"]:
-            raise StoreError(f"{path}: the policy store is cut short; {_REMAKE}")
+def check_size(path: Path, environment: lmdb.Environment, size: int) -> int:
+    """The bytes that its pages take. Raises StoreError for a file of fewer: touching the missing ones would kill the
+    process.
+    """
+    needed: int = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
+    if size < needed:
+        raise StoreError(f"{path}: the policy store is cut short; {_REMAKE}")
+    return needed
 
 
 def check_schema(path: Path, found: bytes | None) -> None:
     """Raise StoreError unless this program can read a store with that schema number."""
     if found is None:
-        raise StoreError(f"{path}: no generation is in force yet; run: closedmail sync")
+        raise StoreError(f"{path}: {NOTHING_YET}")
     if found != b"%d" % SCHEMA:
         number = found.decode("ascii", "replace")
         raise StoreError(

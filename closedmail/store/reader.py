@@ -1,7 +1,6 @@
 """Reading the policy store: the generation in force, as the decision sees it and as `sync` compares with it."""
 
 import json
-import os
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -27,10 +26,10 @@ from closedmail.store.environment import (
     TLS,
     check_schema,
     number_key,
-    open_environment,
     store_errors,
 )
 from closedmail.store.manifest import Details, Manifest
+from closedmail.store.private_copy import PrivateCopy
 
 _LONGEST_KEY = 254  # a name of 253 characters and a dot: nothing longer was ever stored
 
@@ -43,7 +42,7 @@ class Snapshot:
 
     def __init__(self, environment: lmdb.Environment, path: Path) -> None:
         """Begin reading. Raises StoreError when there is no generation, or none that this program can read."""
-        self._path, self._environment = path, environment
+        self._path = path
         with store_errors(path):
             self._meta = environment.open_db(META, create=False)
             with environment.begin() as txn:  # before all else: another schema may lack a database
@@ -53,34 +52,17 @@ class Snapshot:
             self._history = environment.open_db(HISTORY, create=False)
             self._archive = environment.open_db(ARCHIVE, create=False)
             self._txn = environment.begin(buffers=True)
-        self._id = -1
         try:
             self._load()
         except StoreError:
             self.close()
             raise
 
-    def rest(self) -> None:
-        """Read no more until `renew`: a reader that holds on keeps the writer from using old pages again."""
-        self._txn.abort()  # LMDB keeps it as a spare: beginning again costs no system call
-
-    def renew(self) -> None:
-        """See what is in force now. Raises StoreError."""
-        try:
-            self._txn.abort()
-            self._txn = self._environment.begin(buffers=True)
-        except lmdb.Error:
-            with store_errors(self._path):
-                raise
-        if self._txn.id() != self._id:
-            self._load()
-
     def _load(self) -> None:
         with store_errors(self._path):
             schema = self._txn.get(SCHEMA_KEY, db=self._meta)
             check_schema(self._path, None if schema is None else bytes(schema))
             data = self._txn.get(MANIFEST_KEY, db=self._meta)
-            number = self._txn.id()
         try:
             manifest = Manifest.from_json(bytes(data or b""))
         except (TypeError, ValueError, KeyError) as error:
@@ -94,7 +76,6 @@ class Snapshot:
         self.trusted = AddressSet(manifest.trusted_clients)
         self._rules = manifest.rules
         self._guards = DomainSet(manifest.closed)
-        self._id = number
 
     @property
     def networks(self) -> tuple[str, ...]:
@@ -182,70 +163,35 @@ class Snapshot:
 
 
 class StoreReader:
-    """The store as a long-running reader sees it: opened when it can be, and again after it was replaced."""
+    """The store as all but `sync` see it: a copy of what is in force, taken anew when that is no longer the same."""
 
     def __init__(self, path: Path) -> None:
-        """Remember where the store is; nothing is opened yet."""
+        """Remember where the store is; nothing is read yet."""
         self._path = path
-        self._file = str(path / "data.mdb")
-        self._environment: lmdb.Environment | None = None
-        self._snapshot: Snapshot | None = None
-        self._identity = (0, 0)
-        self._size = 0
+        self._copy: PrivateCopy | None = None
+        self._snapshot: Snapshot | StoreError | None = None
 
     def current(self) -> Snapshot:
-        """The generation in force at this moment. Raises StoreError; the next call tries afresh."""
-        snapshot = self._look()
-        try:
-            snapshot.renew()
-        except StoreError:
+        """The generation in force at this moment. Raises StoreError."""
+        if self._copy is None or self._snapshot is None or not self._copy.is_current():
             self.close()
-            raise
-        return snapshot
-
-    def _look(self) -> Snapshot:
-        """See whether the file is still the one that is open, and whole."""
-        try:
-            status = os.stat(self._file)  # noqa: PTH116, on the path of every decision, and Path costs three times as much
-        except OSError as error:
-            self.close()
-            with store_errors(self._path):
-                if not isinstance(error, FileNotFoundError):
-                    raise
-            raise StoreError(f"{self._path}: no generation is in force yet; run: closedmail sync") from None
-        snapshot = self._snapshot
-        if snapshot is None or (status.st_dev, status.st_ino) != self._identity or status.st_size < self._size:
-            return self._open(status.st_dev, status.st_ino)
-        self._size = status.st_size
-        return snapshot
-
-    def rest(self) -> None:
-        """Between two requests; see Snapshot.rest."""
-        if self._snapshot is not None:
-            self._snapshot.rest()
-
-    def _open(self, device: int, inode: int) -> Snapshot:
-        self.close()
-        environment = open_environment(self._path, writable=False)
-        try:
-            self._snapshot = Snapshot(environment, self._path)
-        except StoreError:
-            environment.close()
-            raise
-        self._environment = environment
-        self._identity = (device, inode)
-        with store_errors(self._path):
-            self._size = (self._path / "data.mdb").stat().st_size
+            self._copy = PrivateCopy(self._path)
+            try:
+                self._snapshot = Snapshot(self._copy.environment, self._path)
+            except StoreError as error:
+                self._snapshot = error  # what can't be read is not copied again before it has changed
+        if isinstance(self._snapshot, StoreError):
+            raise StoreError(str(self._snapshot))
         return self._snapshot
 
     def close(self) -> None:
-        """Close the store; `current` opens it again."""
-        if self._snapshot is not None:
+        """Give the copy up; `current` takes another one."""
+        if isinstance(self._snapshot, Snapshot):
             self._snapshot.close()
-            self._snapshot = None
-        if self._environment is not None:
-            self._environment.close()
-            self._environment = None
+        self._snapshot = None
+        if self._copy is not None:
+            self._copy.close()
+            self._copy = None
 
     def __enter__(self) -> "StoreReader":
         return self

@@ -35,7 +35,7 @@ class Session:
         if file.postfix and not dry_run:
             remove_leftovers(Path(file.postfix.map_dir))
         self.store_path = store_path(str(state_dir))
-        self.environment = open_environment(self.store_path, writable=True)
+        self.environment = open_environment(self.store_path)
         stack.callback(self.environment.close)
         self.snapshot: Snapshot | None = None
         if self.environment.stat()["entries"]:
