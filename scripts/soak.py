@@ -20,7 +20,7 @@ from pathlib import Path
 from soak_daemon import Measure, SoakDaemon
 from soak_honest import ask_at_full_speed, come_all_at_once
 from soak_hostile import crowd, send_mutants
-from soak_shared import CONTEXT, FIGURES, A, Phases, Surroundings, Tally
+from soak_shared import CONTEXT, FIGURES, A, Phases, Surroundings, Tally, Texts
 from soak_store import Disturber, Site
 from soak_world import World
 from support.daemon import PolicyClient, raise_file_limit
@@ -47,7 +47,7 @@ class Soak:
         self._daemon = SoakDaemon(self._site.config)
         self._phases = Phases(A)
         self._tallies: list[Tally] = []
-        self._reports: multiprocessing.SimpleQueue[str] = CONTEXT.SimpleQueue()
+        self._reports: Texts = CONTEXT.SimpleQueue()
         self.wrong: list[str] = []
         self._started = self._told = time.monotonic()
 

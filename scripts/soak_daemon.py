@@ -6,12 +6,13 @@ import signal
 import subprocess
 import time
 from collections import deque
+from collections.abc import MutableSequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from bench_common import closedmail
-from soak_shared import CONTEXT
+from soak_shared import CONTEXT, Texts
 
 _PATIENCE = 30.0
 # What the daemon may write: a verdict, or a sentence; never a control character, never a second line of something.
@@ -41,7 +42,7 @@ class Measure:
         )
 
 
-def _read_log(pipe: IO[bytes], ready: "multiprocessing.SimpleQueue[str]", lines: "multiprocessing.sharedctypes.RawArray") -> None:  # fmt: skip
+def _read_log(pipe: IO[bytes], ready: Texts, lines: MutableSequence[int]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     bad: list[str] = []
     last: deque[str] = deque(maxlen=15)
@@ -68,7 +69,7 @@ class SoakDaemon:
         )
         assert self._process.stderr is not None  # noqa: S101
         self.pid = self._process.pid
-        self._said: multiprocessing.SimpleQueue[str] = CONTEXT.SimpleQueue()
+        self._said: Texts = CONTEXT.SimpleQueue()
         self._lines = CONTEXT.RawArray("L", 1)
         self._reader = CONTEXT.Process(target=_read_log, args=(self._process.stderr, self._said, self._lines))
         self._reader.start()
@@ -99,7 +100,7 @@ class SoakDaemon:
         return Measure(size("VmRSS"), size("RssAnon"), size("RssShmem"), files, size("Threads"))
 
     def stop(self) -> tuple[int, str, str]:
-        """SIGTERM. Exit status, lines of its log that it should not have written, and the last that were no verdicts."""
+        """SIGTERM. Exit status, lines that it should not have written, and the last that were no verdicts."""
         self._process.send_signal(signal.SIGTERM)
         deadline = time.monotonic() + _PATIENCE
         while self.running and time.monotonic() < deadline:

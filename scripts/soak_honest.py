@@ -37,8 +37,10 @@ def questions(world: World, chance: "Surroundings") -> list[Question]:
     pick = chance.chance.choice
     made = []
     for domain in [*world.senders(), *("stranger.example", "city.example", "a.kim.example", "below.city.example") * 50]:
-        for client in (_CLIENTS[0], pick(_CLIENTS), pick(_CLIENTS)):
-            made.append(altered(templates[pick(_RECIPIENT)], sender=f"u@{domain}", client_address=client))
+        made += [
+            altered(templates[pick(_RECIPIENT)], sender=f"u@{domain}", client_address=client)
+            for client in (_CLIENTS[0], pick(_CLIENTS), pick(_CLIENTS))
+        ]
         other = pick(("certificate-rcpt", "self-signed-rcpt", "tls-data", "sasl-rcpt", "ipv6-rcpt"))
         made.append(altered(templates[other], sender=f"U.{other}@{domain.upper()}"))
     made += [templates[name] for name in ("null-rcpt", "null-data", "early-connect", "early-ehlo")] * 50

@@ -1,6 +1,5 @@
 """Peers that mean harm: mutants of requests, half ones, slow ones, endless lines, and clients that never read."""
 
-import random
 import socket
 import time
 from collections.abc import Callable
@@ -26,7 +25,7 @@ def corpus(around: Surroundings) -> list[bytes]:
 
 
 def send_mutants(around: Surroundings) -> None:
-    """One connection for each mutant; what it asks is read by other code than the daemon's, and the answers compared."""
+    """One connection for each mutant; what it asks is read by other code than the daemon's, and compared."""
     mutator = Mutator(around.seed, corpus(around))
     while not around.stop.is_set():
         stream = mutator.stream()
@@ -40,9 +39,9 @@ def send_mutants(around: Surroundings) -> None:
 
 def _exchange(connection: socket.socket, pieces: list[bytes]) -> tuple[bytes, bool]:
     """All that comes back, and whether the connection was reset."""
-    received = []
+    received: list[bytes] = []
     with connection:
-        with suppress(BrokenPipeError, ConnectionResetError):
+        with suppress(OSError):  # closed before all was sent
             for piece in pieces:
                 connection.sendall(piece)
             connection.shutdown(socket.SHUT_WR)
@@ -108,14 +107,14 @@ class _Member:
         self._socket = around.connect(around.chance.randrange(len(around.where)))
         self._socket.setblocking(False)
         chance = around.chance
-        ways: list[Callable[[random.Random], None]] = [self._slowly, self._half, self._endlessly, self._never_read]
+        ways: list[Callable[[], None]] = [self._slowly, self._half, self._endlessly, self._never_read]
         (self._way,) = chance.choices(ways, (4, 4, 2, 1))
         self._half_at = chance.randrange(1, len(request) - 1)
 
     def step(self) -> None:
         """Do a little."""
         try:
-            self._way(self._around.chance)
+            self._way()
         except BlockingIOError:
             pass
         except (BrokenPipeError, ConnectionResetError):
@@ -142,17 +141,17 @@ class _Member:
             self._around.tally.add("closes")
         return bool(data)
 
-    def _slowly(self, chance: random.Random) -> None:
+    def _slowly(self) -> None:
         """A whole request, a few bytes at a time; then its answer."""
         if self._sent < len(self._request):
-            self._sent += self._socket.send(self._request[self._sent :][: chance.randrange(1, 40)])
+            self._sent += self._socket.send(self._request[self._sent :][: self._around.chance.randrange(1, 40)])
             return
         if not self._receive() or self._received.endswith(b"\n\n"):
             mask = self._around.phases.since(self._since)
             _judge(self._around, self._request, self._received, mask, reset=False)
             self.end()
 
-    def _half(self, chance: random.Random) -> None:
+    def _half(self) -> None:
         """The beginning of a request, and nothing more: no answer may come, and the daemon may hang up."""
         if self._sent < self._half_at:
             self._sent += self._socket.send(self._request[self._sent : self._half_at])
@@ -162,16 +161,16 @@ class _Member:
             self._around.wrong(f"answered {self._received!r} to {self._request[: self._half_at]!r}")
             self.end()
 
-    def _endlessly(self, chance: random.Random) -> None:
+    def _endlessly(self) -> None:
         """A line without an end: no answer may come, and the daemon has to hang up."""
-        self._sent += self._socket.send(b"x" * chance.choice((1, 1000, 60_000)))
+        self._sent += self._socket.send(b"x" * self._around.chance.choice((1, 1000, 60_000)))
         alive = self._receive()
         if self._received or self._sent > _MOST_TAKEN:
             self._around.wrong(f"endless line: {self._sent} bytes were taken, {self._received!r} was answered")
         if not alive:
             self.end()
 
-    def _never_read(self, chance: random.Random) -> None:
+    def _never_read(self) -> None:
         """Question upon question, and no answer is taken."""
         data = self._request * 50
         for _ in range(20):

@@ -7,10 +7,13 @@ import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing.queues import SimpleQueue
+from multiprocessing.synchronize import Event
 
 from soak_world import Edition, World
 from support.daemon import connect
 
+Texts = SimpleQueue[str]  # from one process to another
 CONTEXT = multiprocessing.get_context("fork")
 
 # What may be answered at a moment: what is right in an edition, or nothing but a closed connection.
@@ -75,8 +78,8 @@ class Surroundings:
     world: World
     phases: Phases
     tally: Tally
-    stop: "multiprocessing.synchronize.Event"
-    reports: "multiprocessing.SimpleQueue[str]"
+    stop: Event
+    reports: Texts
     chance: random.Random
     seed: str
     _reported: int = 0
@@ -118,5 +121,5 @@ class Surroundings:
         """Whatever a peer raises is a fault of its own, and ends the soak as one."""
         try:
             yield
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             self.wrong(f"{type(error).__name__}: {error}")

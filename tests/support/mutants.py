@@ -2,14 +2,16 @@
 
 import random
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 # What is worth inserting: what the protocol lives on, what a careless reader would trip over.
 _TOKENS = (
-    *(b"\n", b"\n\n", b"=", b"\r\n", b"\x00", b"\xff", b" ", b"+", b"%", b"@", b".", b"..", b"!", b":", b'"', b"(", b"\\"),
-    *(b"action=OK\n\n", b"request=smtpd_access_policy\n", b"sender=\n", b"sender=", b"client_address=192.0.2.1\n"),
-    *(b"sasl_username=joe\n", b"ccert_issuer=Closed+20Net+20CA\n", b"+C3+B6", b"\xc3\xb6", b"\xed\xa0\x80", b"::ffff:"),
-    *(b"xn--", b".example", b"{domain}", b"%s%n", b"x" * 300, b"=" * 70_000, b"y" * 66_000 + b"\n"),
+    *(b"\n", b"\n\n", b"=", b"\r\n", b"\x00", b"\xff", b" ", b"+", b"%", b"@", b".", b"..", b"!", b":", b'"', b"("),
+    *(b"\\", b"action=OK\n\n", b"request=smtpd_access_policy\n", b"sender=\n", b"sender=", b"sasl_username=joe\n"),
+    *(b"client_address=192.0.2.1\n", b"ccert_issuer=Closed+20Net+20CA\n", b"+C3+B6", b"\xc3\xb6", b"\xed\xa0\x80"),
+    *(b"::ffff:", b"xn--", b".example", b"{domain}", b"%s%n", b"x" * 300),
 )
+_LONG = (b"=" * 70_000, b"y" * 66_000 + b"\n")
 
 
 class Mutator:
@@ -43,7 +45,7 @@ class Mutator:
         """The data cut anywhere, into at most eight."""
         cuts = sorted(self._chance.randrange(len(data) + 1) for _ in range(self._chance.randrange(8)))
         edges = [0, *cuts, len(data)]
-        return [data[start:end] for start, end in zip(edges, edges[1:], strict=False) if start < end]
+        return [data[start:end] for start, end in pairwise(edges) if start < end]
 
     def _place(self, data: bytes) -> int:
         return self._chance.randrange(len(data)) if data else 0
@@ -71,7 +73,7 @@ class Mutator:
     def _insert(self, data: bytes) -> bytes:
         at = self._place(data)
         # The long ones are rare: they would be most of the bytes, and are always too long.
-        token = self._chance.choice(_TOKENS if not self._chance.randrange(20) else _TOKENS[:-2])
+        token = self._chance.choice(_TOKENS if self._chance.randrange(100) else _LONG)
         return data[:at] + token + data[at:]
 
     def _truncate(self, data: bytes) -> bytes:

@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 
 LONGEST = 65536  # bytes of a request, without the empty line
 # All that the daemon may ever say.
-VALID_ANSWER = re.compile(rb"action=(?:DUNNO|REJECT 5\.7\.1 [^\n\r]{1,512}|DEFER 4\.7\.1 [^\n\r]{1,512}|WARN [^\n\r]{1,512})")
+VALID_ANSWER = re.compile(
+    rb"action=(?:DUNNO|REJECT 5\.7\.1 [^\n\r]{1,512}|DEFER 4\.7\.1 [^\n\r]{1,512}|WARN [^\n\r]{1,512})"
+)
 
 
 @dataclass

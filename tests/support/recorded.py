@@ -1,4 +1,4 @@
-"""Requests that a Postfix 3.7 has made, as they came: tests/requests, one a file, named after mail and protocol state."""
+"""Requests of a Postfix 3.7, as they came: tests/requests, one a file, named after mail and protocol state."""
 
 from functools import cache
 from pathlib import Path
