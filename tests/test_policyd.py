@@ -387,6 +387,29 @@ def test_running_out_of_files_ends_nothing(own: Gateway) -> None:
         assert "Traceback" not in daemon.log()
 
 
+def test_a_new_generation_when_files_have_run_out(own: Gateway) -> None:
+    """Whatever connects, files are left to read it."""
+    if shutil.which("prlimit") is None:
+        pytest.skip("needs prlimit")
+    with Daemon(own.config, limit_files=200) as daemon, daemon.client() as first:
+        assert first.ask(sender="u@koeln.example", client_address=WRONG) == REFUSED
+        crowd = [daemon.client() for _ in range(250)]
+        try:
+            daemon.wait_for(r"^error: 136 connections are open: closing all that come$")
+            own.configure(inbound='mode = "report"\nallow_from = ["192.0.2.1"]')
+            own.sync()
+            own.store.rename(own.folder / "away")
+            shutil.copytree(own.folder / "away", own.store)
+            assert (first.ask(sender="u@koeln.example", client_address=WRONG) or "").startswith("WARN ")
+            assert (
+                sum(client.ask(sender="u@koeln.example", client_address=RIGHT) == "DUNNO" for client in crowd[:135])
+                == 135
+            )
+        finally:
+            for client in crowd:
+                client.close()
+
+
 # Sockets
 
 

@@ -74,6 +74,11 @@ class RequestReader:
         """Whether a request has come in part."""
         return bool(self._buffer)
 
+    @property
+    def kept(self) -> int:
+        """How many bytes wait for the rest of their request, or to be asked for."""
+        return len(self._buffer)
+
 
 def parse_request(block: bytes) -> Request:
     """One request, without the empty line. Raises ProtocolError."""

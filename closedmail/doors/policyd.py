@@ -28,6 +28,8 @@ from closedmail.store.reader import StoreReader
 # After SIGTERM: a connection is closed once nothing has come for the first time, all are after the second (seconds).
 _QUIET, _GRACE = 0.2, 1.0
 
+_FILES = 64  # that are not for connections of smtpd; there are some twenty
+
 _POLICY, _METRICS = "policy", "metrics"  # what is served at a place
 _NO_PROMETHEUS = "prometheus_client is missing: install python3-prometheus-client (Debian) or closedmail[metrics] (pip)"
 
@@ -47,7 +49,7 @@ class PolicyDaemon:
         self._store = StoreReader(store_path(config.gateway.state_dir))
         self._counters = CountersFile(config.gateway.state_dir, write)
         self._service = PolicyService(self._store, write, config.policyd.on_failure, self._counters.counters)
-        self._connections = PolicyConnections(self._service, write)
+        self._connections = PolicyConnections(self._service, write, _most_connections())
         self._visits: MetricsVisits | None = None
 
     async def run(self, started: Callable[[Sequence[str]], object] = lambda _: None) -> None:
@@ -139,6 +141,12 @@ class PolicyDaemon:
                 self._write(f"error: {message}: {error.strerror or error}\n")
         elif "_start_serving" not in message:  # asyncio tries to accept again on a socket that we have closed since
             loop.default_exception_handler(context)
+
+
+def _most_connections() -> int:
+    """So many that files are left for a new generation, the counters and metrics."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return sys.maxsize if limit == resource.RLIM_INFINITY else max(limit - _FILES, limit // 2)
 
 
 def run_policyd(config: Config, override: Sequence[str]) -> None:
