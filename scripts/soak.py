@@ -38,6 +38,7 @@ class Soak:
     def __init__(self, folder: Path, options: argparse.Namespace) -> None:
         """A generation of edition A is in force then, and the daemon runs."""
         self._seconds, self._seed, self._burst = options.minutes * 60, options.seed, options.connections
+        self._peers = options.peers
         self._margin = options.margin * 1024
         self._world = World(options.partners)
         self._site = Site(folder, self._world)
@@ -95,6 +96,8 @@ class Soak:
         ]
         processes = []
         for name, peer in peers:
+            if self._peers and name not in self._peers:
+                continue
             seed = f"{self._seed} {part} {name}"
             self._tallies.append(Tally())
             around = Surroundings(
@@ -173,6 +176,7 @@ def main() -> None:
     parser.add_argument("--partners", type=int, default=16_000, help="in the lists (default: %(default)s)")
     parser.add_argument("--connections", type=int, default=2_000, help="at once, at most (default: %(default)s)")
     parser.add_argument("--margin", type=int, default=4, help="MiB that memory may differ by (default: %(default)s)")
+    parser.add_argument("--peers", nargs="+", help="only these, to hunt a fault: honest burst mutants crowd store")
     options = parser.parse_args()
     if not raise_file_limit(_MOST_FILES):
         raise SystemExit(f"scripts/soak: needs {_MOST_FILES} open files (ulimit -n)")
