@@ -29,7 +29,8 @@ from support.daemon import PolicyClient, raise_file_limit
 _PARTS = 12
 _MOST_FILES = 2_500  # a peer's own, with 2,000 connections
 _MOST_THREADS = 1 + min(32, (os.cpu_count() or 1) + 4)  # the loop's, and those in which asyncio saves counters
-_SETTLED = 15.0  # seconds that the daemon has to notice that all have gone
+_ENDED = 180.0  # seconds in which peers come to their end
+_SETTLED = 60.0  # seconds that the daemon has to notice that all have gone
 
 Peer = Callable[[Surroundings], None]
 
@@ -117,7 +118,7 @@ class Soak:
             if time.monotonic() > self._told + 60:
                 self._tell()
         stop.set()
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + _ENDED
         while any(process.is_alive() for process in processes):
             self._collect()
             time.sleep(0.05)

@@ -11,7 +11,6 @@ from multiprocessing.queues import SimpleQueue
 from multiprocessing.synchronize import Event
 
 from soak_world import Edition, World
-from support.daemon import connect
 
 Texts = SimpleQueue[str]  # from one process to another
 CONTEXT = multiprocessing.get_context("fork")
@@ -22,7 +21,7 @@ OF: dict[Edition, int] = {"A": A, "B": B}
 
 _REMEMBERED = 1 << 16
 _MOST_REPORTS = 10  # of one process
-_PATIENCE = 30  # seconds
+_PATIENCE = 120  # seconds; a machine that stands still for a while is no fault of the daemon
 
 FIGURES = ("requests", "DUNNO", "REJECT", "DEFER", "WARN", "closes", "mutants", "connections", "disturbances", "syncs")
 
@@ -102,14 +101,17 @@ class Surroundings:
     def connect(self, at: int) -> socket.socket:
         """A connection to one of the daemon's sockets. It waits, as Postfix does, while the queue there is full."""
         self.tally.add("connections")
-        kind, _, path = self.where[at].partition(":")
+        kind, _, place = self.where[at].partition(":")
         if kind != "unix":
-            return connect(self.where[at])
+            host, _, port = place.rpartition(":")
+            connection = socket.create_connection((host, int(port)), timeout=_PATIENCE)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return connection
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             # Not settimeout(), with which connect(2) gives up at once when the queue is full.
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", _PATIENCE, 0))
-            connection.connect(path)
+            connection.connect(place)
         except OSError:
             connection.close()
             raise
