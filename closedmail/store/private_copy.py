@@ -55,7 +55,7 @@ class PrivateCopy:
         self.environment = open_copy(path, f"/proc/self/fd/{self._memory}")
         try:
             self._size = check_size(path, self.environment, size)
-            self._page = self.environment.stat()["psize"]
+            self._heads_end = self.environment.stat()["psize"] + _HEAD
             self._heads = self._heads_of(self._memory)
             # LMDB writes no page of the newest generation or of the one before. The heads were copied first, so that
             # with the same ones behind the last page, all pages between are of one generation.
@@ -83,8 +83,9 @@ class PrivateCopy:
         self.environment.close()
         self._close_files()
 
-    def _heads_of(self, file: int) -> tuple[bytes, bytes]:
-        return os.pread(file, _HEAD, 0), os.pread(file, _HEAD, self._page)
+    def _heads_of(self, file: int) -> bytes:
+        """Both of LMDB's first two pages, as far as they are written: one call for each decision, and not two."""
+        return os.pread(file, self._heads_end, 0)
 
     def _close_files(self) -> None:
         os.close(self._file)
