@@ -376,7 +376,8 @@ def test_several_mails_and_recipients_in_one_session(door: Door) -> None:
             assert got == codes, (address, sender, recipients)
             client.docmd("RSET")
     told = [(sender, client) for client, sender, _, _ in SESSION if sender not in ("", "u@stranger.example")]
-    lines = door.daemon.verdicts()[before : door.logged_until("end") - 1]
+    end = door.logged_until("end") - 1
+    lines = door.daemon.verdicts()[before:end]
     clients = {"[UNAVAILABLE]": "unknown", "IPV6:2001:db8::25": "2001:db8::25"}
     assert [(f"u@{line['domain']}", line["client"]) for line in lines] == [
         (sender, clients.get(client, client)) for sender, client in told
