@@ -153,9 +153,13 @@ class Soak:
 
     def _canary(self) -> None:
         """One question, so that the store is open."""
-        with PolicyClient(self._daemon.where[0]) as client:
-            if client.ask(sender="u@enforce00000.example", client_address="192.0.2.1") != "DUNNO":
-                self.wrong.append("a partner's mail did not pass while all was quiet")
+        try:
+            with PolicyClient(self._daemon.where[0]) as client:
+                answer = client.ask(sender="u@enforce00000.example", client_address="192.0.2.1")
+        except (OSError, AssertionError) as error:
+            answer = repr(error)
+        if answer != "DUNNO":
+            self.wrong.append(f"while all was quiet a partner's mail got {answer}")
         time.sleep(0.05)  # until it has noticed that this one has gone
 
     def _totals(self) -> list[tuple[str, int]]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench_common import closedmail
-from soak_shared import CLOSED, OF, Surroundings
+from soak_shared import CLOSED, CONTEXT, OF, Surroundings
 from soak_world import EDITIONS, Edition, World
 
 
@@ -20,6 +20,8 @@ class Site:
         self.folder, self.world = folder, world
         self.store = folder / "state" / "store"
         self.config = folder / "closedmail.toml"
+        # How often the store was disturbed, and cut: in turn, also across the parts of a soak, for none to be left out.
+        self.turns, self.cuts = CONTEXT.RawValue("L", 0), CONTEXT.RawValue("L", 0)
         self._listen = f'"unix:{folder}/policy.sock", "inet:127.0.0.1:0"'
 
     def sync(self, edition: Edition) -> None:
@@ -50,11 +52,12 @@ class Disturber:
     def run(self) -> None:
         """Disturb until it is over."""
         ways: list[Callable[[], None]] = [
-            *(self._publish, self._publish, self._vanish, self._unlink, self._cut, self._cut, self._spoil),
-            *(self._copy, self._restore, self._lose_lock, self._hang_up, self._break_configuration),
+            *(self._publish, self._cut, self._vanish, self._lose_lock, self._restore, self._cut),
+            *(self._unlink, self._publish, self._hang_up, self._spoil, self._break_configuration, self._copy),
         ]
         while not self._around.stop.is_set():
-            self._around.chance.choice(ways)()
+            ways[self._site.turns.value % len(ways)]()
+            self._site.turns.value += 1
             self._around.tally.add("disturbances")
             self._around.stop.wait(self._around.chance.random() / 4)
         if self._edition != "A":
@@ -102,7 +105,9 @@ class Disturber:
     def _cut(self) -> None:
         """It is cut short in its place, at a page or elsewhere; another file comes for it."""
         size = self._data.stat().st_size
-        to = self._around.chance.choice((0, 1, 4096, 8192, size // 2, size // 8192 * 4096, size - 1))
+        sizes = (0, size // 2, 4096, size - 1, 1, 8192, size // 8192 * 4096)
+        to = sizes[self._site.cuts.value % len(sizes)]
+        self._site.cuts.value += 1
         aside = self._aside(self._data)
         self._unreadable(lambda: os.truncate(self._data, to), lambda: aside.replace(self._data))
 

@@ -12,6 +12,9 @@ _TOKENS = (
     *(b"::ffff:", b"xn--", b".example", b"{domain}", b"%s%n", b"x" * 300),
 )
 _LONG = (b"=" * 70_000, b"y" * 66_000 + b"\n")
+_WEIGHTY = (
+    *(b"sender=", b"sender=", b"client_address=", b"ccert_", b"instance=", b"sasl_username=", b"encryption_protocol="),
+)
 
 
 class Mutator:
@@ -48,6 +51,11 @@ class Mutator:
         return [data[start:end] for start, end in pairwise(edges) if start < end]
 
     def _place(self, data: bytes) -> int:
+        """Anywhere; every other time in a line that the decision hangs on, unless it is gone."""
+        if self._chance.randrange(2):
+            start = data.find(self._chance.choice(_WEIGHTY))
+            if start >= 0:
+                return self._chance.randrange(start, max(data.find(b"\n", start), start + 1))
         return self._chance.randrange(len(data)) if data else 0
 
     def _span(self, data: bytes) -> tuple[int, int]:
