@@ -3,7 +3,7 @@
 `decisions`: CPU time a decision of `closedmail policyd`, beside a bare asyncio responder, and at 100 and 100,000
 partners. `postfwd`: the same beside postfwd, which has to be installed. `latency`: how long requests wait, at 1 to 500
 connections. `memory`: of policyd, at 100 to 1,000,000 partners. `mail`: the mail rate of a private Postfix with and
-without the check; it needs root. `sync`: `closedmail sync` of a signed list,
+without the check; it needs root, and a machine that does nothing else. `sync`: `closedmail sync` of a signed list,
 beside awk and two postmaps on the same list; it needs gpg, awk and Postfix's postmap and postconf, none of them set up.
 Everything happens in a temporary directory.
 """
