@@ -1,4 +1,4 @@
-"""What both benchmarks need: invented lists, a configuration, child processes and what they cost."""
+"""What the benchmarks need: invented lists, a configuration, child processes and what they cost."""
 
 import os
 import random
