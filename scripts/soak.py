@@ -112,11 +112,16 @@ class Soak:
             )
             processes.append(CONTEXT.Process(target=_run, args=(peer, around), name=name))
             processes[-1].start()
-        while time.monotonic() < until and self._daemon.running and len(self.wrong) <= 50:
-            time.sleep(0.2)
-            self._collect()
-            if time.monotonic() > self._told + 60:
-                self._tell()
+        try:
+            while time.monotonic() < until and self._daemon.running and len(self.wrong) <= 50:
+                time.sleep(0.2)
+                self._collect()
+                if time.monotonic() > self._told + 60:
+                    self._tell()
+        except BaseException:
+            for process in processes:
+                process.kill()
+            raise
         stop.set()
         deadline = time.monotonic() + _ENDED
         while any(process.is_alive() for process in processes):
@@ -176,6 +181,7 @@ class Soak:
 
 def _run(peer: Peer, around: Surroundings) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one that started it
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     with around.reporting():
         peer(around)
 
@@ -193,6 +199,7 @@ def main() -> None:
     options = parser.parse_args()
     if not raise_file_limit(_MOST_FILES):
         raise SystemExit(f"scripts/soak: needs {_MOST_FILES} open files (ulimit -n)")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("scripts/soak: stopped"))  # and end what was started
     with tempfile.TemporaryDirectory(prefix="soak-") as name:
         soak = Soak(Path(name), options)
         soak.run()
