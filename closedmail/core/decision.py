@@ -1,7 +1,7 @@
 """The decision about a mail's sender: facts and a rule give a verdict, its reason and the MTA's action.
 
-The policy service, the milter and `explain` call `decide` and nothing else. The order of its steps is part of the
-public interface: not our business, not a partner, facts, rule, mode.
+The policy service, the milter and `explain` call `decide`; for the header, `header_decision.py` asks the same steps of
+each address. Their order is part of the public interface: not our business, not a partner, facts, rule, mode.
 """
 
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple, Protocol
 from closedmail.core import mailertable
 from closedmail.core.address import AddressSet, client_text, parse_client
 from closedmail.core.domain import DomainSet, parents
-from closedmail.core.model import CertificatePin, Rewriting
+from closedmail.core.model import CertificatePin, HeaderFrom, Mode, Rewriting
 from closedmail.core.rule import Rule
 from closedmail.core.sender import queued_domains
 
@@ -99,6 +99,10 @@ class Rulebook(Protocol):
     def exempt_sasl(self) -> bool: ...
     @property
     def rewriting(self) -> Rewriting: ...
+    @property
+    def header_from(self) -> HeaderFrom:
+        """The most that any rule asks of the header (`strongest_header_from`)."""
+
     def get(self, key: str) -> Match | None:
         """The record of exactly this key."""
 
@@ -110,19 +114,50 @@ def decide(envelope: Envelope, book: Rulebook) -> Verdict:
     """Decide about one mail. Raises SenderError where the sender's domain is not UTF-8."""
     if not envelope.sender:
         return _NULL_SENDER
+    client = parse_client(envelope.client_address)
+    exempt = exemption(envelope, client, book)
+    if exempt:
+        return exempt
+    verdict = NOT_LISTED
+    for name in queued_domains(envelope.sender, book.rewriting):
+        found = claimed(name, book)
+        if isinstance(found, Match):
+            return judge(name, found, envelope, client, book.generation)
+        if found is _OWN_DOMAIN:
+            verdict = found
+    return verdict
+
+
+def decide_any(envelopes: Iterable[Envelope], book: Rulebook) -> Verdict:
+    """Decide about a mail whose sender can be read in several ways: the gravest verdict counts. Raises SenderError."""
+    return worst(decide(envelope, book) for envelope in envelopes)
+
+
+def worst(verdicts: Iterable[Verdict]) -> Verdict:
+    """The gravest of some verdicts, the first of equals; NOT_LISTED of none."""
+    return min(verdicts, key=_gravity, default=NOT_LISTED)
+
+
+def _gravity(verdict: Verdict) -> int:
+    """Refusals first, then what would be one, then what can't be told, and partners before others."""
+    if verdict.match is None:
+        return 5 if verdict.reason == "not-listed" else 4
+    return {"reject": 0, "defer": 1, "report": 2, "none": 3, "accept": 3}[verdict.outcome]
+
+
+def exemption(envelope: Envelope, client: IPv4Address | IPv6Address | None, book: Rulebook) -> Verdict | None:
+    """Why a mail is not our business, whatever its sender; None where it is."""
     if book.exempt_sasl and envelope.sasl_username:
         return _SASL
-    client = parse_client(envelope.client_address)
-    if client in book.trusted:
-        return _TRUSTED
-    verdict = _NOT_LISTED
-    for name in queued_domains(envelope.sender, book.rewriting):
-        match = find_partner(name, book)
-        if book.own.covers(name) and not (match and match.rule.partner and book.own.covers(match.key)):
-            verdict = _OWN_DOMAIN
-        elif match:
-            return _judge(name, match, envelope, client, book.generation)
-    return verdict
+    return _TRUSTED if client in book.trusted else None
+
+
+def claimed(name: str, book: Rulebook) -> Match | Verdict:
+    """The partner whose rule is to be asked about a domain, or the verdict where there is none."""
+    match = find_partner(name, book)
+    if book.own.covers(name) and not (match and match.rule.partner and book.own.covers(match.key)):
+        return _OWN_DOMAIN
+    return match or NOT_LISTED
 
 
 def find_partner(name: str, book: Rulebook) -> Match | None:
@@ -152,10 +187,20 @@ def facts_of(envelope: Envelope, client: IPv4Address | IPv6Address | None, match
     return Facts(allowed, cert, envelope.encrypted)
 
 
-def _judge(
-    name: str, match: Match, envelope: Envelope, client: IPv4Address | IPv6Address | None, generation: int
+def judge(
+    name: str,
+    match: Match,
+    envelope: Envelope,
+    client: IPv4Address | IPv6Address | None,
+    generation: int,
+    header_mode: Mode | None = None,
 ) -> Verdict:
+    """What a partner's rule says of a mail that bears its domain.
+
+    `header_mode` is given where the domain is that of a header; it stands in place of the rule's own mode.
+    """
     inbound = match.rule.inbound
+    mode = header_mode or inbound.mode
     facts = facts_of(envelope, client, match)
     proof: bool | None
     match inbound.require:
@@ -170,13 +215,14 @@ def _judge(
     holds = _all((proof, facts.tls)) if inbound.require_tls else proof
     if holds:
         return Verdict("accept", "ok", "DUNNO", name, match, facts)
-    if inbound.mode == "off":
+    if mode == "off":
         return Verdict("accept", "off", "DUNNO", name, match, facts)
     if holds is None:
         return Verdict("none", "unknown-fact", "DUNNO", name, match, facts)
     reason = _missing(match, facts, proof)
-    text = reply_text(match, name, reason, client_text(envelope.client_address), generation)
-    match inbound.mode:
+    client_shown = client_text(envelope.client_address)
+    text = reply_text(match, name, reason, client_shown, generation, in_header=header_mode is not None)
+    match mode:
         case "enforce":
             return Verdict("reject", reason, f"REJECT 5.7.1 {text}", name, match, facts)
         case "defer":
@@ -204,7 +250,9 @@ _PROOFS = {
 }
 
 
-def reply_text(match: Match, domain: str, reason: Reason, client_address: str, generation: int) -> str:
+def reply_text(
+    match: Match, domain: str, reason: Reason, client_address: str, generation: int, *, in_header: bool = False
+) -> str:
     """The text of a refusal, the partner's own (`reject_text`) or ours; one line, printable, at most 512 bytes."""
     rule = match.rule
     if rule.inbound.reject_text:
@@ -216,7 +264,9 @@ def reply_text(match: Match, domain: str, reason: Reason, client_address: str, g
             generation=generation,
         )
     else:
-        text = f"Mail from {domain} is accepted through {rule.title} only: {_PROOFS[reason].format(client_address)}"
+        where = " in its From: or Sender: header" if in_header else ""
+        proof = _PROOFS[reason].format(client_address)
+        text = f"Mail from {domain}{where} is accepted through {rule.title} only: {proof}"
     if not text.isprintable():
         text = "".join(char if char.isprintable() else "?" for char in text)
     if len(text) * 4 <= _TEXT_LIMIT:  # no character has more bytes
@@ -276,4 +326,4 @@ _NULL_SENDER = Verdict("none", "null-sender")
 _SASL = Verdict("none", "sasl")
 _TRUSTED = Verdict("none", "trusted")
 _OWN_DOMAIN = Verdict("none", "own-domain")
-_NOT_LISTED = Verdict("none", "not-listed")
+NOT_LISTED = Verdict("none", "not-listed")

@@ -5,7 +5,7 @@ from dataclasses import replace
 from closedmail.core.address import AddressSet
 from closedmail.core.decision import Match, Rulebook
 from closedmail.core.domain import DomainSet
-from closedmail.core.model import Mode, Rewriting
+from closedmail.core.model import HeaderFrom, Mode, Rewriting
 from closedmail.core.rule import Rule
 
 
@@ -22,6 +22,7 @@ class Enforced:
         self.trusted: AddressSet = book.trusted
         self.exempt_sasl: bool = book.exempt_sasl
         self.rewriting: Rewriting = book.rewriting
+        self.header_from: HeaderFrom = book.header_from
 
     def get(self, key: str) -> Match | None:
         """The record of exactly this key."""

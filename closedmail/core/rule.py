@@ -3,11 +3,12 @@
 A generation has few rules and many domains, so that a domain's record carries a rule's number only.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
 from closedmail.core.address import AddressSet
-from closedmail.core.model import Config, Inbound, Outbound
+from closedmail.core.model import Config, HeaderFrom, Inbound, Mode, Outbound
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,27 @@ class Rule:
     def allowed(self) -> AddressSet:
         """`allow_from`, ready to be asked."""
         return AddressSet(self.inbound.allow_from)
+
+    @cached_property
+    def header_exempt(self) -> AddressSet:
+        """`header_from_exempt`, ready to be asked."""
+        return AddressSet(self.inbound.header_from_exempt)
+
+    @property
+    def header_mode(self) -> Mode:
+        """What happens to a mail whose header lacks the proof: as `mode` says, and at most what `header_from` says."""
+        inbound = self.inbound
+        if inbound.header_from == "off" or inbound.mode == "off":
+            return "off"
+        return inbound.mode if inbound.header_from == "enforce" else "report"
+
+
+def strongest_header_from(rules: Iterable[Rule]) -> HeaderFrom:
+    """The most that any of these rules asks of the header: nothing, to be reported, to be enforced."""
+    modes = {rule.header_mode for rule in rules}
+    if modes & {"enforce", "defer"}:
+        return "enforce"
+    return "report" if "report" in modes else "off"
 
 
 def rules_of(config: Config) -> list[Rule]:

@@ -12,6 +12,7 @@ from closedmail.core.address import AddressSet
 from closedmail.core.decision import Match
 from closedmail.core.domain import DomainSet
 from closedmail.core.record import Entry, decode, rule_number
+from closedmail.core.rule import strongest_header_from
 from closedmail.core.tls_policy import Row
 from closedmail.errors import StoreError
 from closedmail.store.archive import Archived
@@ -75,6 +76,7 @@ class Snapshot:
         self.own = DomainSet(manifest.own_domains)
         self.trusted = AddressSet(manifest.trusted_clients)
         self._rules = manifest.rules
+        self.header_from = strongest_header_from(manifest.rules)
         self._guards = DomainSet(manifest.closed)
 
     @property

@@ -14,7 +14,7 @@ from closedmail.core.difference import NothingInForce, Previous, compare
 from closedmail.core.domain import DomainSet
 from closedmail.core.generation import Generation
 from closedmail.core.listing import Admission, Listing, read_mailertable
-from closedmail.core.model import Config, Gateway, Inbound, Network, OnRemoved, Outbound, Partner, Rewriting
+from closedmail.core.model import Config, Gateway, HeaderFrom, Inbound, Network, OnRemoved, Outbound, Partner, Rewriting
 from closedmail.core.record import Entry, State, decode, encode
 from closedmail.core.settle import settle
 from closedmail.core.suffixes import PublicSuffixes
@@ -132,6 +132,7 @@ class Book:
     exempt_sasl: bool = True
     rewriting: Rewriting = field(default_factory=lambda: Rewriting(myorigin=OWN))
     generation: int = 7
+    header_from: HeaderFrom = "enforce"
 
     def get(self, key: str) -> Match | None:
         """The record of exactly this key."""
