@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from closedmail.core.decision import Certificate, Envelope
+from closedmail.core.xtext import decode_xtext
 
 MAX_REQUEST = 64 * 1024  # bytes, without the empty line
 _END = b"\n\n"
-_XTEXT = re.compile(r"\+([0-9A-Fa-f]{2})")
 
 
 class ProtocolError(Exception):
@@ -148,12 +148,7 @@ _NO_CERTIFICATE = Certificate()
 
 
 def _xtext(value: bytes) -> str:
-    """A common name as Postfix encodes it (`+20` is a blank; xtext of RFC 3461 section 4)."""
-    text = value.decode("ascii", "replace")
-    if "+" not in text:
-        return text
-    decoded = _XTEXT.sub(lambda found: chr(int(found[1], 16)), text)
-    return decoded.encode("latin-1", "replace").decode("utf-8", "replace")
+    return decode_xtext(value.decode("ascii", "replace"))
 
 
 def _hex(value: bytes) -> str:
