@@ -19,6 +19,7 @@ _COMMANDS = {
     "explain": "explain",
     "history": "history",
     "lint": "lint",
+    "milter": "milter",
     "policyd": "policyd",
     "release": "release",
     "replay": "replay",

@@ -1,7 +1,7 @@
-"""The counters between two runs of policyd, and for `status`: `counters.json` in the state directory.
+"""The counters between two runs of a daemon, and for `status`: a file in the state directory.
 
-policyd alone writes it, every half minute in which something was counted, at SIGHUP and at its end. What was counted
-after that is lost where the process is killed.
+policyd has `counters.json`, the milter `counters-milter.json`. The daemon alone writes it, every half minute in which
+something was counted, at SIGHUP and at its end. What was counted after that is lost where the process is killed.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from pathlib import Path
 from closedmail.core.counters import Counters, Series
 from closedmail.publish.files import replace_file
 
-_FILE = "counters.json"
+POLICYD, MILTER = "counters.json", "counters-milter.json"
 _EVERY = 30.0  # seconds
 _LONGEST = 32 << 20  # bytes: many times what MOST_NAMED series take
 _LATEST = 1 << 37  # seconds: the year 6325, which datetime can still show
@@ -30,10 +30,10 @@ class SavedCounters:
     saved_at: int
 
 
-def read_counters(state_dir: Path) -> SavedCounters | None:
+def read_counters(state_dir: Path, name: str = POLICYD) -> SavedCounters | None:
     """The counters that were saved last, None where there are none. Raises OSError; ValueError if broken."""
     try:
-        with (state_dir / _FILE).open("rb") as file:
+        with (state_dir / name).open("rb") as file:
             data = file.read(_LONGEST + 1)
     except FileNotFoundError:
         return None
@@ -50,17 +50,17 @@ def read_counters(state_dir: Path) -> SavedCounters | None:
 class CountersFile:
     """Keeps a daemon's counters. It never fails: a count is not worth a mail; `write` is told once what is wrong."""
 
-    def __init__(self, state_dir: str, write: Callable[[str], object]) -> None:
+    def __init__(self, state_dir: str, write: Callable[[str], object], name: str = POLICYD) -> None:
         """Read what was counted before. `write` takes log lines, newline included."""
-        self._state_dir, self._write = Path(state_dir), write
+        self._file, self._write = Path(state_dir) / name, write
         self._saved = -1  # how many mails had been counted when the file was written
         self._trouble = ""
         self._one = threading.Lock()
         self.counters = Counters(int(time.time()))
         try:
-            before = read_counters(self._state_dir)
+            before = read_counters(self._file.parent, name)
         except (OSError, ValueError) as error:
-            write(f"error: {self._state_dir / _FILE}: {_reason(error)}: counting starts anew\n")
+            write(f"error: {self._file}: {_reason(error)}: counting starts anew\n")
         else:
             self.counters = before.counters if before else self.counters
         self._saved = self.counters.mails
@@ -82,13 +82,11 @@ class CountersFile:
             if counters.mails <= self._saved:
                 return  # also where a slow thread comes after the last save of all
             try:
-                replace_file(self._state_dir / _FILE, _encode(counters, int(time.time())), 0o640)
-                _give_to_owner(self._state_dir)
+                replace_file(self._file, _encode(counters, int(time.time())), 0o640)
+                _give_to_owner(self._file)
             except OSError as error:
                 if str(error) != self._trouble:
-                    self._write(
-                        f"error: {self._state_dir / _FILE}: {_reason(error)}: counters are kept in memory only\n"
-                    )
+                    self._write(f"error: {self._file}: {_reason(error)}: counters are kept in memory only\n")
                 self._trouble = str(error)
             else:
                 self._saved, self._trouble = counters.mails, ""
@@ -100,11 +98,11 @@ def _encode(counters: Counters, now: int) -> bytes:
     return f'{{"since": {counters.since}, "saved_at": {now}, "counts": [\n{rows}\n]}}\n'.encode()
 
 
-def _give_to_owner(state_dir: Path) -> None:
+def _give_to_owner(file: Path) -> None:
     """What root writes belongs to the owner of the state directory, who runs the daemon the next time."""
     if os.geteuid() == 0:
-        owner = state_dir.stat()
-        os.chown(state_dir / _FILE, owner.st_uid, owner.st_gid, follow_symlinks=False)
+        owner = file.parent.stat()
+        os.chown(file, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
 def _count(network: str, partner: str, verdict: str, reason: str, number: int) -> tuple[Series, int]:

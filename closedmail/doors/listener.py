@@ -44,7 +44,7 @@ class Listener:
             try:
                 if self.path.stat().st_ino != self.inode:
                     raise ClosedmailError(f"{self.path}: the socket there is another process's; stop one of the two")
-                _set_access(self.path, mode, group)
+                set_access(self.path, mode, group)
             except OSError as error:
                 raise ClosedmailError(f"{self.path}: can't set mode and group: {error.strerror}") from None
 
@@ -55,15 +55,15 @@ class Listener:
         return [_inet_name(each.getsockname()) for each in self.sockets]
 
 
-def open_listener(where: Where, mode: int, group: str) -> Listener:
+def open_listener(where: Where, mode: int, group: str, table: str = "policyd") -> Listener:
     """Bound sockets; the UNIX ones do not listen yet. Raises ClosedmailError.
 
-    `mode` and `group` ("" to leave it) are for UNIX sockets.
+    `mode` and `group` ("" to leave it) are for UNIX sockets; `table` is that of the configuration which has them.
     """
     try:
         if where.path:
             path = Path(where.path)
-            return Listener([_unix_socket(path, mode, group)], path, path.stat().st_ino)
+            return Listener([_unix_socket(path, mode, group, table)], path, path.stat().st_ino)
         return Listener(_inet_sockets(where.host, where.port))
     except OSError as error:
         name = where.path or f"{where.host}:{where.port}"
@@ -75,7 +75,7 @@ def _inet_name(address: tuple[str, int]) -> str:
     return f"inet:{host}:{address[1]}"
 
 
-def _unix_socket(path: Path, mode: int, group: str) -> socket.socket:
+def _unix_socket(path: Path, mode: int, group: str, table: str) -> socket.socket:
     if not path.parent.exists():
         path.parent.mkdir(parents=True)
         path.parent.chmod(0o755)  # whatever the umask: Postfix has to get through
@@ -95,7 +95,7 @@ def _unix_socket(path: Path, mode: int, group: str) -> socket.socket:
     finally:
         os.umask(before)
     try:
-        _set_access(path, mode, group)
+        set_access(path, mode, group, table)
     except (OSError, ClosedmailError):
         listener.close()
         path.unlink()
@@ -103,12 +103,15 @@ def _unix_socket(path: Path, mode: int, group: str) -> socket.socket:
     return listener
 
 
-def _set_access(path: Path, mode: int, group: str) -> None:
+def set_access(path: Path, mode: int, group: str, table: str = "policyd") -> None:
+    """Give a UNIX socket its mode and group. Raises OSError, and ConfigError where there is no such group."""
     if group:
         try:
             os.chown(path, -1, grp.getgrnam(group).gr_gid)
         except KeyError:
-            raise ConfigError("policyd.socket_group", f"there is no group {group!r}; make it or name another") from None
+            raise ConfigError(
+                f"{table}.socket_group", f"there is no group {group!r}; make it or name another"
+            ) from None
     path.chmod(mode)
 
 

@@ -86,7 +86,7 @@ class Metrics:
             ("connections", "Connections accepted.", connections.accepted),
             ("incomparable_certificates", "Requests with a fingerprint of another length.", service.digests.count),
         )
-        return Sample(generation, published_at, service.verdicts.counters.copy(), plain, len(connections.open))
+        return Sample(generation, published_at, service.counters.copy(), plain, len(connections.open))
 
 
 def _write(sample: Sample) -> bytes:

@@ -31,6 +31,7 @@ class PolicyService:
     ) -> None:
         """`write` takes log lines, newline included; verdicts are counted in `counters`."""
         self.on_failure = on_failure
+        self.counters = counters
         self.verdicts = VerdictLog(write, counters)
         self.digests = DigestWatch(write)
         self.requests = self.store_errors = 0

@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Callable
+from typing import Protocol
 
-from closedmail.core.counters import ALONE, Counters
+from closedmail.core.counters import ALONE
 from closedmail.core.decision import Verdict
 
 # Instances remembered at the least, to tell a repeated question from a new mail; twice as many at the most, since half
@@ -16,18 +17,25 @@ _PLAIN = re.compile(_WORD).fullmatch
 _ALL_PLAIN = re.compile(f"{_WORD} {_WORD} {_WORD}").fullmatch
 
 
+class Counting(Protocol):
+    """Counters, or what leads to them."""
+
+    def count(self, series: tuple[str, str, str, str]) -> None:
+        """Count one mail, by network, partner, verdict and reason."""
+
+
 class VerdictLog:
     """Writes the lines, and counts in `counters`."""
 
-    def __init__(self, write: Callable[[str], object], counters: Counters) -> None:
+    def __init__(self, write: Callable[[str], object], counters: Counting) -> None:
         """`write` takes a finished line, newline included."""
-        self.counters = counters
+        self._counters = counters
         self._write = write
         self._seen: set[tuple[str, str, str]] = set()
         self._seen_before: set[tuple[str, str, str]] = set()
 
-    def note(self, verdict: Verdict, instance: str, client: str, generation: int) -> None:
-        """Log and count a verdict about a partner; others are not our business."""
+    def note(self, verdict: Verdict, instance: str, client: str, generation: int, more: str = "") -> None:
+        """Log and count a verdict about a partner; others are not our business. `more` is put behind the line."""
         match = verdict.match
         if match is None:
             return
@@ -37,12 +45,12 @@ class VerdictLog:
         if instance and self._is_repeated(mark):
             return
         network = rule.network or ALONE
-        self.counters.count((network, key, outcome, reason))
+        self._counters.count((network, key, outcome, reason))
         if not _ALL_PLAIN(f"{domain} {client} {instance}"):  # nearly always they are, and one look costs less
             domain, client, instance = _word(domain), _word(client), _word(instance)
         self._write(
             f"network={network} partner={key} verdict={outcome} reason={reason} "
-            f"domain={domain} client={client} instance={instance} generation={generation}\n"
+            f"domain={domain} client={client} instance={instance} generation={generation}{more}\n"
         )
 
     def _is_repeated(self, mark: tuple[str, str, str]) -> bool:

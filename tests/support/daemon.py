@@ -1,4 +1,4 @@
-"""The policy daemon as a child process, a policy client, and the command line, for tests."""
+"""The daemons as child processes, a policy client, and the command line, for tests."""
 
 import io
 import json
@@ -114,13 +114,13 @@ def connect(where: str) -> socket.socket:
 
 
 class Daemon:
-    """`with Daemon(config) as daemon:` runs `closedmail policyd` until the block ends.
+    """`with Daemon(config) as daemon:` runs `closedmail policyd`, or `milter`, until the block ends.
 
     `where` are the addresses on which it listens. Its stderr is collected while it runs.
     """
 
-    def __init__(self, config: Path, *arguments: str, limit_files: int = 0) -> None:
-        self._command = [sys.executable, "-m", "closedmail", "--config", str(config), "policyd", *arguments]
+    def __init__(self, config: Path, *arguments: str, command: str = "policyd", limit_files: int = 0) -> None:
+        self._command = [sys.executable, "-m", "closedmail", "--config", str(config), command, *arguments]
         self._limit = limit_files
         self.where: list[str] = []
         self._lines: list[str] = []

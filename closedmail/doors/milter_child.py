@@ -1,0 +1,98 @@
+"""One process of the milter: libmilter listens on one socket a process, and takes its signals for itself.
+
+`python -m closedmail.doors.milter_child SETTINGS`: settings as JSON (`ChildSettings`). On stdout it says that it
+listens, then a line of JSON for each mail that is counted. On stdin come new settings; where it ends, the parent has
+ended, and so does this process. SIGTERM closes the socket, lets messages that are under way end, and ends.
+"""
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import milter
+
+from closedmail.doors.milter_callbacks import register
+from closedmail.doors.milter_desk import MilterDesk
+from closedmail.store.environment import store_path
+from closedmail.store.reader import StoreReader
+
+LISTENING = b"listening\n"
+GRACE = 10.0  # seconds that messages under way get after SIGTERM
+_BACKLOG = 1024
+_PRIVATE = 0o177  # umask of a new socket: the parent gives it its mode and group
+
+
+@dataclass(frozen=True, slots=True)
+class ChildSettings:
+    """`place` is in the words of smfi_setconn(): `unix:PATH`, `inet:PORT@HOST`, `inet6:PORT@HOST`."""
+
+    place: str
+    state_dir: str
+    authserv_id: str
+
+
+class _CountsPipe:
+    """Counts that the parent keeps: of several processes it alone writes the file."""
+
+    def count(self, series: tuple[str, str, str, str]) -> None:
+        """Count one mail. A line is shorter than PIPE_BUF, so that threads don't mix theirs."""
+        os.write(1, (json.dumps(series) + "\n").encode())
+
+
+def _write(line: str) -> None:
+    with suppress(OSError, ValueError):  # a log that is gone must not stop mail
+        os.write(2, line.encode("utf-8", "backslashreplace"))
+
+
+def _complain(kind: type[BaseException], error: BaseException, _trace: TracebackType | None) -> None:
+    """What pymilter says of an exception in a callback: a line; the mail is deferred."""
+    _write(f"error: {kind.__name__}: {' '.join(str(error).split())[:400]}: the mail is deferred\n")
+
+
+def _obey(desk: MilterDesk) -> None:
+    """Take new settings until the parent is gone."""
+    with suppress(OSError, ValueError):
+        for line in sys.stdin:
+            desk.authserv_id = ChildSettings(**json.loads(line)).authserv_id
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def main() -> None:
+    """Serve until SIGTERM."""
+    settings = ChildSettings(**json.loads(sys.argv[1]))
+    sys.excepthook = _complain
+    store = StoreReader(store_path(settings.state_dir))
+    desk = MilterDesk(store, _write, _CountsPipe(), settings.authserv_id)
+    register(desk, settings.place)
+    milter.setbacklog(_BACKLOG)
+    before = os.umask(_PRIVATE)
+    try:
+        milter.opensocket(True)
+    except milter.error as error:
+        _write(f"error: {settings.place}: {error}\n")
+        os._exit(1)
+    os.umask(before)
+    os.write(1, LISTENING)
+    # libmilter waits for them in a thread of its own; one that has them open would be killed.
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGHUP, signal.SIGINT))
+    threading.Thread(target=_obey, args=(desk,), daemon=True).start()
+    milter.main()
+    # Threads of libmilter's go on after that.
+    deadline = time.monotonic() + GRACE
+    while desk.busy and time.monotonic() < deadline:
+        time.sleep(0.02)
+    path = settings.place.removeprefix("unix:")
+    if path != settings.place:
+        Path(path).unlink(missing_ok=True)
+    os._exit(0)  # not through the interpreter's end, under the feet of those threads
+
+
+if __name__ == "__main__":
+    main()
