@@ -110,7 +110,7 @@ def base_image(cache: Path) -> Path:
         tree = Path(scratch) / "tree"
         # In a mount namespace: debootstrap mounts /proc in the tree, and leaves it there when it fails.
         options = ["--variant=minbase", f"--include={','.join(PACKAGES)}"]
-        run(["unshare", "--mount", "debootstrap", *options, suite, tree, *_mirror(suite)], timeout=900)
+        run(["unshare", "--mount", "debootstrap", *options, suite, tree, *mirror(suite)], timeout=900)
         leave_out = ("./var/cache/apt/archives", "./var/lib/apt/lists", "./usr/share/doc", "./usr/share/locale")
         unfinished = Path(scratch) / "image.tar"
         run(["tar", "-C", tree, *(f"--exclude={path}" for path in leave_out), "-cf", unfinished, "."], timeout=300)
@@ -118,7 +118,7 @@ def base_image(cache: Path) -> Path:
     return archive
 
 
-def _mirror(suite: str) -> list[str]:
+def mirror(suite: str) -> list[str]:
     """Where this machine's own apt gets the suite from; empty for debootstrap's default."""
     wanted = ["apt-get", "indextargets", "--format", "$(CODENAME) $(COMPONENT) $(REPO_URI)", "Created-By: Packages"]
     for line in run(wanted, check=False).stdout.splitlines():
