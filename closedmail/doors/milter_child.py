@@ -1,4 +1,4 @@
-"""One process of the milter: libmilter listens on one socket a process, and takes its signals for itself.
+"""One process of the milter, since libmilter listens on one socket a process.
 
 `python -m closedmail.doors.milter_child SETTINGS`: settings as JSON (`ChildSettings`). On stdout it says that it
 listens, then a line of JSON for each mail that is counted. On stdin come new settings; where it ends, the parent has
@@ -8,13 +8,14 @@ ended, and so does this process. SIGTERM closes the socket, lets messages that a
 import json
 import os
 import signal
+import socket
 import sys
 import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 
 import milter
 
@@ -25,6 +26,7 @@ from closedmail.store.reader import StoreReader
 
 LISTENING = b"listening\n"
 GRACE = 10.0  # seconds that messages under way get after SIGTERM
+_SENDING = 0.05  # seconds that libmilter gets to send the last answer
 _BACKLOG = 1024
 _PRIVATE = 0o177  # umask of a new socket: the parent gives it its mode and group
 
@@ -56,16 +58,40 @@ def _complain(kind: type[BaseException], error: BaseException, _trace: Traceback
     _write(f"error: {kind.__name__}: {' '.join(str(error).split())[:400]}: the mail is deferred\n")
 
 
-def _obey(desk: MilterDesk) -> None:
-    """Take new settings until the parent is gone."""
-    with suppress(OSError, ValueError):
-        for line in sys.stdin:
-            desk.authserv_id = ChildSettings(**json.loads(line)).authserv_id
-    os.kill(os.getpid(), signal.SIGTERM)
+class _Stop(Exception):
+    """SIGTERM or SIGINT came."""
+
+
+def _stop(_number: int, _frame: FrameType | None) -> None:
+    raise _Stop
+
+
+def _serve() -> None:
+    """libmilter's own loop. It takes SIGTERM by itself, and then leaves the messages under way alone (in Debian, where
+    it has a pool of threads): it runs beside the main thread, to which the kernel prefers to give the signal.
+    """
+    try:
+        milter.main()
+    finally:
+        os._exit(1)
+
+
+def _close_sockets(place: str) -> None:
+    """Accept nobody any more, with a socket that libmilter alone knows."""
+    if place.startswith("unix:"):
+        Path(place.removeprefix("unix:")).unlink(missing_ok=True)
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208
+        with suppress(OSError):
+            one = socket.socket(fileno=int(name))
+            try:
+                if one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                    one.shutdown(socket.SHUT_RDWR)
+            finally:
+                one.detach()
 
 
 def main() -> None:
-    """Serve until SIGTERM."""
+    """Serve until SIGTERM, or until the parent is gone."""
     settings = ChildSettings(**json.loads(sys.argv[1]))
     sys.excepthook = _complain
     store = StoreReader(store_path(settings.state_dir))
@@ -79,19 +105,27 @@ def main() -> None:
         _write(f"error: {settings.place}: {error}\n")
         os._exit(1)
     os.umask(before)
-    os.write(1, LISTENING)
-    # libmilter waits for them in a thread of its own; one that has them open would be killed.
-    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGHUP, signal.SIGINT))
-    threading.Thread(target=_obey, args=(desk,), daemon=True).start()
-    milter.main()
-    # Threads of libmilter's go on after that.
+    signals = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    threading.Thread(target=_serve, daemon=True).start()
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGINT, _stop)
+    try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
+        os.write(1, LISTENING)
+        for line in sys.stdin:
+            desk.authserv_id = ChildSettings(**json.loads(line)).authserv_id
+    except (_Stop, OSError, ValueError):
+        pass
+    for number in (signal.SIGTERM, signal.SIGINT):  # once is enough
+        signal.signal(number, signal.SIG_IGN)
+    _close_sockets(settings.place)
     deadline = time.monotonic() + GRACE
     while desk.busy and time.monotonic() < deadline:
         time.sleep(0.02)
-    path = settings.place.removeprefix("unix:")
-    if path != settings.place:
-        Path(path).unlink(missing_ok=True)
-    os._exit(0)  # not through the interpreter's end, under the feet of those threads
+    time.sleep(_SENDING)
+    os._exit(0)  # not through the interpreter's end, under the feet of libmilter's threads
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from importlib import import_module
@@ -119,8 +119,17 @@ class Daemon:
     `where` are the addresses on which it listens. Its stderr is collected while it runs.
     """
 
-    def __init__(self, config: Path, *arguments: str, command: str = "policyd", limit_files: int = 0) -> None:
-        self._command = [sys.executable, "-m", "closedmail", "--config", str(config), command, *arguments]
+    def __init__(
+        self,
+        config: Path,
+        *arguments: str,
+        command: str = "policyd",
+        limit_files: int = 0,
+        python: Sequence[str] = (sys.executable,),
+    ) -> None:
+        """`python` is how to run Python, with nsenter(1) in front where that is on another machine."""
+        self._command = [*python, "-m", "closedmail", "--config", str(config), command, *arguments]
+        self._entered = len(python) > 1
         self._limit = limit_files
         self.where: list[str] = []
         self._lines: list[str] = []
@@ -203,8 +212,16 @@ class Daemon:
         assert found, status
         return int(found[1]) * 1024
 
+    @property
+    def pid(self) -> int:
+        """Of the daemon itself, not of what has started it on another machine."""
+        pid = self.process.pid
+        if not self._entered:
+            return pid
+        return int(Path(f"/proc/{pid}/task/{pid}/children").read_text())
+
     def signal(self, number: signal.Signals) -> None:
-        self.process.send_signal(number)
+        os.kill(self.pid, number)
 
     def reload(self) -> None:
         """SIGHUP, and wait until it was handled, well or not."""
@@ -227,6 +244,8 @@ class Daemon:
     def kill(self) -> None:
         """End it at once."""
         if self._process is not None:
+            if self.running and self._entered:
+                os.kill(self.pid, signal.SIGKILL)
             self._process.kill()
             self._process.wait(_PATIENCE)
             self._collector.join(_PATIENCE)

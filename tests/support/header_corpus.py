@@ -45,7 +45,8 @@ CORPUS = [
     _case("case of the name", "fROM: u@koeln.example", True),
     _case("case of the domain", "From: u@KoElN.ExAmPlE", True),
     _case("no blank", "From:u@koeln.example", True),
-    _case("blank before the colon", "From : u@koeln.example", True),
+    # A "From " on the first line is no header to Postfix.
+    _case("blank before the colon", "To: a@b.example\nFrom : u@koeln.example", True),
     _case("tab before the colon", "From\t: u@koeln.example", True),
     _case("folded", "From: Office\n <u@koeln.example>", True),
     _case("folded at once", "From:\n u@koeln.example", True),
