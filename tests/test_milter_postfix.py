@@ -11,14 +11,14 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from support import milter_table as table
 from support.daemon import Daemon, closedmail
 from support.header_corpus import CORPUS, NOT_FOR_MTAS, Hostile
-from support.milter_table import RIGHT, STRANGER, TABLE, TEXTS, WRONG, Clients, Mail, P, make_clients
+from support.milter_door import MilterDoor
+from support.milter_table import RIGHT, STRANGER, TABLE, TEXTS, WRONG, Clients, P, make_clients
 from support.real import require
 
 from closedmail.demo.postfix import PrivatePostfix
@@ -27,32 +27,37 @@ from closedmail.demo.smtp_client import Reply, deliver
 pytestmark = pytest.mark.real("root", "postfix", "postfix-lmdb", "openssl")
 
 
-@dataclass
-class Door:
-    """A Postfix and the milter that it asks; what it accepts waits in its queue."""
+class Door(MilterDoor):
+    """A Postfix and the milter."""
 
-    config: Path
-    daemon: Daemon
-    postfix: PrivatePostfix
-    clients: Clients
+    def __init__(self, config: Path, daemon: Daemon, postfix: PrivatePostfix, clients: Clients) -> None:
+        super().__init__(daemon, clients)
+        self.config, self.postfix = config, postfix
 
     def send(self, sender: str, client: str, **options: object) -> Reply:
         return deliver(
             self.postfix.address,
             self.postfix.port,
             sender=sender,
-            recipients=options.pop("rcpt", ["office@city.example"]),  # type: ignore[arg-type]
+            recipients=options.pop("rcpt", [self.recipient]),  # type: ignore[arg-type]
             xclient={"ADDR": client, "NAME": "[UNAVAILABLE]"},
             **options,  # type: ignore[arg-type]
         )
 
     def queued(self, reply: Reply) -> list[str]:
-        """The header lines of a mail that was queued."""
         assert reply.accepted, reply
         queue_id = reply.text.split()[-1]
         command = ["postcat", "-c", str(self.postfix.etc), "-hq", queue_id]
         text = subprocess.run(command, capture_output=True, check=True).stdout.decode("utf-8", "replace")
         return re.sub(r"\n[ \t]+", " ", text).splitlines()
+
+    def session(self, client: str) -> smtplib.SMTP:
+        """A session as that client's."""
+        session = smtplib.SMTP(self.postfix.address, self.postfix.port, timeout=30)
+        session.ehlo("client.example")
+        assert session.docmd("XCLIENT", f"ADDR={client} NAME=[UNAVAILABLE]")[0] == 220
+        session.ehlo("client.example")
+        return session
 
 
 @pytest.fixture(scope="module")
@@ -89,39 +94,9 @@ def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
         print(postfix.log())
 
 
-def logged(daemon: Daemon, before: int, wanted: int) -> list[str]:
-    """Verdict and reason of the lines that came since then: as many as are wanted, if they come."""
-    deadline = time.monotonic() + 5
-    while len(lines := daemon.verdicts()) < before + wanted and time.monotonic() < deadline:
-        time.sleep(0.005)
-    return [f"{line['verdict']} {line['reason']}" for line in lines[before:]]
-
-
 def test_table(door: Door) -> None:
     for mail in TABLE:
-        check(door, mail)
-
-
-def check(door: Door, mail: Mail) -> None:
-    before = len(door.daemon.verdicts())
-    data = f"{mail.fields}Subject: a test\r\n\r\nA test.\r\n".encode()
-    pair = door.clients.shown[mail.shown].pair if mail.shown else None
-    reply = door.send(mail.sender, mail.client, tls=mail.tls, certificate=pair, data=data)
-    told = (mail, reply)
-    assert reply.code == table.CODES[mail.said.partition(" ")[0]], told
-    if mail.said:
-        assert logged(door.daemon, before, 1)[-1] == mail.said, told
-    else:
-        assert door.daemon.verdicts()[before:] == [], told
-    if reply.accepted:
-        marks = [line for line in door.queued(reply) if line.startswith("Authentication-Results:")]
-        network = "everyone.example" if "everyone" in mail.marked else "ndb"
-        assert marks == ([table.mark(mail.marked, network)] if mail.marked else []), told
-    else:
-        status = {550: "5.7.1", 451: "4.7.1"}[reply.code]
-        assert reply.stage == ("message" if mail.fields else "rcpt"), told
-        where = " in its From: or Sender: header" if mail.fields else ""
-        assert re.match(rf"{status} Mail from \S+{where} is accepted through \S+ only: ", reply.text), told
+        door.check(mail, mail.said, mail.marked)
 
 
 @pytest.mark.parametrize("mode", ["enforce", "defer"])
@@ -157,41 +132,14 @@ def test_headers_that_postfix_changes(door: Door) -> None:
 
 def test_partners_may_write_such_headers(door: Door) -> None:
     """In one session, from the right address: each is judged by itself, and all pass."""
-    with smtplib.SMTP(door.postfix.address, door.postfix.port, timeout=30) as client:
-        client.ehlo("client.example")
-        client.docmd("XCLIENT", f"ADDR={RIGHT} NAME=[UNAVAILABLE]")
-        client.ehlo("client.example")
+    with door.session(RIGHT) as client:
         for hostile in CORPUS:
-            assert send(client, P, hostile.header) == 250, hostile.name
-
-
-def send(client: smtplib.SMTP, sender: str, header: bytes = b"", recipient: str = "office@city.example") -> int:
-    """One mail in a session: the code that decides."""
-    client.docmd("MAIL", f"FROM:<{sender}>")
-    code = client.docmd("RCPT", f"TO:<{recipient}>")[0]
-    if code != 250:
-        client.docmd("RSET")
-        return code
-    assert client.docmd("DATA")[0] == 354
-    client.send(header + b"Subject: one of several\r\n\r\nA test.\r\n.\r\n")
-    return client.getreply()[0]
+            assert door.deliver_in(client, P, hostile.header) == 250, hostile.name
 
 
 def test_several_mails_in_one_session(door: Door) -> None:
-    before = len(door.daemon.verdicts())
-    with smtplib.SMTP(door.postfix.address, door.postfix.port, timeout=30) as client:
-        client.ehlo("client.example")
-        client.docmd("XCLIENT", f"ADDR={WRONG} NAME=[UNAVAILABLE]")
-        client.ehlo("client.example")
-        for _ in range(2):
-            for sender, author, code in table.SESSION:
-                header = f"From: {author}\r\n".encode() if author else b""
-                assert send(client, sender, header) == code, (sender, author)
-            client.docmd("MAIL", f"FROM:<{P}>")
-            client.docmd("RSET")
-    lines = door.daemon.verdicts()[before:]
-    assert len(lines) == 10
-    assert len({line["instance"] for line in lines}) == 10
+    with door.session(WRONG) as client:
+        door.check_session(client)
 
 
 def test_all_recipients_are_refused(door: Door) -> None:
@@ -204,22 +152,14 @@ def test_all_recipients_are_refused(door: Door) -> None:
         client.docmd("MAIL", f"FROM:<{P}>")
         for name in ("a", "b", "postmaster"):
             assert client.docmd("RCPT", f"TO:<{name}@city.example>")[0] == 550
-    assert logged(door.daemon, before, 1) == ["reject address"]
+    assert door.logged(before) == ["reject address"]
 
 
 def test_forged_marks(door: Door) -> None:
     """They go from every message, also where ours is added; other results stay."""
-    data = table.FORGED.replace("\n", "\r\n").encode() + b"\r\nA test.\r\n"
-    for sender, client, marks in (
-        (P, RIGHT, [table.mark("koeln.example")]),
-        (STRANGER, WRONG, []),
-        ("", WRONG, []),
-        (P, table.TRUSTED, []),
-    ):
-        lines = door.queued(door.send(sender, client, data=data))
-        assert [line for line in lines if "uthentication-" in line or "UTHENTICATION" in line] == [*marks, *table.LEFT]
-        if marks:
-            assert lines[0] == marks[0]  # on top
+    door.check_forged(P, RIGHT, [table.mark("koeln.example")])
+    for sender, client in ((STRANGER, WRONG), ("", WRONG), (P, table.TRUSTED)):
+        door.check_forged(sender, client, [])
 
 
 def test_a_login_is_not_asked(door: Door) -> None:

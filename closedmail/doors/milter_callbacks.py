@@ -130,6 +130,10 @@ def _macro(context: Any, name: str) -> str | None:
 
 
 def _refuse(context: Any, reply: Reply) -> int:
+    text = reply.text
+    if not text.isascii() and not (_macro(context, "v") or "").startswith("Postfix"):
+        # Sendmail sends seven bits of each byte, control characters among them.
+        text = text.encode("ascii", "replace").decode("ascii")
     # libmilter wants "%" doubled, and MTAs make one of two again (smfi_setreply()).
-    context.setreply(reply.code, reply.status, reply.text.replace("%", "%%"))
+    context.setreply(reply.code, reply.status, text.replace("%", "%%"))
     return int(milter.REJECT if reply.code == "550" else milter.TEMPFAIL)
