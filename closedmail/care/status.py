@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from closedmail.care.traffic import Traffic, find_traffic
 from closedmail.core.digests import incomparable
+from closedmail.core.header_decision import never_told
 from closedmail.core.model import Config, Network
 from closedmail.errors import Refused, StoreError
 from closedmail.lists.fetch_log import FetchRecord, read_log
@@ -130,6 +131,9 @@ def find_status(config: Config, now: int) -> Status:
             if is_set_aside(config, snapshot.manifest):
                 status.findings.warn(set_aside_sentence(snapshot.manifest))
             for sentence in incomparable(snapshot.manifest.rules, snapshot.manifest.fingerprint_digest):
+                status.findings.warn(sentence)
+            only_sendmail = config.sendmail is not None and config.postfix is None
+            for sentence in never_told(snapshot.manifest.rules, sendmail=only_sendmail):
                 status.findings.warn(sentence)
         except StoreError as error:
             status.findings.alarm(str(error))

@@ -1,12 +1,12 @@
-"""Mails that policyd has judged, as `status` shows them."""
+"""Mails that policyd and the milter have judged, as `status` shows them."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from closedmail.core.counters import ALONE, NetworkCounts
-from closedmail.doors.counters_file import read_counters
+from closedmail.core.counters import ALONE, Counters, NetworkCounts
+from closedmail.doors.counters_file import MILTER, POLICYD, SavedCounters, read_counters
 from closedmail.sync.report import iso
 
 
@@ -38,9 +38,18 @@ class Traffic:
 
 
 def find_traffic(state_dir: Path) -> Traffic | None:
-    """What policyd saved last. That it can't be read is for policyd's log: it is no state of the gateway."""
+    """What both saved last, summed up."""
+    saved = [found for name in (POLICYD, MILTER) if (found := _read(state_dir, name))]
+    if not saved:
+        return None
+    since = min(each.counters.since for each in saved)
+    counters = Counters(since, (count for each in saved for count in each.counters))
+    return Traffic(since, max(each.saved_at for each in saved), counters.networks())
+
+
+def _read(state_dir: Path, name: str) -> SavedCounters | None:
+    """That it can't be read is for the daemon's log: it is no state of the gateway."""
     try:
-        saved = read_counters(state_dir)
+        return read_counters(state_dir, name)
     except (OSError, ValueError):
         return None
-    return Traffic(saved.counters.since, saved.saved_at, saved.counters.networks()) if saved else None

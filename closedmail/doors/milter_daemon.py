@@ -115,9 +115,16 @@ async def _stop(processes: Iterable[MilterProcess]) -> None:
         await process.stop()
 
 
+def _has_pymilter() -> bool:
+    try:
+        return importlib.util.find_spec("milter") is not None
+    except ValueError:  # what is there is no module
+        return False
+
+
 def run_milter(config: Config, override: Sequence[str]) -> None:
     """Run the daemon in the foreground, logging to stderr. Raises ClosedmailError."""
-    if importlib.util.find_spec("milter") is None:
+    if not _has_pymilter():
         raise ConfigError("", _NO_PYMILTER)
 
     def write(line: str) -> None:
