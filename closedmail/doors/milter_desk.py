@@ -55,8 +55,6 @@ class MilterDesk:
                     self._write(f"policy store is back, generation={book.generation}\n")
                     self._trouble = ""
                 return answer
-            finally:
-                self._store.rest()
         return question(None)
 
     def tell(self, ending: Ending, instance: str) -> None:
