@@ -66,13 +66,14 @@ def _stop(_number: int, _frame: FrameType | None) -> None:
     raise _Stop
 
 
-def _serve() -> None:
+def _serve(place: str) -> None:
     """libmilter's own loop. It takes SIGTERM by itself, and then leaves the messages under way alone (in Debian, where
     it has a pool of threads): it runs beside the main thread, to which the kernel prefers to give the signal.
     """
     try:
         milter.main()
     finally:
+        _close_sockets(place)
         os._exit(1)
 
 
@@ -107,7 +108,7 @@ def main() -> None:
     os.umask(before)
     signals = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-    threading.Thread(target=_serve, daemon=True).start()
+    threading.Thread(target=_serve, args=(settings.place,), daemon=True).start()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, _stop)

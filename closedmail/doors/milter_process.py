@@ -112,11 +112,10 @@ class MilterProcess:
                 self._process.stdin.write(self._line().encode() + b"\n")
 
     def begin_stop(self) -> None:
-        """Have it close its socket and end its messages."""
+        """Have it close its socket and end its messages. Not by SIGTERM, which libmilter may take for itself."""
         self._stopping.set()
-        if self._process:
-            with suppress(ProcessLookupError):
-                self._process.terminate()
+        if self._process and self._process.stdin:
+            self._process.stdin.close()
 
     async def stop(self) -> None:
         """Wait for the end, for a while."""
