@@ -66,14 +66,13 @@ def _stop(_number: int, _frame: FrameType | None) -> None:
     raise _Stop
 
 
-def _serve(place: str) -> None:
+def _serve(stopping: threading.Event) -> None:
     """libmilter's own loop. It takes SIGTERM by itself, and then leaves the messages under way alone (in Debian, where
     it has a pool of threads): it runs beside the main thread, to which the kernel prefers to give the signal.
     """
-    try:
+    with suppress(milter.error):
         milter.main()
-    finally:
-        _close_sockets(place)
+    if not stopping.is_set():
         os._exit(1)
 
 
@@ -81,14 +80,23 @@ def _close_sockets(place: str) -> None:
     """Accept nobody any more, with a socket that libmilter alone knows."""
     if place.startswith("unix:"):
         Path(place.removeprefix("unix:")).unlink(missing_ok=True)
+    # In its place libmilter gets one to which nobody connects, so that it goes on, and with it the messages under way.
+    nobody = socket.socket(socket.AF_UNIX)
+    nobody.bind("")  # an abstract name that the kernel makes up (unix(7))
+    nobody.listen()
     for name in os.listdir("/proc/self/fd"):  # noqa: PTH208
         with suppress(OSError):
-            one = socket.socket(fileno=int(name))
-            try:
-                if one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-                    one.shutdown(socket.SHUT_RDWR)
-            finally:
-                one.detach()
+            if int(name) != nobody.fileno():
+                _replace_listener(int(name), nobody)
+
+
+def _replace_listener(descriptor: int, other: socket.socket) -> None:
+    """Put another socket in the place of one that listens. Raises OSError for what is no socket."""
+    old = socket.socket(fileno=os.dup(descriptor))
+    with old:
+        if old.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            os.dup2(other.fileno(), descriptor)
+            old.shutdown(socket.SHUT_RDWR)
 
 
 def main() -> None:
@@ -108,7 +116,8 @@ def main() -> None:
     os.umask(before)
     signals = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-    threading.Thread(target=_serve, args=(settings.place,), daemon=True).start()
+    stopping = threading.Event()
+    threading.Thread(target=_serve, args=(stopping,), daemon=True).start()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, _stop)
@@ -119,6 +128,7 @@ def main() -> None:
             desk.authserv_id = ChildSettings(**json.loads(line)).authserv_id
     except (_Stop, OSError, ValueError):
         pass
+    stopping.set()
     for number in (signal.SIGTERM, signal.SIGINT):  # once is enough
         signal.signal(number, signal.SIG_IGN)
     _close_sockets(settings.place)
