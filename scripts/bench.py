@@ -3,9 +3,10 @@
 `decisions`: CPU time a decision of `closedmail policyd`, beside a bare asyncio responder, and at 100 and 100,000
 partners. `postfwd`: the same beside postfwd, which has to be installed. `latency`: how long requests wait, at 1 to 500
 connections. `memory`: of policyd, at 100 to 1,000,000 partners. `mail`: the mail rate of a private Postfix with and
-without the check; it needs root, and a machine that does nothing else. `sync`: `closedmail sync` of a signed list,
-beside awk and two postmaps on the same list; it needs gpg, awk and Postfix's postmap and postconf, none of them set up.
-Everything happens in a temporary directory.
+without the check; it needs root, and a machine that does nothing else. `milter`: CPU time a message of `closedmail
+milter`, beside libmilter alone. `sync`: `closedmail sync` of a signed list, beside awk and two postmaps on the same
+list; it needs gpg, awk and Postfix's postmap and postconf, none of them set up. Everything happens in a temporary
+directory.
 """
 
 import argparse
@@ -19,12 +20,13 @@ from bench_decisions import bench_decisions
 from bench_latency import bench_latency
 from bench_mail import Load, bench_mail
 from bench_memory import bench_memory
+from bench_milter import bench_milter
 from bench_postfwd import bench_postfwd
 from bench_sync import bench_sync
 
 import closedmail
 
-_KINDS = ("decisions", "postfwd", "latency", "memory", "mail", "sync")
+_KINDS = ("decisions", "postfwd", "latency", "memory", "mail", "milter", "sync")
 
 
 def main() -> None:
@@ -33,7 +35,9 @@ def main() -> None:
     )
     parser.add_argument("what", nargs="?", default="all", choices=[*_KINDS, "all"])
     parser.add_argument(
-        "--rounds", type=int, help="alternating rounds (default: 41, 7 of postfwd, 5 of latency, 10 of mail, 3 of sync)"
+        "--rounds",
+        type=int,
+        help="alternating rounds (default: 41, 11 of milter, 7 of postfwd, 5 of latency, 10 of mail, 3 of sync)",
     )
     parser.add_argument("--requests", type=int, default=3_000, help="requests a round (default: %(default)s)")
     parser.add_argument(
@@ -71,6 +75,8 @@ def main() -> None:
         if options.what in ("mail", "all"):
             load = Load(options.messages, options.sessions, options.size)
             bench_mail(work, options.rounds or 10, load, partners[-1])
+        if options.what in ("milter", "all"):
+            bench_milter(work, options.rounds or 11, options.requests)
         if options.what in ("sync", "all"):
             for lines in options.lines or [100_000, 1_000_000]:
                 sample = ListShape(lines, options.nexthops, options.random)
