@@ -6,7 +6,6 @@ in alternating rounds.
 """
 
 import random
-import socket
 import struct
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
