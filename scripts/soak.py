@@ -21,9 +21,10 @@ from pathlib import Path
 from soak_daemon import Measure, SoakDaemon
 from soak_honest import ask_at_full_speed, come_all_at_once
 from soak_hostile import crowd, send_mutants
-from soak_shared import CONTEXT, FIGURES, A, Phases, Surroundings, Tally, Texts
+from soak_questions import corpus, questions
+from soak_shared import CONTEXT, FIGURES, Phases, Surroundings, Tally, Texts
 from soak_store import Disturber, Site
-from soak_world import World
+from soak_world import OF, World
 from support.daemon import PolicyClient, raise_file_limit
 
 _PARTS = 12
@@ -44,12 +45,14 @@ class Soak:
         self._peers = options.peers
         self._margin = options.margin * 1024
         self._world = World(options.partners)
+        chance = random.Random(f"{options.seed} questions")  # noqa: S311, the same ones in every run
+        self._questions, self._corpus = questions(self._world, chance), corpus(self._world, chance)
         self._site = Site(folder, self._world)
         for edition in ("B", "A"):
             self._site.sync(edition)
             self._site.keep(edition)
         self._daemon = SoakDaemon(self._site.config)
-        self._phases = Phases(A)
+        self._phases = Phases(OF["A"])
         self._tallies: list[Tally] = []
         self._reports: Texts = CONTEXT.SimpleQueue()
         self.wrong: list[str] = []
@@ -97,6 +100,7 @@ class Soak:
             ("honest", ask_at_full_speed),
             ("burst", partial(come_all_at_once, most=self._burst)),
             ("mutants", send_mutants),
+            ("mutants too", send_mutants),
             ("crowd", crowd),
             ("store", self._disturb),
         ]
@@ -107,7 +111,8 @@ class Soak:
             seed = f"{self._seed} {part} {name}"
             self._tallies.append(Tally())
             around = Surroundings(
-                *(self._daemon.where, self._world, self._phases, self._tallies[-1], stop, self._reports),
+                *(self._daemon.where, self._world, self._questions, self._corpus),
+                *(self._phases, self._tallies[-1], stop, self._reports),
                 *(random.Random(seed), seed),  # noqa: S311, the same peers in every run
             )
             processes.append(CONTEXT.Process(target=_run, args=(peer, around), name=name))

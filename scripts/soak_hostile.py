@@ -5,28 +5,15 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from soak_shared import CLOSED, OF, Surroundings
-from soak_world import EDITIONS
+from soak_shared import CLOSED, Surroundings
+from soak_world import EDITIONS, OF
 from support.mutants import Mutator
 from support.policy_reading import VALID_ANSWER, read_stream
-from support.recorded import altered, recorded
-
-
-def corpus(around: Surroundings) -> list[bytes]:
-    """The recorded requests, and the same about partners of every network."""
-    kept = list(recorded().values())
-    senders = list(around.world.senders())
-    for request in list(kept):
-        for _ in range(20):
-            client = around.chance.choice(("192.0.2.1", "192.0.2.9", "198.51.100.7", "2001:db8::25"))
-            sender = f"u@{around.chance.choice(senders)}"
-            kept.append(altered(request, sender=sender, client_address=client))
-    return kept
 
 
 def send_mutants(around: Surroundings) -> None:
     """One connection for each mutant; what it asks is read by other code than the daemon's, and compared."""
-    mutator = Mutator(around.seed, corpus(around))
+    mutator = Mutator(around.seed, around.corpus)
     while not around.stop.is_set():
         since = around.phases.number
         sent = []
@@ -88,15 +75,14 @@ def _judge(around: Surroundings, stream: bytes, received: bytes, mask: int, *, r
 
 def crowd(around: Surroundings) -> None:
     """A crowd on one event loop's account: each member does its harm a little at a time, and others come after it."""
-    requests = corpus(around)
     members: list[_Member] = []
     while not around.stop.is_set():
         while len(members) < _CROWD:
-            members.append(_Member(around, around.chance.choice(requests)))
+            members.append(_Member(around, around.chance.choice(around.corpus)))
         for member in members:
             member.step()
         members = [member for member in members if not member.done]
-        around.stop.wait(0.002)
+        around.stop.wait(0.01)
     for member in members:
         member.end()
 

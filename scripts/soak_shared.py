@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from multiprocessing.queues import SimpleQueue
 from multiprocessing.synchronize import Event
 
-from soak_world import Edition, World
+from soak_questions import Question
+from soak_world import World
 
 Texts = SimpleQueue[str]  # from one process to another
 CONTEXT = multiprocessing.get_context("fork")
 
 # What may be answered at a moment: what is right in an edition, or nothing but a closed connection.
-A, B, CLOSED = 1, 2, 4
-OF: dict[Edition, int] = {"A": A, "B": B}
+CLOSED = 4
 
 _REMEMBERED = 1 << 16
 _MOST_REPORTS = 10  # of one process
@@ -30,7 +30,7 @@ class Phases:
     """What may be answered, moment by moment. One process changes it, all look."""
 
     def __init__(self, now: int) -> None:
-        """`now` is a sum of A, B and CLOSED."""
+        """`now` is a sum of those in OF and of CLOSED."""
         self._number = CONTEXT.RawValue("L", 0)
         self._masks = CONTEXT.RawArray("B", _REMEMBERED)
         self._masks[0] = now
@@ -71,10 +71,12 @@ class Tally:
 
 @dataclass
 class Surroundings:
-    """What a peer gets: where the daemon listens, the world, what is in force, and where to report."""
+    """What a peer gets: where the daemon listens, the world, what to ask, what is in force, and where to report."""
 
     where: Sequence[str]
     world: World
+    questions: Sequence[Question]
+    corpus: Sequence[bytes]
     phases: Phases
     tally: Tally
     stop: Event

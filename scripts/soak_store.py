@@ -8,8 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench_common import closedmail
-from soak_shared import CLOSED, CONTEXT, OF, Surroundings
-from soak_world import EDITIONS, Edition, World
+from soak_honest import Line
+from soak_questions import question
+from soak_shared import CLOSED, CONTEXT, Surroundings
+from soak_world import EDITIONS, OF, Edition, World
+from support.recorded import altered, recorded
 
 
 class Site:
@@ -48,6 +51,9 @@ class Disturber:
         self._around, self._site, self._daemon = around, site, daemon
         self._edition: Edition = "A"
         self._data = site.store / "data.mdb"
+        self._line = Line(around, 0)
+        mail = altered(recorded()["plain-rcpt"], sender=f"u@{site.world.swinging}", client_address="192.0.2.1")
+        self._mail = question(site.world, mail)
 
     def run(self) -> None:
         """Disturb until it is over."""
@@ -58,10 +64,17 @@ class Disturber:
         while not self._around.stop.is_set():
             ways[self._site.turns.value % len(ways)]()
             self._site.turns.value += 1
+            self._ask()
             self._around.tally.add("disturbances")
             self._around.stop.wait(self._around.chance.random() / 4)
         if self._edition != "A":
             self._publish()
+        self._line.close()
+
+    def _ask(self) -> None:
+        """See to it that somebody asks while this and nothing else is right, however busy the others are."""
+        self._line.ask([(self._mail, b"disturber")])
+        self._line.check()
 
     def _may(self, *, closed: bool = False, other: bool = False, now: bool = True) -> None:
         here, there = (OF[edition] for edition in sorted(EDITIONS, key=lambda each: each != self._edition))
@@ -71,6 +84,7 @@ class Disturber:
         self._may(closed=True)
         spoil()
         self._may(closed=True, now=False)
+        self._ask()
         self._around.stop.wait(self._around.chance.random() / 4)
         self._may(closed=True)
         mend()

@@ -14,6 +14,7 @@ from support.recorded import recorded
 
 Edition = Literal["A", "B"]
 EDITIONS: tuple[Edition, ...] = ("A", "B")
+OF: dict[Edition, int] = {"A": 1, "B": 2}  # as bits
 
 _OWN = "city.example"
 _TRUSTED = ip_network("203.0.113.0/24")
@@ -161,6 +162,11 @@ class World:
         if (issuer.casefold(), subject.casefold()) == (_ISSUER, _SUBJECT):
             return True if issuer.isascii() and subject.replace("\u00f6", "").isascii() else None
         return False
+
+    @property
+    def swinging(self) -> str:
+        """A partner whose address is another one in each edition."""
+        return next(name for name, net in self.names.items() if net.name == "swing" and name not in self._only_b)
 
     def senders(self) -> Iterator[str]:
         """Each partner's domain, or one below it."""
