@@ -32,12 +32,13 @@ class Why(IntEnum):
     UNCLEAR = 2
     TLS = 3
     FOLDED = 4
+    ROUTE = 5  # one of the MTAs can't be told its route
 
 
 # Asked of every record, so that no call makes them anew.
 _DELIVERED = (State.ROUTED, State.KEPT)
 _TIMED = (State.HELD, State.KEPT)
-_GIVEN = (Why.NOTHING, Why.TLS, Why.FOLDED)
+_GIVEN = (Why.NOTHING, Why.TLS, Why.FOLDED, Why.ROUTE)
 
 
 class Entry(NamedTuple):
@@ -58,7 +59,7 @@ class Entry(NamedTuple):
 
     @property
     def listed(self) -> bool:
-        """Whether a list gives it its value. Held for a TLS demand or a spelling, it is listed all the same."""
+        """Whether a list gives it its value. One that is held for what the list can't help is listed all the same."""
         return self.network >= 0 and self.why in _GIVEN
 
 

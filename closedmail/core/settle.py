@@ -13,6 +13,7 @@ from closedmail.core.generation import Changes, Generation
 from closedmail.core.listing import Listing
 from closedmail.core.model import Config, Network
 from closedmail.core.partner_tables import place_partners
+from closedmail.core.recipient_tls import settle_recipients
 from closedmail.core.record import Entry, State, Why
 from closedmail.core.rule import rules_of
 from closedmail.core.spelling import settle_spellings
@@ -54,7 +55,10 @@ def settle(
             )
     generation.beyond |= generation.special
     place_partners(generation, config)
-    settle_tls(generation, previous, now)
+    if config.postfix or not config.sendmail:
+        settle_tls(generation, previous, now)
+    if config.sendmail:
+        settle_recipients(generation, previous, now)
     settle_spellings(generation, own, previous, now)
     for key, entry in sorted(generation.special.items()):
         if entry.state is State.HELD:
@@ -88,8 +92,8 @@ def _yield_shared(generation: Generation, previous: Previous, decided: set[str])
 
 
 def _has_route(entry: Entry) -> bool:
-    """Whether a record has a route, be it held for a TLS demand or a spelling."""
-    return entry.in_force or entry.why in (Why.TLS, Why.FOLDED)
+    """Whether a record has a route, be it held for a TLS demand, a spelling or its length."""
+    return entry.in_force or entry.why in (Why.TLS, Why.FOLDED, Why.ROUTE)
 
 
 def _network_of(entry: Entry | None, previous: Previous) -> str:

@@ -23,6 +23,7 @@ _HELD = {
     Why.UNCLEAR: "retry:4.3.2 mail for this domain is held: its line in the closed network's list is not understood",
     Why.TLS: "retry:4.7.5 mail for this domain is held: its TLS policy can not be met",
     Why.FOLDED: "retry:4.3.2 mail for this domain is held: its spelling is also that of another domain",
+    Why.ROUTE: "retry:4.3.5 mail for this domain is held: its route is too long",
 }
 FOLDED = _HELD[Why.FOLDED]
 # A partner that stands alone may have a route `error:…` and say nothing of delivery.
