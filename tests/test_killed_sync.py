@@ -105,7 +105,7 @@ def switch(state_dir, maps, store):
 publication.switch = switch
 """
 _TRANSPORT_FIRST = (
-    "real(state_dir, dataclasses.replace(maps, tls_policy=maps.transport, transport=maps.tls_policy), store)"
+    "real(state_dir, [dataclasses.replace(built, demands=built.routes, routes=built.demands) for built in maps], store)"
 )
 _IN_PLACE = """
 from pathlib import Path

@@ -1,14 +1,16 @@
 """Why a mail is accepted, refused or routed, from the generation in force: the doors' own decision, in words."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from closedmail.care.explain_sendmail import SendmailRows, sendmail_rows
 from closedmail.core.decision import Envelope, Verdict, decide
 from closedmail.core.domain import fold, parents
 from closedmail.core.record import Entry, State, Why
 from closedmail.core.sender import queued_domains
 from closedmail.core.transport_map import CLOSED, FOLDED, transport_value
 from closedmail.store.reader import Snapshot
+from closedmail.sync.own_rows import OwnRows
 
 _SENTENCES = {
     "null-sender": "The sender is empty (a bounce): not our business.",
@@ -83,10 +85,11 @@ class Outbound:
     tls_policy: dict[str, str] = field(default_factory=dict)
     network: str | None = None
     partner: str | None = None
+    sendmail: SendmailRows | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The object of the public interface."""
-        return {
+        """The object of the public interface; `sendmail` is there where Sendmail's maps are made."""
+        found = {
             "verdict": self.verdict,
             "transport": self.transport,
             "tls_policy": self.tls_policy,
@@ -95,12 +98,26 @@ class Outbound:
             "generation": self.generation,
             "text": self.text,
         }
+        return found | ({"sendmail": self.sendmail.to_json()} if self.sendmail else {})
 
 
-def explain_outbound(snapshot: Snapshot, recipient: str) -> Outbound:
-    """Look a recipient (or a bare domain) up as Postfix would in the maps. Raises SenderError."""
+def explain_outbound(snapshot: Snapshot, recipient: str, own_rows: OwnRows | None = None) -> Outbound:
+    """Look a recipient (or a bare domain) up as Postfix would in the maps, and as Sendmail would where its maps are
+    made: `own_rows` are the administrator's then. Raises SenderError."""
+    found = _explain_postfix(snapshot, recipient)
+    if own_rows is None:
+        return found
+    names = queued_domains(_with_user(recipient), snapshot.rewriting)
+    return replace(found, sendmail=sendmail_rows(snapshot, names[0], own_rows) if names else SendmailRows())
+
+
+def _with_user(recipient: str) -> str:
+    return recipient if "@" in recipient or "!" in recipient or "%" in recipient else f"x@{recipient}"
+
+
+def _explain_postfix(snapshot: Snapshot, recipient: str) -> Outbound:
     number = snapshot.generation
-    spelled = recipient if "@" in recipient or "!" in recipient or "%" in recipient else f"x@{recipient}"
+    spelled = _with_user(recipient)
     names = queued_domains(spelled, snapshot.rewriting)
     if not names:
         return Outbound("none", number, "The recipient has no domain.")
@@ -126,7 +143,8 @@ def explain_outbound(snapshot: Snapshot, recipient: str) -> Outbound:
         return Outbound("error", number, f"The list refuses mail to {name}.", transport, {}, network, key)
     policies = {nexthop: row for nexthop in _nexthops(transport) if (row := _policy(snapshot, nexthop))}
     tls = ", ".join(f"{nexthop}: {policy}" for nexthop, policy in policies.items())
-    text = f"Mail to {name} goes by the row for {key} to {transport}, with TLS policy {tls}."
+    with_tls = f", with TLS policy {tls}" if policies else ""
+    text = f"Mail to {name} goes by the row for {key} to {transport}{with_tls}."
     return Outbound("routed", number, text, transport, policies, network, key)
 
 
@@ -135,6 +153,7 @@ _WHY_HELD = {
     Why.LOST: "the list lost it; closedmail release lets it go",
     Why.UNCLEAR: "its line in the list is not understood",
     Why.TLS: "its TLS policy can't be met; closedmail sync says what to do",
+    Why.ROUTE: "its route is too long for Sendmail",
     Why.FOLDED: "for Postfix its spelling is another domain's too",
 }
 

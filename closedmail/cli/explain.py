@@ -13,6 +13,7 @@ from closedmail.doors.policy_protocol import Request, envelope_of
 from closedmail.errors import ClosedmailError
 from closedmail.store.environment import store_path
 from closedmail.store.reader import StoreReader
+from closedmail.sync.own_rows import read_own_rows
 from closedmail.sync.rules import is_set_aside, rules_digest, set_aside_sentence
 
 
@@ -44,7 +45,8 @@ def command(settings: Settings, /, recipient: str | None, as_json: bool, **attri
         snapshot = store.current()
         try:
             if recipient is not None:
-                found = explain_outbound(snapshot, recipient)
+                own_rows = read_own_rows(config.sendmail) if config.sendmail else None
+                found = explain_outbound(snapshot, recipient, own_rows)
             else:
                 asked = {name: os.fsencode(value) for name, value in attributes.items() if value}
                 request = Request(**{name: value for name, value in asked.items() if name in Request._fields})
@@ -63,6 +65,8 @@ def command(settings: Settings, /, recipient: str | None, as_json: bool, **attri
             if found.verdict.match:
                 click.echo(f"facts: address {_word(facts.ip)}, certificate {_word(facts.cert)}, TLS {_word(facts.tls)}")
             click.echo(f"Postfix is told: {found.verdict.action}")
+        elif found.sendmail:
+            click.echo(found.sendmail.text())
         click.echo(f"generation: {found.generation}")
         if set_aside:
             click.echo(f"Note: {set_aside_sentence(snapshot.manifest)}.")

@@ -8,6 +8,7 @@ always asked for.
 from collections.abc import Iterator, Mapping
 
 from closedmail.core.domain import parents
+from closedmail.core.generation import interleave
 from closedmail.core.own_rows import fold_key
 from closedmail.core.recipient_tls import is_demand
 from closedmail.core.tls_policy import Policy, Row
@@ -29,14 +30,13 @@ def access_rows(
 ) -> Iterator[tuple[str, str]]:
     """All rows as (key, value), sorted by key. `policies` and `staying` are by name."""
     ours = _recipient_rows(policies, staying, own_rows)
-    rows = {key: value for key, value in ours if fold_key(key) not in own_rows} | dict(own_rows)
-    yield from sorted(rows.items())
+    yield from interleave((row for row in ours if fold_key(row[0]) not in own_rows), sorted(own_rows.items()))
 
 
 def _recipient_rows(
     policies: Mapping[str, Policy], staying: Mapping[str, Row], own_rows: Mapping[str, str]
 ) -> Iterator[tuple[str, str]]:
-    for name in policies.keys() | staying.keys():
+    for name in sorted(policies.keys() | staying.keys()):
         policy = staying[name].policy if name in staying else policies[name]
         if is_demand(policy):
             yield TAG + name, requirement(policy)

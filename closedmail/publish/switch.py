@@ -1,20 +1,30 @@
 """The switch from one generation to the next, in the one order that never routes a partner without its TLS policy.
 
-The TLS policy first: it has the rows of the old routes and of the new ones. Then the policy store, in its one
-transaction. Then the routes. A mark stands in the state directory meanwhile, so that the next run finishes a switch
-that was interrupted. What fails before the store has switched is taken back.
+The TLS demands first, of every MTA: they have the rows of the old routes and of the new ones. Then the policy store, in
+its one transaction. Then the routes. A mark stands in the state directory meanwhile, so that the next run finishes a
+switch that was interrupted. What fails before the store has switched is taken back.
 """
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from closedmail.errors import Refused, StoreError
 from closedmail.publish.files import remove_tree, sync_path
-from closedmail.publish.postfix import BuiltMaps
+from closedmail.publish.maps import DISPLACED, BuiltMaps, tell
 from closedmail.store.writer import StoreWriter
 
 _MARK = "switching"
+
+
+class _Renamed(NamedTuple):
+    """A file that was put in `place`, a link to the one that was there before, and when that one was made."""
+
+    place: Path
+    old: Path | None
+    made: int = 0
 
 
 def interrupted(state_dir: Path) -> bool:
@@ -22,62 +32,73 @@ def interrupted(state_dir: Path) -> bool:
     return (state_dir / _MARK).exists()
 
 
-def switch(state_dir: Path, maps: BuiltMaps | None, store: StoreWriter) -> None:
+def switch(state_dir: Path, maps: Sequence[BuiltMaps], store: StoreWriter) -> None:
     """Put maps and store in force. Raises Refused(publish-failed), and then the old generation is in force."""
     mark = state_dir / _MARK
-    map_dir = maps.folder.parent if maps else state_dir
+    where = maps[0].folder.parent if maps else state_dir
     try:
         mark.touch()  # empty, and so whole as soon as it is there
         sync_path(state_dir)
-        undo: list[tuple[Path, Path | None]] = []
+        undo: dict[Path, list[_Renamed]] = {}
         try:
-            if maps:
-                undo = _rename_into(map_dir, maps.tls_policy, maps.folder / "old")
+            for built in maps:
+                undo[built.folder] = _rename_into(built, built.demands, linked=True)
             store.commit()
         except (OSError, StoreError):
-            _take_back(undo)
+            for built in maps:
+                _take_back(built, undo.get(built.folder, []))
             mark.unlink()
             raise
-        if maps:
-            _rename_into(map_dir, maps.transport, None)
-            remove_tree(maps.folder)
+        for built in maps:
+            _rename_into(built, built.routes, linked=built.told)
+        for built in maps:
+            remove_tree(built.folder)
         mark.unlink()
         sync_path(state_dir)
     except StoreError as error:
         raise Refused("publish-failed", str(error)) from None
     except OSError as error:
-        raise Refused("publish-failed", f"{error.filename or map_dir}: {error.strerror}") from None
+        raise Refused("publish-failed", f"{error.filename or where}: {error.strerror}") from None
 
 
-def _rename_into(map_dir: Path, files: list[Path], keep: Path | None) -> list[tuple[Path, Path | None]]:
-    """Rename files into the folder, all or none; returns what `_take_back` needs where `keep` names a folder."""
-    done: list[tuple[Path, Path | None]] = []
-    if keep is not None:
-        keep.mkdir()
+def _rename_into(built: BuiltMaps, files: list[Path], *, linked: bool) -> list[_Renamed]:
+    """Rename files into their folder, all or none; returns what `_take_back` needs where they are `linked`."""
+    done: list[_Renamed] = []
+    keep, map_dir = built.folder / DISPLACED, built.folder.parent
+    if linked:
+        keep.mkdir(exist_ok=True)
     try:
         for path in files:
             place = map_dir / path.name
-            old = None
-            if keep is not None and place.exists():
-                old = keep / path.name
+            old, made = None, 0
+            if linked and place.exists():
+                old, made = keep / path.name, place.stat().st_mtime_ns
                 try:
                     os.link(place, old)
                 except PermissionError:  # root made it anew by hand: nobody may link what is not his own
                     shutil.copyfile(place, old)
                     old.chmod(0o644)
             path.replace(place)
-            done.append((place, old))
+            done.append(_Renamed(place, old, made))
         sync_path(map_dir)
+        if built.told:
+            tell(keep)
     except OSError:
-        if keep is not None:
-            _take_back(done)
+        if linked:
+            _take_back(built, done)
         raise
     return done
 
 
-def _take_back(done: list[tuple[Path, Path | None]]) -> None:
-    for place, old in done:
+def _take_back(built: BuiltMaps, done: list[_Renamed]) -> None:
+    for place, old, made in done:
         if old is None:
             place.unlink()
-        else:
-            old.replace(place)
+            continue
+        aside = old.with_name(f"{old.name}.not")
+        if built.told:
+            os.link(place, aside)
+            os.utime(old, ns=(made, made))  # by its time it is known again
+        old.replace(place)
+    if built.told:
+        tell(built.folder / DISPLACED)

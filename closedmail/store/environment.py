@@ -17,6 +17,7 @@ MANIFEST_KEY = b"manifest"
 DETAILS_KEY = b"details:"  # and the name of a network
 META, DOMAINS, TLS = b"meta", b"domains", b"tls"
 HISTORY, ARCHIVE = b"history", b"archive"  # by the number of the generation
+RECIPIENT = b"TLS_Rcpt:"  # in TLS, before the name of a domain: a row of Sendmail's; no nexthop begins so
 
 NOTHING_YET = "no generation is in force yet; run: closedmail sync"
 

@@ -40,8 +40,8 @@ class Manifest:
     from the configuration file. `former` has the newest accepted signing time of networks that are no longer
     configured: they may be again, and an old list is no newer then. `holds_due` and `rows_due` are the seconds at which
     the first hold ends and the first TLS row that only stays for a time may go, 0 for never. `maps` tells the files of
-    Postfix's maps by their identities (`publish.postfix`). `fingerprint_digest` is Postfix's for certificates, "" where
-    it is not known.
+    Postfix's maps by their identities (`publish.maps`), `sendmail_maps` those of Sendmail's. `fingerprint_digest` is
+    Postfix's for certificates, "" where it is not known.
 
     After a rollback `rules_of` is the generation whose rules are in force in place of the file's, and `set_aside` the
     digest of the file's rules by which this stays so; 0 and "" otherwise. `released` has marks of bad lines whose
@@ -69,6 +69,7 @@ class Manifest:
     set_aside: str = ""
     released: dict[str, str] = field(default_factory=dict)
     fingerprint_digest: str = ""
+    sendmail_maps: dict[str, list[int]] = field(default_factory=dict)
 
     def to_json(self) -> bytes:
         """The manifest as JSON."""

@@ -23,6 +23,7 @@ from closedmail.store.environment import (
     HISTORY,
     MANIFEST_KEY,
     META,
+    RECIPIENT,
     SCHEMA_KEY,
     TLS,
     check_schema,
@@ -126,7 +127,21 @@ class Snapshot:
         parse = lru_cache(maxsize=1024)(Row.parse)  # nearly all are the same
         with store_errors(self._path), self._txn.cursor(db=self._tls) as cursor:
             for key, data in cursor:
-                yield str(key, "ascii"), parse(str(data, "ascii"))
+                if bytes(key[: len(RECIPIENT)]) != RECIPIENT:
+                    yield str(key, "ascii"), parse(str(data, "ascii"))
+
+    def staying_recipients(self) -> Iterator[tuple[str, Row]]:
+        """The rows of Sendmail's TLS demands that only stay for a time, by name."""
+        with store_errors(self._path), self._txn.cursor(db=self._tls) as cursor:
+            for key, data in cursor.iternext() if cursor.set_range(RECIPIENT) else ():
+                if bytes(key[: len(RECIPIENT)]) != RECIPIENT:
+                    return
+                yield str(key[len(RECIPIENT) :], "ascii"), Row.parse(str(data, "ascii"))
+
+    def staying_recipient(self, name: str) -> Row | None:
+        """The row of one name among them."""
+        data = self._txn.get(RECIPIENT + name.encode(), db=self._tls)
+        return None if data is None else Row.parse(str(data, "ascii"))
 
     def tls_row(self, nexthop: str) -> Row | None:
         """The TLS policy of one nexthop."""

@@ -1,7 +1,8 @@
 """Writing the policy store: one write transaction a generation, and nothing visible before `commit`."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from heapq import merge
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from closedmail.store.environment import (
     HISTORY,
     MANIFEST_KEY,
     META,
+    RECIPIENT,
     SCHEMA,
     SCHEMA_KEY,
     TLS,
@@ -44,9 +46,13 @@ class StoreWriter:
         """Replace all domains; `entries` are in the order of their keys."""
         self._replace(self._domains, ((key.encode(), encode(entry)) for key, entry in entries))
 
-    def put_tls_rows(self, rows: Iterable[tuple[str, Row]]) -> None:
-        """Replace the TLS policy table; `rows` are in the order of their nexthops."""
-        self._replace(self._tls, ((nexthop.encode(), str(row).encode()) for nexthop, row in rows))
+    def put_tls_rows(self, rows: Iterable[tuple[str, Row]], recipients: Mapping[str, Row] | None = None) -> None:
+        """Replace the TLS policy table; `rows` are in the order of their nexthops.
+
+        `recipients` are Sendmail's rows that only stay for a time, by name; all others can be told from the domains.
+        """
+        staying = sorted((RECIPIENT + name.encode(), str(row).encode()) for name, row in (recipients or {}).items())
+        self._replace(self._tls, merge(staying, ((nexthop.encode(), str(row).encode()) for nexthop, row in rows)))
 
     def _replace(self, database: Any, pairs: Iterable[tuple[bytes, bytes]]) -> None:
         with store_errors(self._path):

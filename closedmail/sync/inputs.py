@@ -1,4 +1,5 @@
-"""What a generation depends on beside the lists: configuration, Postfix's own settings, the Public Suffix List."""
+"""What a generation depends on beside the lists: configuration, Postfix's own settings, the Public Suffix List, the
+administrator's own rows for Sendmail."""
 
 import hashlib
 from dataclasses import dataclass
@@ -7,11 +8,13 @@ from closedmail import __version__
 from closedmail.core.domain import DomainSet
 from closedmail.core.listing import Admission
 from closedmail.core.model import Config, Rewriting
+from closedmail.core.recipient_tls import why_refused
 from closedmail.core.rule import rules_of
 from closedmail.errors import ConfigError, Refused
 from closedmail.lists.obtain import key_file_digest
 from closedmail.lists.suffix_file import load_suffixes
 from closedmail.publish.postfix_settings import PostfixSettings, read_settings
+from closedmail.sync.own_rows import OwnRows, read_own_rows
 from closedmail.sync.rules import rules_digest
 
 
@@ -26,6 +29,7 @@ class Inputs:
     rules: str
     digest: str
     key_digests: dict[str, str]
+    own_rows: OwnRows
 
     @property
     def rewriting(self) -> Rewriting:
@@ -41,8 +45,7 @@ class Inputs:
 
 def gather(config: Config) -> Inputs:
     """Read everything. Raises ConfigError, and Refused(publish-failed) when Postfix can't be asked."""
-    if config.sendmail is not None:
-        raise ConfigError("sendmail", "this version publishes no Sendmail maps: take the table out")
+    own_rows = _gather_sendmail(config)
     suffixes, suffix_digest = load_suffixes()
     admission = Admission(
         DomainSet(config.gateway.own_domains), suffixes, frozenset(partner.key for partner in config.partners)
@@ -50,8 +53,8 @@ def gather(config: Config) -> Inputs:
     key_digests = {network.name: key_file_digest(network) for network in config.networks}
     postfix = read_settings(config.postfix.config_directory) if config.postfix else None
     rules = rules_digest(config)
-    seed = "\n".join((__version__, rules, repr(_sorted(postfix)), suffix_digest))
-    return Inputs(config, admission, postfix, rules, hashlib.sha256(seed.encode()).hexdigest(), key_digests)
+    seed = "\n".join((__version__, rules, repr(_sorted(postfix)), suffix_digest, repr(own_rows)))
+    return Inputs(config, admission, postfix, rules, hashlib.sha256(seed.encode()).hexdigest(), key_digests, own_rows)
 
 
 def check_services(inputs: Inputs) -> None:
@@ -65,6 +68,18 @@ def check_services(inputs: Inputs) -> None:
                 f"{rule.table}.outbound.transport: master.cf has no unix service {rule.outbound.transport!r}; add it, "
                 "see postfix-examples",
             )
+
+
+def _gather_sendmail(config: Config) -> OwnRows:
+    """The administrator's own rows. Raises ConfigError for these, and for demands that Sendmail can't meet."""
+    if config.sendmail is None:
+        return OwnRows()
+    refused = why_refused(config)
+    if refused:
+        raise ConfigError(*refused)
+    if config.postfix and config.postfix.map_dir == config.sendmail.map_dir:
+        raise ConfigError("sendmail.map_dir", "Postfix's maps lie in this folder: choose another one")
+    return read_own_rows(config.sendmail)
 
 
 def _sorted(postfix: PostfixSettings | None) -> object:

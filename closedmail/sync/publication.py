@@ -5,12 +5,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from closedmail.core.access_map import access_rows
 from closedmail.core.generation import Generation
-from closedmail.core.tls_policy import Row, linger
+from closedmail.core.mailertable_map import mailertable_rows
+from closedmail.core.recipient_tls import recipient_policies, staying_recipients
+from closedmail.core.tls_policy import Policy, Row, linger
 from closedmail.core.transport_map import policy_rows, transport_rows
 from closedmail.errors import Refused, StoreError
 from closedmail.publish.files import remove_tree, sync_path
-from closedmail.publish.postfix import BuiltMaps, build_maps, header
+from closedmail.publish.maps import BuiltMaps, header
+from closedmail.publish.postfix import build_maps
+from closedmail.publish.sendmail import build_sendmail_maps
 from closedmail.publish.switch import switch
 from closedmail.store.archive import Archived
 from closedmail.store.manifest import Details, ListInForce, Manifest
@@ -24,6 +29,7 @@ Reason = Literal["sync", "configuration", "rollback", "release"]
 # Seconds. The TLS policy is switched first, and Postfix goes on using the old routes for up to ten seconds: a row must
 # outlive its routes whatever `tls_linger` says.
 _LEAST_LINGER = 60
+_SENDMAIL_LINGER = 86400  # seconds: a delivery that has looked its routes up takes hours, where hosts don't answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +61,17 @@ class Publication:
     def publish(self, generation: Generation, edition: Edition) -> None:
         """Put a generation in force. Raises Refused(publish-failed); what was in force then stays."""
         config, session = self._inputs.config, self._session
-        old_rows = self._snapshot.tls_rows() if self._snapshot else ()
-        linger_for = max(_LEAST_LINGER, config.postfix.tls_linger) if config.postfix else 0
-        staying = linger(old_rows, generation.policies, self._now, linger_for, session.latest)
-        maps = self._build(generation, edition.number, staying)
+        staying = self._staying(generation)
+        recipients, staying_recipients = self._recipients(generation)
+        maps = self._build(generation, edition.number, staying, recipients, staying_recipients)
         lists = tuple(replace(item, domains=generation.changes[item.name].domains) for item in edition.lists)
         try:
             self._keep_texts(edition.texts)
             with StoreWriter(session.environment, session.store_path) as store:
                 store.put_domains(generation.entries())
-                store.put_tls_rows(policy_rows(generation.policies, staying))
-                store.put_manifest(self._manifest(generation, edition, lists, staying, maps))
+                store.put_tls_rows(policy_rows(generation.policies, staying), staying_recipients)
+                until = [row.until for row in (*staying.values(), *staying_recipients.values())]
+                store.put_manifest(self._manifest(generation, edition, lists, min(until, default=0), maps))
                 for name, item in edition.details.items():
                     store.put_details(name, item)
                 archived = Archived(config.text, lists, generation.beyond, generation.released)
@@ -74,7 +80,7 @@ class Publication:
                     store.put_history(edition.number, self._history(generation, edition))
                 store.forget_generations(config.gateway.keep_generations)
                 if not session.dry_run:
-                    switch(self._state_dir, maps, store)
+                    switch(self._state_dir, list(maps.values()), store)
         except StoreError as error:
             raise Refused("publish-failed", str(error)) from None
         except OSError as error:
@@ -82,8 +88,8 @@ class Publication:
                 "publish-failed", f"{error.filename2 or error.filename or self._state_dir}: {error.strerror}"
             ) from None
         finally:
-            if maps:
-                remove_tree(maps.folder)
+            for built in maps.values():
+                remove_tree(built.folder)
 
     def touch(self, lists: Sequence[ListInForce], texts: Mapping[str, Path]) -> None:
         """Note that the same lists were signed anew; the generation stays. Raises Refused(publish-failed)."""
@@ -104,26 +110,67 @@ class Publication:
     def _is_new(self, number: int) -> bool:
         return self._snapshot is None or self._snapshot.manifest.generation != number
 
-    def _build(self, generation: Generation, number: int, staying: Mapping[str, Row]) -> BuiltMaps | None:
-        inputs, postfix = self._inputs, self._inputs.config.postfix
-        if postfix is None:
-            return None
-        return build_maps(
-            self._session.work / "maps" if self._session.dry_run else Path(postfix.map_dir),
-            header(number, iso(self._now) or ""),
-            transport_rows(generation, inputs.admission.own),
-            policy_rows(generation.policies, staying),
-            inputs.map_type,
-            postfix.config_directory,
-        )
+    def _staying(self, generation: Generation) -> dict[str, Row]:
+        """The rows of Postfix's TLS policy that stay for a time."""
+        old_rows, postfix = self._snapshot.tls_rows() if self._snapshot else (), self._inputs.config.postfix
+        linger_for = max(_LEAST_LINGER, postfix.tls_linger) if postfix else 0
+        return linger(old_rows, generation.policies, self._now, linger_for, self._session.latest)
+
+    def _recipients(self, generation: Generation) -> tuple[dict[str, Policy], dict[str, Row]]:
+        """What Sendmail is to demand for each name, and the rows of it that stay for a time."""
+        if self._inputs.config.sendmail is None:
+            return {}, {}
+        policies, in_force = recipient_policies(generation.entries(), generation.rules), dict[str, Row]()
+        if self._snapshot and self._snapshot.manifest.sendmail_maps:
+            records, rules = self._snapshot.records(), self._snapshot.manifest.rules
+            in_force = {name: Row(policy) for name, policy in recipient_policies(records, rules, policies).items()}
+            in_force |= dict(self._snapshot.staying_recipients())
+        return policies, staying_recipients(in_force, policies, self._now, _SENDMAIL_LINGER, self._session.latest)
+
+    def _build(
+        self,
+        generation: Generation,
+        number: int,
+        staying: Mapping[str, Row],
+        recipients: Mapping[str, Policy],
+        staying_recipients: Mapping[str, Row],
+    ) -> dict[str, BuiltMaps]:
+        """The maps of each MTA that is configured, by its name."""
+        inputs, built = self._inputs, dict[str, BuiltMaps]()
+        postfix, sendmail, own = inputs.config.postfix, inputs.config.sendmail, inputs.admission.own
+        aside = self._session.work if self._session.dry_run else None
+        head = header(number, iso(self._now) or "")
+        try:
+            if postfix:
+                built["postfix"] = build_maps(
+                    aside / "postfix-maps" if aside else Path(postfix.map_dir),
+                    head,
+                    transport_rows(generation, own),
+                    policy_rows(generation.policies, staying),
+                    inputs.map_type,
+                    postfix.config_directory,
+                )
+            if sendmail:
+                built["sendmail"] = build_sendmail_maps(
+                    aside / "sendmail-maps" if aside else Path(sendmail.map_dir),
+                    head,
+                    mailertable_rows(generation, own, inputs.own_rows.mailertable),
+                    access_rows(recipients, staying_recipients, inputs.own_rows.access),
+                    sendmail.map_type,
+                )
+        except Refused:
+            for maps in built.values():
+                remove_tree(maps.folder)
+            raise
+        return built
 
     def _manifest(
         self,
         generation: Generation,
         edition: Edition,
         lists: tuple[ListInForce, ...],
-        staying: Mapping[str, Row],
-        maps: BuiltMaps | None,
+        rows_due: int,
+        maps: Mapping[str, BuiltMaps],
     ) -> Manifest:
         config, inputs = self._inputs.config, self._inputs
         published_at, reason = self._now, str(edition.reason)
@@ -145,8 +192,9 @@ class Publication:
             shared_spellings=tuple(sorted(folded for folded, key in generation.spellings.items() if not key)),
             former=self._former(lists),
             holds_due=generation.holds_due,
-            rows_due=min((row.until for row in staying.values()), default=0),
-            maps=maps.identities() if maps else {},
+            rows_due=rows_due,
+            maps=maps["postfix"].identities() if "postfix" in maps else {},
+            sendmail_maps=maps["sendmail"].identities() if "sendmail" in maps else {},
             rules_of=edition.rules_of,
             set_aside=edition.set_aside,
             released=generation.released,

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from closedmail.core.changes import report_changes
 from closedmail.core.difference import compare
 from closedmail.core.model import Config
+from closedmail.core.own_rows import note_own_rows
 from closedmail.core.record import Entry, State, Why
 from closedmail.core.settle import released_line, settle
 from closedmail.core.standing import Without
@@ -17,6 +18,7 @@ from closedmail.sync.session import open_session
 
 _MEND = {
     Why.TLS: "its TLS demand can't be met, which closedmail sync explains: mend that in place of letting its mail go",
+    Why.ROUTE: "its route is too long for Sendmail: ask for a shorter one, or give it a [partner] table",
     Why.FOLDED: "its spelling is also another domain's for Postfix: a [partner] table decides",
 }
 
@@ -53,6 +55,7 @@ def release(file: Config, keys: Sequence[str], *, now: int | None = None) -> Syn
             rules, listings, differences, standing, session.now, manifest.released | marks, latest=session.latest
         )
         report_changes(generation, differences, standing)
+        note_own_rows(generation, inputs.own_rows.mailertable, inputs.own_rows.access)
         details = details_of(generation, lists, listings, inputs.admission)
         edition = Edition(
             manifest.generation + 1,

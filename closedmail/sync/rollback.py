@@ -10,6 +10,7 @@ from dataclasses import replace
 from closedmail.core.changes import report_changes
 from closedmail.core.difference import compare
 from closedmail.core.model import Config
+from closedmail.core.own_rows import note_own_rows
 from closedmail.core.settle import settle
 from closedmail.core.standing import Earlier, hold_anew
 from closedmail.errors import ClosedmailError
@@ -68,6 +69,7 @@ def _put_back(session: Session, snapshot: Snapshot, manifest: Manifest, archived
         rules, listings, compare(then, names, listings), then, session.now, archived.released, latest=session.latest
     )
     report_changes(generation, differences, snapshot)
+    note_own_rows(generation, inputs.own_rows.mailertable, inputs.own_rows.access)
     details = details_of(generation, lists, listings, inputs.admission)
     aside = set_aside_digest(session.file)
     stays = aside != set_aside_digest(rules)

@@ -8,11 +8,12 @@ from closedmail.core.changes import report_changes
 from closedmail.core.difference import Difference, NothingInForce, Previous, check_brakes, compare
 from closedmail.core.listing import Listing
 from closedmail.core.model import Config
+from closedmail.core.own_rows import note_own_rows
 from closedmail.core.settle import settle
 from closedmail.errors import ClosedmailError, ConfigError, Refused, StoreError
 from closedmail.lists.fetch_log import FetchRecord, write_log
 from closedmail.publish.files import remove_tree
-from closedmail.publish.postfix import maps_in_force
+from closedmail.publish.maps import maps_in_force
 from closedmail.publish.switch import interrupted
 from closedmail.store.environment import store_path
 from closedmail.store.reader import StoreReader
@@ -131,7 +132,7 @@ class _Run:
     def _is_due(self, inputs: Inputs) -> bool:
         """Whether there is anything to publish, or to put right again."""
         new = any(item.new for item in self.lists)
-        manifest, postfix, now = self.manifest, self.config.postfix, self.session.now
+        manifest, now = self.manifest, self.session.now
         if manifest is None:
             # Where everything waits for its first list, a generation without one would let mail leave that the list
             # keeps in. Networks and partners that have no list wait for nobody.
@@ -139,8 +140,8 @@ class _Run:
             return new or alone or any(not item.source for item in self.config.networks)
         due = any(0 < second <= now for second in (manifest.holds_due, manifest.rows_due))
         torn = interrupted(self.session.state_dir)
-        if postfix is not None:
-            torn = torn or not maps_in_force(Path(postfix.map_dir), manifest.maps)
+        for maps, known in ((self.config.postfix, manifest.maps), (self.config.sendmail, manifest.sendmail_maps)):
+            torn = torn or (maps is not None and not maps_in_force(Path(maps.map_dir), known))
         return new or manifest.configuration != inputs.digest or due or torn
 
     def _publish(self, inputs: Inputs) -> None:
@@ -163,6 +164,7 @@ class _Run:
             self.config, listings, differences, previous, self.session.now, released, latest=self.session.latest
         )
         report_changes(generation, differences, previous)
+        note_own_rows(generation, inputs.own_rows.mailertable, inputs.own_rows.access)
         details = details_of(generation, self.lists, listings, inputs.admission)
         self.progress("building and checking the maps")
         edition = Edition(

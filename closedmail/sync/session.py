@@ -10,7 +10,7 @@ from closedmail.core.model import Config
 from closedmail.errors import ClosedmailError, StoreError
 from closedmail.lists.fetch_log import FetchRecord, read_log
 from closedmail.publish.files import fresh_folder, remove_tree
-from closedmail.publish.postfix import remove_leftovers
+from closedmail.publish.maps import remove_leftovers
 from closedmail.store.environment import open_environment, store_path
 from closedmail.store.manifest import ListInForce, Manifest
 from closedmail.store.reader import Snapshot
@@ -32,8 +32,9 @@ class Session:
         aside = Path(stack.enter_context(TemporaryDirectory(prefix="closedmail-"))) if dry_run else state_dir
         self.work = fresh_folder(aside / "work")
         stack.callback(remove_tree, self.work)
-        if file.postfix and not dry_run:
-            remove_leftovers(Path(file.postfix.map_dir))
+        for maps in (file.postfix, file.sendmail):
+            if maps and not dry_run:
+                remove_leftovers(Path(maps.map_dir))
         self.store_path = store_path(str(state_dir))
         self.environment = open_environment(self.store_path)
         stack.callback(self.environment.close)

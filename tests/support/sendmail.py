@@ -4,12 +4,16 @@ It listens on 127.0.0.1:25 there, so that partners' servers may be sinks on port
 is no DNS: hosts are addresses or stand in the machine's /etc/hosts, where 127.0.0.66 is client66.bench.example.
 """
 
+import os
 import re
+import signal
+import smtplib
 import socket
 import subprocess
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -127,10 +131,9 @@ class Sendmail:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         if error is not None:
             print(self.log.text())
-        self._process.terminate()  # nsenter, whose child Sendmail has a number of its own there
-        pid = self.machine.root / "run/sendmail/mta/sendmail.pid"
-        if pid.exists():
-            self.machine.run("kill", pid.read_text().split()[0], check=False)
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
+        for child in children or [str(self._process.pid)]:  # nsenter waits for Sendmail, which is its child
+            os.kill(int(child), signal.SIGTERM)
         try:
             self._process.wait(15)
         except subprocess.TimeoutExpired:
@@ -143,9 +146,17 @@ class Sendmail:
         call = partial(deliver, "127.0.0.1", 25, sender=sender, recipients=recipients, source_address=source, **how)
         return self.machine.call(call)
 
+    @contextmanager
+    def session(self) -> Iterator[smtplib.SMTP]:
+        """An SMTP session that lasts as long as the block."""
+        with self.machine.call(partial(smtplib.SMTP, "127.0.0.1", 25, timeout=30)) as smtp:
+            smtp.ehlo()
+            yield smtp
+
     def ask(self, *lines: str) -> str:
         """What `sendmail -bt` says to these lines."""
-        return self.machine.run("sendmail", "-bt", f"-C{self.cf}", stdin="".join(f"{line}\n" for line in lines)).stdout
+        text = "".join(f"{line}\n" for line in lines)
+        return self.machine.run("sendmail", "-bt", f"-C{self.cf}", stdin=text, check=False).stdout
 
     def lookup(self, table: str, key: str) -> str | None:
         """`/map TABLE KEY`: the value, None where there is none."""
@@ -168,8 +179,47 @@ class Sendmail:
 
     def flush(self) -> str:
         """Try all that is queued, now, and wait until it was tried."""
-        done = self.machine.run("sendmail", "-q", "-v", f"-C{self.cf}", timeout=120)
+        done = self.machine.run("sendmail", "-q", "-v", f"-C{self.cf}", timeout=120, check=False)
         return done.stdout + done.stderr
+
+
+class Observer:
+    """`with Observer(sendmail) as observer:` one `sendmail -bt`, which keeps its maps open as any Sendmail process."""
+
+    def __init__(self, sendmail: Sendmail) -> None:
+        self._sendmail = sendmail
+
+    def __enter__(self) -> Self:
+        machine = self._sendmail.machine
+        self._process = subprocess.Popen(
+            machine.command("sendmail", "-bt", f"-C{self._sendmail.cf}"),
+            env=machine.environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        self._read()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._process.communicate(timeout=15)
+
+    def lookup(self, table: str, key: str) -> str | None:
+        """`/map TABLE KEY`: the value, None where there is none."""
+        assert self._process.stdin
+        self._process.stdin.write(f"/map {table} {key}\n".encode())
+        self._process.stdin.flush()
+        found = re.search(r"returns (.*) \(-?\d+\)$", self._read(), re.MULTILINE)
+        return found[1] if found else None
+
+    def _read(self) -> str:
+        """What it says until its next prompt."""
+        assert self._process.stdout
+        said = b""
+        while not said.endswith(b"> "):
+            more = os.read(self._process.stdout.fileno(), 65536)
+            assert more, f"sendmail -bt ended: {said!r}"
+            said += more
+        return said.decode("utf-8", "replace")
 
 
 def makemap(machine: Machine, path: str, rows: Sequence[str], kind: str = "hash") -> subprocess.CompletedProcess[str]:

@@ -88,7 +88,7 @@ class Machine:
 
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="closedmail-machine-"))
-        self._environment = {"PATH": _PATH, "LC_ALL": "C.UTF-8", "HOME": "/root", "PYTHONDONTWRITEBYTECODE": "1"}
+        self.environment = {"PATH": _PATH, "LC_ALL": "C.UTF-8", "HOME": "/root", "PYTHONDONTWRITEBYTECODE": "1"}
 
     def __enter__(self) -> Self:
         command: list[str | Path] = [*("unshare", "--net", "--mount", "--pid", "--fork", "sh", "-c", _START, "sh")]
@@ -139,7 +139,7 @@ class Machine:
         """Run a command there; its stdout and stderr are in the error when it fails."""
         done = subprocess.run(
             self.command(*words),
-            env=self._environment,
+            env=self.environment,
             input=stdin,
             capture_output=True,
             text=True,
@@ -154,7 +154,7 @@ class Machine:
     def start(self, *words: str | Path, more: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
         """Start a program there that goes on; whoever starts it ends it, or the machine does."""
         return subprocess.Popen(
-            self.command(*words), env={**self._environment, **(more or {})}, stdin=subprocess.DEVNULL
+            self.command(*words), env={**self.environment, **(more or {})}, stdin=subprocess.DEVNULL
         )
 
     def python(self, *words: str | Path) -> list[str]:
