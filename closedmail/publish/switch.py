@@ -50,6 +50,9 @@ def switch(state_dir: Path, maps: Sequence[BuiltMaps], store: StoreWriter) -> No
             mark.unlink()
             raise
         for built in maps:
+            if built.told:
+                tell(built.folder / DISPLACED)  # again: whoever was just opening a file took its new time for its own
+        for built in maps:
             _rename_into(built, built.routes, linked=built.told)
         for built in maps:
             remove_tree(built.folder)
