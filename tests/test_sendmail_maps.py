@@ -294,6 +294,9 @@ outbound = {tls = "secure"}
 [partner."verify.example"]
 network = "ndb"
 outbound = {tls = "verify"}
+[partner."mx.example"]
+network = "ndb"
+outbound = {tls = "verify"}
 [partner."literal.example"]
 network = "ndb"
 outbound = {tls = "verify"}
@@ -311,8 +314,8 @@ def test_tls_demands_are_kept(
 ) -> None:
     client = "client20.bench.example"
     gateway.configure(more=DEMANDS)
-    names = ["encrypt", "secure", "single", "verify", "free.encrypt", "free.suffix", "literal"]
-    hosts = {"single": "[mx.klinik.example]", "verify": f"[{client}]"}
+    names = ["encrypt", "secure", "single", "verify", "mx", "free.encrypt", "free.suffix", "literal"]
+    hosts = {"single": "[mx.klinik.example]", "verify": f"[{client}]", "mx": client}
     gateway.machine.run("sh", "-c", f"grep -q mx.klinik /etc/hosts || echo '{HOST} mx.klinik.example' >>/etc/hosts")
     gateway.put(
         *(f"{name}.example esmtp:{hosts.get(name, f'[{HOST}]')}" for name in names), f".suffix.example esmtp:[{HOST}]"
@@ -329,6 +332,7 @@ def test_tls_demands_are_kept(
         "secure.example": "VERIFY:128+CN:mx.klinik.example",
         "single.example": "VERIFY:128+CN:mx.klinik.example",
         "verify.example": f"VERIFY:128+CN:{client}",
+        "mx.example": "VERIFY:128+CN",
         "free.encrypt.example": "OK",
         "suffix.example": "ENCR:128",
         "free.suffix.example": "ENCR:128",
@@ -338,11 +342,11 @@ def test_tls_demands_are_kept(
     other = Authority(tmp_path, "Other CA").issue("mx.klinik.example")
     free = {"free.encrypt", "x.free.encrypt"}
     encrypted = {"encrypt", "a.encrypt", "a.suffix", "free.suffix", "x.free.suffix"}
-    asked = sorted({*free, *encrypted, "secure", "single", "verify"} - {"a.encrypt", "x.free.encrypt"})
+    asked = sorted({*free, *encrypted, "secure", "single", "verify", "mx"} - {"a.encrypt", "x.free.encrypt"})
     expected: list[tuple[Certificate | None, set[str]]] = [
         (None, free),
         (good, free | encrypted | {"secure", "single"}),
-        (own, free | encrypted | {"verify"}),
+        (own, free | encrypted | {"verify", "mx"}),
         (other, free | encrypted),
     ]
     for number, (certificate, arriving) in enumerate(expected):
