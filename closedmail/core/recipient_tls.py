@@ -7,6 +7,7 @@ one that covers what is below x, and a partner below another one gets a row that
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from closedmail.core.difference import Previous
 from closedmail.core.domain import DomainError, parents, parse_name
@@ -80,18 +81,9 @@ def recipient_policy(value: str, outbound: Outbound) -> Policy | str:
     return f"Sendmail can ask for one name only at tls {outbound.tls!r}, and the route has several hosts: set tls_match"
 
 
-def recipient_policies(
-    entries: Iterable[tuple[str, Entry]], rules: Iterable[Rule], also: Iterable[str] = ()
-) -> dict[str, Policy]:
-    """The policy of every name that has a route, as it stands once `settle_recipients` has held what can't be.
-
-    Of the names in `also`, those that have no row of their own get what a suffix demands for them.
-    """
-    demands = _Demands(entries, list(rules))
-    found = {name: policy for name in demands.names() if (policy := demands.of(name)) is not None}
-    if demands.below:
-        found |= {name: policy for name in also if name not in found and (policy := demands.of(name)) is not None}
-    return found
+def recipient_policies(entries: Iterable[tuple[str, Entry]], rules: Iterable[Rule]) -> dict[str, Policy]:
+    """The policy of every name that has a route, as it stands once `settle_recipients` has held what can't be."""
+    return _Demands(entries, list(rules)).policies()
 
 
 def settle_recipients(generation: Generation, previous: Previous, now: int) -> None:
@@ -135,24 +127,60 @@ def _hold(generation: Generation, reasons: Mapping[str, str], why: Why, previous
         generation.changes[name].notes.extend(f"held: {sentence}" for sentence in sorted(sentences))
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What Sendmail is told until now: `own` by the names that have routes, `inherited` what a suffix demands for other
+    names that are asked about, `staying` the rows that stay for a time."""
+
+    own: Mapping[str, Policy] = field(default_factory=dict)
+    inherited: Mapping[str, Policy] = field(default_factory=dict)
+    staying: Mapping[str, Row] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        entries: Iterable[tuple[str, Entry]],
+        rules: Iterable[Rule],
+        staying: Mapping[str, Row],
+        names: Iterable[str],
+    ) -> "Standing":
+        """That of a generation, where `names` are asked about."""
+        demands = _Demands(entries, list(rules))
+        own = demands.policies()
+        inherited = {}
+        if demands.below:
+            inherited = {name: found for name in names if name not in own and (found := demands.of(name)) is not None}
+        return cls(own, inherited, staying)
+
+    def row(self, name: str) -> Row | None:
+        """What a name stands under that has no row yet: the nearest row, where that only stays, else the suffix."""
+        for above in parents(name):
+            if above in self.staying:
+                return self.staying[above]
+            if above in self.own:
+                break
+        return Row(self.inherited[name]) if name in self.inherited else None
+
+
 def staying_recipients(
-    in_force: Mapping[str, Row], policies: Mapping[str, Policy], now: int, linger_for: int, latest: int = 0
+    before: Standing, policies: Mapping[str, Policy], now: int, linger_for: int, latest: int = 0
 ) -> dict[str, Row]:
     """The rows that stay beside the wanted ones, or instead of looser ones, and until when (`tls_policy.linger`).
 
-    `in_force` has a row for every name in `policies` that a route covers now (`recipient_policies`, `also`). A Sendmail
-    process that has looked a route up asks for the TLS row minutes later. Only demands stay, never what lifts them; and
-    a name that lost its row stands under the one above it, which may want more than the old one.
+    A Sendmail process that has looked a route up asks for the TLS row minutes later. Only demands stay, never what
+    lifts them. A name that has lost its row stands under the one above it, which may want more than the old one; and a
+    new name takes what is below it away from the row under which it stood.
     """
-    strict = {name: row for name, row in in_force.items() if is_demand(row.policy)}
-    if any(row.until for row in strict.values()):
-        # A new name below one whose row only stays would take what is below it away from that row.
-        for name in policies.keys() - in_force.keys():
-            above = next((in_force[parent] for parent in parents(name) if parent in in_force), None)
-            if above is not None and above.until:
-                strict[name] = above
-    wanted = {name: policy for name in strict if (policy := lookup(policies, name)) is not None}
-    return linger(strict.items(), wanted, now, linger_for, latest)
+    rows = {name: Row(policy) for name, policy in before.own.items()} | dict(before.staying)
+    rows |= {name: row for name in policies.keys() - rows.keys() if (row := before.row(name)) is not None}
+    rows = {name: row for name, row in rows.items() if is_demand(row.policy)}
+    wanted = {name: policy for name in rows if (policy := lookup(policies, name)) is not None}
+    staying = linger(rows.items(), wanted, now, linger_for, latest)
+    for name, row in rows.items():
+        until, new = row.until or max(now, latest) + linger_for, wanted.get(name)
+        if new is not None and name not in policies and name not in staying and now < until:
+            staying[name] = Row(new, until)  # what stands above it now may be gone tomorrow, or the name come back
+    return staying
 
 
 def lookup(rows: Mapping[str, Policy], name: str) -> Policy | None:
@@ -195,6 +223,10 @@ class _Demands:
                 self.exact[key] = LIFTED
             else:
                 self.exact[key] = policy
+
+    def policies(self) -> dict[str, Policy]:
+        """By the names that have routes."""
+        return {name: policy for name in self.names() if (policy := self.of(name)) is not None}
 
     def names(self) -> set[str]:
         """All names that need a row, or stand under one."""

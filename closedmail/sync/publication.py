@@ -8,7 +8,7 @@ from typing import Any, Literal
 from closedmail.core.access_map import access_rows
 from closedmail.core.generation import Generation
 from closedmail.core.mailertable_map import mailertable_rows
-from closedmail.core.recipient_tls import recipient_policies, staying_recipients
+from closedmail.core.recipient_tls import Standing, recipient_policies, staying_recipients
 from closedmail.core.tls_policy import Policy, Row, linger
 from closedmail.core.transport_map import policy_rows, transport_rows
 from closedmail.errors import Refused, StoreError
@@ -120,12 +120,12 @@ class Publication:
         """What Sendmail is to demand for each name, and the rows of it that stay for a time."""
         if self._inputs.config.sendmail is None:
             return {}, {}
-        policies, in_force = recipient_policies(generation.entries(), generation.rules), dict[str, Row]()
-        if self._snapshot and self._snapshot.manifest.sendmail_maps:
-            records, rules = self._snapshot.records(), self._snapshot.manifest.rules
-            in_force = {name: Row(policy) for name, policy in recipient_policies(records, rules, policies).items()}
-            in_force |= dict(self._snapshot.staying_recipients())
-        return policies, staying_recipients(in_force, policies, self._now, _SENDMAIL_LINGER, self._session.latest)
+        policies, before = recipient_policies(generation.entries(), generation.rules), Standing()
+        snapshot = self._snapshot
+        if snapshot and snapshot.manifest.sendmail_maps:
+            staying = dict(snapshot.staying_recipients())
+            before = Standing.of(snapshot.records(), snapshot.manifest.rules, staying, policies)
+        return policies, staying_recipients(before, policies, self._now, _SENDMAIL_LINGER, self._session.latest)
 
     def _build(
         self,
