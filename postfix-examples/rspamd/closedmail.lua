@@ -1,5 +1,5 @@
 -- rspamd: a bonus for mail that closedmail's milter has proven to be a partner's.
--- Copy to /etc/rspamd/lua.local.d/ or append to /etc/rspamd/rspamd.local.lua, and write your authserv_id below.
+-- Append to /etc/rspamd/rspamd.local.lua, and write your authserv_id below.
 -- The milter removes from every message what others wrote in its name, so that what is left is its own. rspamd must
 -- therefore come behind it: after it in smtpd_milters, or in INPUT_MAIL_FILTER lines.
 

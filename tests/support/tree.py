@@ -86,13 +86,14 @@ class Machine:
     it has, and every port is free.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tree: Callable[[], Path] = debian_tree) -> None:
+        self._tree = tree
         self._folder = Path(tempfile.mkdtemp(prefix="closedmail-machine-"))
         self.environment = {"PATH": _PATH, "LC_ALL": "C.UTF-8", "HOME": "/root", "PYTHONDONTWRITEBYTECODE": "1"}
 
     def __enter__(self) -> Self:
         command: list[str | Path] = [*("unshare", "--net", "--mount", "--pid", "--fork", "sh", "-c", _START, "sh")]
-        command += [debian_tree(), self._folder, CHECKOUT]
+        command += [self._tree(), self._folder, CHECKOUT]
         self._process = subprocess.Popen(
             command,
             env={**os.environ, "PATH": _PATH},
