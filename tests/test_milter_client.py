@@ -257,7 +257,10 @@ def test_counters_beside_those_of_policyd(config: Path, tmp_path: Path) -> None:
             speak(where, mail("u@koeln.example"), mail("u@defer.example"))
             assert policyd.ask(sender="u@koeln.example", client_address=WRONG, instance="1") != "DUNNO"
             assert (milter.stop(), policyd.stop()) == (0, 0)
-    counters = closedmail("status", "--json", config=copied).json["counters"]
+    status = closedmail("status", "--json", config=copied).json
+    hanging = [each.partition(".inbound.")[0] for each in status["problems"] if "header_from can't be enforced" in each]
+    assert hanging == ['partner."print.example"', 'partner."pubkey.example"', 'partner."either.example"']
+    counters = status["counters"]
     assert counters["networks"]["ndb"]["total"] == {"accept": 4, "reject": 2}
     assert counters["networks"]["ndb"]["partners"]["koeln.example"] == {"accept": 2, "reject": 2}
 

@@ -264,6 +264,9 @@ def test_messages_under_way_end_after_sigterm(door: Door) -> None:
 
 def test_counters_and_status(door: Door) -> None:
     """Each mail once; those of the milter beside those of policyd."""
+    before = len(door.daemon.verdicts())
+    door.send(P, WRONG)
+    assert door.logged(before) == ["reject address"]
     door.daemon.reload()
     saved = json.loads((door.config.parent / "state" / "counters-milter.json").read_text())
     assert sum(row[-1] for row in saved["counts"]) == len({tuple(line.items()) for line in door.daemon.verdicts()})

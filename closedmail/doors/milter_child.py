@@ -66,20 +66,26 @@ def _stop(_number: int, _frame: FrameType | None) -> None:
     raise _Stop
 
 
-def _serve(stopping: threading.Event) -> None:
+def _serve(stopping: threading.Event, place: str) -> None:
     """libmilter's own loop. It takes SIGTERM by itself, and then leaves the messages under way alone (in Debian, where
     it has a pool of threads): it runs beside the main thread, to which the kernel prefers to give the signal.
     """
     with suppress(milter.error):
         milter.main()
     if not stopping.is_set():
+        _unlink(place)
         os._exit(1)
+
+
+def _unlink(place: str) -> None:
+    if place.startswith("unix:"):
+        with suppress(OSError):
+            Path(place.removeprefix("unix:")).unlink()
 
 
 def _close_sockets(place: str) -> None:
     """Accept nobody any more, with a socket that libmilter alone knows."""
-    if place.startswith("unix:"):
-        Path(place.removeprefix("unix:")).unlink(missing_ok=True)
+    _unlink(place)
     # In its place libmilter gets one to which nobody connects, so that it goes on, and with it the messages under way.
     nobody = socket.socket(socket.AF_UNIX)
     nobody.bind("")  # an abstract name that the kernel makes up (unix(7))
@@ -117,7 +123,7 @@ def main() -> None:
     signals = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     stopping = threading.Event()
-    threading.Thread(target=_serve, args=(stopping,), daemon=True).start()
+    threading.Thread(target=_serve, args=(stopping, settings.place), daemon=True).start()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, _stop)
