@@ -14,11 +14,13 @@ from support.gateway import LIST, Gateway, make_gateway
 from closedmail import __version__
 
 COMMANDS = [
-    *("demo", "explain", "history", "lint", "milter", "policyd", "release", "replay", "rollback", "status", "sync"),
+    *("demo", "explain", "export", "history", "lint", "milter", "policyd", "release", "replay", "rollback", "status"),
+    "sync",
 ]
 NEED_CONFIGURATION = [
     ["explain", "--sender", "a@b.example", "--client-address", "192.0.2.1"],
     ["explain", "--recipient", "a@b.example"],
+    ["export", "mailertable"],
     ["history"],
     ["milter"],
     ["policyd"],

@@ -17,6 +17,7 @@ DEFAULT_CONFIG = "/etc/closedmail/closedmail.toml"
 _COMMANDS = {
     "demo": "demo",
     "explain": "explain",
+    "export": "export",
     "history": "history",
     "lint": "lint",
     "milter": "milter",

@@ -1,0 +1,46 @@
+"""Signing an export with the administrator's own key, by the gpg and the keys of whoever runs the command."""
+
+import logging
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import gnupg
+
+from closedmail.errors import ClosedmailError
+
+logging.getLogger("gnupg").propagate = False  # what it says of exit statuses reaches the administrator as our error
+
+_SIGNATURE = b"\n-----BEGIN PGP SIGNATURE-----"
+
+
+def clearsigned(data: Iterable[bytes], fingerprint: str) -> bytes:
+    """The data clearsigned by that key of the user's keyring (GNUPGHOME). Raises ClosedmailError."""
+    try:
+        gpg = gnupg.GPG(options=["--digest-algo", "SHA512"])
+    except (OSError, ValueError) as error:
+        raise ClosedmailError(f"gpg can't be run, so nothing can be signed: {error}; install gpg") from None
+    # Not `keyid`, which is gpg's --default-key: where that is missing, gpg takes another one without a word.
+    signed = gpg.sign(b"".join(data), clearsign=True, extra_args=["--local-user", fingerprint])
+    if not signed.data or signed.fingerprint is None:
+        said = [line for line in str(signed.stderr).splitlines() if line.startswith("gpg: ")]
+        words = said[-1].removeprefix("gpg: ") if said else "no reason given"
+        raise ClosedmailError(f"gpg can't sign with {fingerprint}: {words}; see gpg --list-secret-keys")
+    return bytes(signed.data)
+
+
+def says_the_same(path: Path, signed: bytes) -> bool:
+    """Whether a file is the same text with a signature of another second."""
+    try:
+        old = path.read_bytes()
+    except FileNotFoundError:
+        return False
+    head = old.partition(_SIGNATURE)[0]
+    return _SIGNATURE in old and head == signed.partition(_SIGNATURE)[0]
+
+
+def with_signer(lines: Iterable[str], fingerprint: str) -> Iterator[str]:
+    """The lines with the signer named in the first comment: so a change of key is a change of the text."""
+    for number, line in enumerate(lines):
+        yield line
+        if number == 0:
+            yield f"# Signed by its exporter, with the key {fingerprint}"

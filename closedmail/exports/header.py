@@ -1,0 +1,39 @@
+"""The comment at the head of every export: from what it was made, what it could not say, how it is applied."""
+
+from collections.abc import Iterable, Iterator
+from textwrap import wrap
+
+from closedmail.exports.edition import Edition
+from closedmail.exports.notes import Notes
+
+_WIDTH = 110
+MARK = "closedmail export"
+
+
+def header(
+    target: str, edition: Edition, notes: Notes, applying: Iterable[str] = (), prefix: str = "# "
+) -> Iterator[str]:
+    """The lines of the comment, each behind `prefix`. `applying` are paragraphs; a line that begins with blanks is a
+    command, and stays as it is."""
+    yield prefix + f"{MARK} {target}: generation {edition.generation}, published {edition.published_at}"
+    yield prefix + "Made by a program: changes are lost with the next export."
+    if notes:
+        yield prefix.rstrip()
+        yield prefix + "NOT EXPRESSED here:"
+        for line in notes.lines():
+            yield from _wrapped("- " + line, prefix)
+    paragraphs = list(applying)
+    if paragraphs:
+        yield prefix.rstrip()
+        for paragraph in paragraphs:
+            yield from _wrapped(paragraph, prefix)
+
+
+def _wrapped(text: str, prefix: str) -> Iterator[str]:
+    # A control character would end the comment; nothing that comes here has one, and nothing has to be believed.
+    text = "".join(char if char.isprintable() else "?" for char in text)
+    if text.startswith(" "):
+        yield prefix + text
+        return
+    for line in wrap(text, _WIDTH, break_long_words=False, break_on_hyphens=False, subsequent_indent="  "):
+        yield prefix + line
