@@ -7,7 +7,7 @@ from pathlib import Path
 
 from closedmail.core.model import Config
 from closedmail.exports.edition import Edition
-from closedmail.exports.target import Form, Target
+from closedmail.exports.target import Form, Request, Target
 from closedmail.publish.files import make_folder, sync_path, write_synced
 from closedmail.store.reader import Snapshot
 from closedmail.sync.report import iso
@@ -61,7 +61,8 @@ def write_export(target: Target, edition: Edition, form: Form, path: Path) -> li
 
     Each file is written aside and renamed; one that says the same already is left as it is. Raises OSError.
     """
-    files = target.render(edition, form)
+    place = str(path.absolute()) if target.folder else ""
+    files = target.render(edition, Request(form, place))
     if target.folder:
         make_folder(path)
     places = [(path / file.name if target.folder else path, file) for file in files]

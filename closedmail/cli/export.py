@@ -1,5 +1,6 @@
 """`closedmail export`."""
 
+import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,13 +11,14 @@ from closedmail.care.export import chunks, edition_of, put_file, write_export
 from closedmail.care.export_signature import clearsigned, says_the_same, with_signer
 from closedmail.cli.main import Settings
 from closedmail.config import load
-from closedmail.exports.target import Form, Target
+from closedmail.exports.target import Form, Request, Target
 from closedmail.exports.targets import TARGETS
 from closedmail.store.environment import store_path
 from closedmail.store.reader import StoreReader
 from closedmail.sync.rules import is_set_aside, rules_digest, set_aside_sentence
 
 _EPILOG = "\b\nTargets:\n" + "\n".join(f"  {name:16} {target.title}" for name, target in TARGETS.items())
+_PLACE = re.compile(r"[A-Za-z0-9/._+-]+", re.ASCII)
 _SIGNED = "mailertable"
 
 
@@ -46,14 +48,14 @@ def command(settings: Settings, name: str, output: Path | None, form: Form, sign
         snapshot = store.current()
         edition = edition_of(snapshot, config)
         if sign is not None:
-            lines = with_signer(target.render(edition, form)[0].lines, sign)
+            lines = with_signer(target.render(edition, Request(form))[0].lines, sign)
             signed = clearsigned(chunks(target, lines), sign)
             if output is None:
                 _print([signed])
             elif not says_the_same(output, signed):
                 put_file(output, [signed])
         elif output is None:
-            _print(chunks(target, target.render(edition, form)[0].lines))
+            _print(chunks(target, target.render(edition, Request(form))[0].lines))
         else:
             changed = write_export(target, edition, form, output)
             if settings.verbose:
@@ -78,6 +80,10 @@ def _target(name: str, output: Path | None, form: Form, sign: str | None) -> Tar
         raise click.UsageError(f"{name} has no form {form!r}: only DNS targets forward")
     if target.folder and output is None:
         raise click.UsageError(f"{name} is several files: name a folder for them with --output")
+    if target.folder and not _PLACE.fullmatch(str(output)):
+        raise click.UsageError(
+            f"--output: {str(output)!r} will stand in configuration files: letters, digits, / . _ - only"
+        )
     if sign is not None and name != _SIGNED:
         raise click.UsageError(f"only a {_SIGNED} can be signed, {name} can't")
     if sign is not None and not (len(sign) == 40 and all(char in "0123456789abcdefABCDEF" for char in sign)):

@@ -9,10 +9,10 @@ from closedmail.core.rule import Rule
 from closedmail.exports.delivery import Delivery, Kind, all_rows
 from closedmail.exports.edition import Edition
 from closedmail.exports.mailertable import value_of
-from closedmail.exports.target import File, Form
+from closedmail.exports.target import File, Request
 
 
-def render(edition: Edition, form: Form) -> list[File]:  # noqa: ARG001, every target has a form
+def render(edition: Edition, request: Request) -> list[File]:  # noqa: ARG001, there is but one form
     """One file."""
     return [File("", _lines(edition))]
 

@@ -7,7 +7,7 @@ from closedmail.exports.delivery import Delivery, Kind, deliveries
 from closedmail.exports.edition import Edition
 from closedmail.exports.header import header
 from closedmail.exports.notes import Notes
-from closedmail.exports.target import File, Form
+from closedmail.exports.target import File, Request
 
 _APPLYING = (
     "Held domains are answered 4xx and wait, closed domains 5xx. Keys are A-labels, each in one line.",
@@ -15,7 +15,7 @@ _APPLYING = (
 )
 
 
-def render(edition: Edition, form: Form) -> list[File]:  # noqa: ARG001, every target has a form
+def render(edition: Edition, request: Request) -> list[File]:  # noqa: ARG001, there is but one form
     """One file."""
     return [File("", _lines(edition))]
 

@@ -18,6 +18,14 @@ class File:
 
 
 @dataclass(frozen=True, slots=True)
+class Request:
+    """How an export is wanted: of a DNS target which form, and the folder in which its files will lie ("" for none)."""
+
+    form: Form = "mx"
+    place: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """`title` is what `--help` says of it. `folder` tells that it is several files. `newline` ends each line.
 
@@ -25,7 +33,7 @@ class Target:
     """
 
     title: str
-    render: Callable[[Edition, Form], list[File]]
+    render: Callable[[Edition, Request], list[File]]
     folder: bool = False
     forms: tuple[Form, ...] = ("mx",)
     newline: str = "\n"

@@ -2,11 +2,31 @@
 
 from collections.abc import Mapping
 
-from closedmail.exports import csv_table, json_document, mailertable
-from closedmail.exports.target import Target
+from closedmail.exports import (
+    bind,
+    csv_table,
+    dnsmasq,
+    json_document,
+    knot,
+    mailertable,
+    postfix_native,
+    powerdns,
+    unbound,
+)
+from closedmail.exports.target import Form, Target
+
+_DNS: tuple[Form, ...] = ("mx", "forward")
 
 TARGETS: Mapping[str, Target] = {
+    "bind": Target("BIND, a response policy zone (a folder)", bind.render, folder=True, forms=_DNS),
     "csv": Target("one row a domain", csv_table.render, newline="\r\n"),
+    "dnsmasq": Target("dnsmasq", dnsmasq.render, forms=_DNS),
     "json": Target("all routes and rules, for programs", json_document.render),
+    "knot": Target("Knot Resolver, Lua", knot.render, forms=_DNS),
     "mailertable": Target("the verified, cleaned list, for Sendmail, NoSpamProxy and others", mailertable.render),
+    "postfix-native": Target(
+        "the inbound rules as restriction classes, without a daemon (a folder)", postfix_native.render, folder=True
+    ),
+    "powerdns": Target("PowerDNS Recursor, Lua (a folder)", powerdns.render, folder=True, forms=_DNS),
+    "unbound": Target("Unbound (a folder)", unbound.render, folder=True, forms=_DNS),
 }

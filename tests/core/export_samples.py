@@ -9,7 +9,7 @@ from closedmail.core.domain import DomainSet
 from closedmail.core.generation import Generation
 from closedmail.core.model import Config
 from closedmail.exports.edition import Edition
-from closedmail.exports.target import Target
+from closedmail.exports.target import Form, Request, Target
 
 PUBLISHED = "2026-11-24T03:00:04Z"
 
@@ -39,11 +39,17 @@ def edition(config: Config, *texts: str, before: Sequence[str] = (), **more: Map
     return edition_of(advance(config, *texts, previous=previous), config, **more)
 
 
-def text_of(target: Target, made: Edition, form: str = "mx") -> str:
+def text_of(target: Target, made: Edition, form: Form = "mx") -> str:
     """The text of an export that is one file."""
-    (file,) = target.render(made, form)  # type: ignore[arg-type]
-    assert file.name == ""
-    return "".join(line + target.newline for line in file.lines)
+    (text,) = texts_of(target, made, form).values()
+    return text
+
+
+def texts_of(target: Target, made: Edition, form: Form = "mx", place: str = "/etc/closedmail-export") -> dict[str, str]:
+    """The texts of an export, by the names of its files."""
+    files = target.render(made, Request(form, place))
+    assert target.folder or [file.name for file in files] == [""]
+    return {file.name: "".join(line + target.newline for line in file.lines) for file in files}
 
 
 # Few labels, so that keys lie above, below and beside each other.

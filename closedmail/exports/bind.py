@@ -1,0 +1,127 @@
+"""`bind`: a response policy zone with the MX records, or forward zones.
+
+Seen on BIND 9.18: a policy zone that has an MX record for a name answers its other types with nothing, and there is no
+policy by type. No other means of BIND changes one type alone: a zone of one's own would take all that is below, too.
+"""
+
+from collections.abc import Iterator
+
+from closedmail.exports import dns, forwarding, rpz
+from closedmail.exports.delivery import says_something
+from closedmail.exports.edition import Edition
+from closedmail.exports.header import header
+from closedmail.exports.notes import Notes
+from closedmail.exports.target import File, Request
+
+_CONFIG, _OPTIONS, _ZONE = "closedmail.conf", "closedmail.options", "closedmail.rpz"
+_APPLYING = (
+    'In named.conf, outside of options and views: include "{place}/closedmail.conf";',
+    'In options: include "{place}/closedmail.options";',
+    "  named-checkconf && rndc reconfig && rndc reload",
+)
+_TYPES = (
+    "BIND CAN'T CHANGE ONE TYPE ALONE. For each name in the policy zone all types but MX are empty: A, AAAA, TXT (and "
+    "so SPF). Names beside it, such as www or the mail host below a listed domain, stay. Use this on a server that "
+    "only mail servers ask; where SPF of partners counts, take the export for unbound, powerdns or knot, and let BIND "
+    "forward to that.",
+    "DNSSEC: without break-dnssec, answers for signed domains would NOT be changed where a client sets DO, as Postfix "
+    "with dane does, and mail would leave. With it they are, without signatures: a client that validates for itself "
+    "takes them for forged, and its mail waits.",
+    "A response-policy of your own: there may be one only. Put the zone into it by hand, before all others, in place "
+    "of closedmail.options.",
+)
+_OWN = "An own domain in a forwarded zone is resolved from the root servers, without your forwarders."
+
+
+def render(edition: Edition, request: Request) -> list[File]:
+    """Three files for `mx`, two for `forward`."""
+    applying = [line.replace("{place}", request.place) for line in _APPLYING]
+    if request.form == "forward":
+        notes = Notes()
+        found = forwarding.zones(edition, notes)
+        applying = [*applying, forwarding.TAKES_ALL, *([_OWN] if None in found.values() else [])]
+        return [
+            File(_CONFIG, _forward_zones(edition, found, notes, applying)),
+            File(_OPTIONS, _insecure(edition, found)),
+        ]
+    survey = dns.survey(edition)
+    empty = _without_address(edition, survey)
+    _note(edition, survey, empty)
+    return [
+        File(_CONFIG, _config(edition, survey, [*applying, *_TYPES], request)),
+        File(_OPTIONS, _policy(edition)),
+        File(_ZONE, _zone(edition, survey, empty)),
+    ]
+
+
+def _config(edition: Edition, found: dns.Survey, applying: list[str], request: Request) -> Iterator[str]:
+    yield from header("bind", edition, found.notes, applying, "// ")
+    yield f'zone "{rpz.NAME}" {{'
+    yield f'  type primary; file "{request.place}/{_ZONE}"; allow-query {{ none; }};'
+    yield "  check-names ignore;  # a listed domain may have an underscore, and one bad owner would end the whole zone"
+    yield "};"
+    # Nobody answers there, and the server says so: SERVFAIL, for which mail waits.
+    yield f'zone "{dns.HELD}" {{ type forward; forward only; forwarders {{ 127.0.0.1 port 1; }}; }};'
+
+
+def _policy(edition: Edition) -> Iterator[str]:
+    yield from header("bind", edition, Notes(), ["Belongs into the options of named.conf."], "// ")
+    yield f'response-policy {{ zone "{rpz.NAME}"; }} break-dnssec yes qname-wait-recurse no max-policy-ttl {dns.TTL};'
+    yield f'validate-except {{ "{dns.SUFFIX}"; }};'
+
+
+def _without_address(edition: Edition, found: dns.Survey) -> frozenset[str]:
+    """The hosts of routes that are names with MX records of their own in the zone, and so lose their addresses."""
+    return frozenset(name for name in found.targets if says_something(edition, name) or name in edition.closed)
+
+
+def _note(edition: Edition, found: dns.Survey, empty: frozenset[str]) -> None:
+    for key, answer in dns.answers(edition):
+        rpz.note_long_name(found, key)
+        if any(target in empty for _, target in answer or ()):
+            found.notes.add("a host of the route is a listed domain, and loses its address here: left out", key)
+    for name in found.hosts:
+        found.notes.add(
+            "the host of a route lies below a listed suffix: left alone for its address, and so is its own MX", name
+        )
+
+
+def _zone(edition: Edition, found: dns.Survey, empty: frozenset[str]) -> Iterator[str]:
+    yield from header("bind", edition, Notes(), ["The policy zone of closedmail.conf."], "; ")
+    yield from rpz.head(edition)
+    yield from rpz.addresses(found)
+    for key, answer in dns.answers(edition):
+        yield from rpz.records(rpz.owner_of(key), _with_address(answer, empty))
+    for name in found.hosts:
+        yield from rpz.records(name, None)
+    for owner, answer in sorted(found.fill.items()):
+        yield from rpz.records(owner, _with_address(answer, empty))
+
+
+def _with_address(answer: dns.Answer, empty: frozenset[str]) -> dns.Answer:
+    """An answer without hosts that have no address; where none is left, mail waits."""
+    if answer is None or not empty:
+        return answer
+    return tuple(record for record in answer if record[1] not in empty) or dns.WAIT
+
+
+def _forward_zones(
+    edition: Edition, found: dict[str, forwarding.Servers], notes: Notes, applying: list[str]
+) -> Iterator[str]:
+    yield from header("bind", edition, notes, applying, "// ")
+    for name, servers in found.items():
+        if servers is None:
+            told = ""
+        elif servers == forwarding.UNRESOLVED:
+            told = " 127.0.0.1 port 1;"
+        else:
+            told = "".join(f" {server};" for server in servers)
+        only = "" if servers is None else " forward only;"
+        yield f'zone "{name}" {{ type forward;{only} forwarders {{{told} }}; }};'
+
+
+def _insecure(edition: Edition, found: dict[str, forwarding.Servers]) -> Iterator[str]:
+    yield from header("bind", edition, Notes(), ["Belongs into the options of named.conf."], "// ")
+    yield "validate-except {"
+    yield from (f'  "{name}";' for name in forwarding.private_names(found))
+    yield "};"

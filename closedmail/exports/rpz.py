@@ -1,0 +1,45 @@
+"""A response policy zone with the MX records of an export, as BIND and Unbound read it."""
+
+from collections.abc import Iterator
+
+from closedmail.exports import dns
+from closedmail.exports.dns import Answer, Survey
+from closedmail.exports.edition import Edition
+
+NAME = "rpz.closedmail.invalid"
+_LONGEST = 253 - len(NAME) - 3  # with "*." in front and a dot between
+
+
+def head(edition: Edition) -> Iterator[str]:
+    """SOA and NS; the serial is the generation's number."""
+    yield f"$ORIGIN {NAME}."
+    yield f"@ {dns.TTL} IN SOA localhost. root.localhost. {edition.generation} 3600 600 86400 {dns.TTL}"
+    yield f"@ {dns.TTL} IN NS localhost."
+
+
+def note_long_name(found: Survey, key: str) -> None:
+    """Note a name that can't stand below the policy zone's."""
+    if len(key) > _LONGEST:
+        found.notes.add("THE NAME IS TOO LONG for a policy zone: it resolves as before, route it elsewhere", key)
+
+
+def records(owner: str, answer: Answer) -> Iterator[str]:
+    """The records of one owner, none where its name is too long."""
+    if len(owner) > _LONGEST + 1:
+        return
+    if answer is None:
+        yield f"{owner} {dns.TTL} IN CNAME rpz-passthru."
+        return
+    for preference, target in answer:
+        yield f"{owner} {dns.TTL} IN MX {preference} {target}."
+
+
+def owner_of(key: str) -> str:
+    """A key as the owner of a record: `*.x` for `.x`."""
+    return "*" + key if key.startswith(".") else key
+
+
+def addresses(found: Survey) -> Iterator[str]:
+    """The made names."""
+    for name, address in found.names():
+        yield f"{name} {dns.TTL} IN {'AAAA' if ':' in address else 'A'} {address}"
