@@ -8,9 +8,9 @@ again, while a name that does not exist, or has no address, makes Postfix bounce
 smtp_defer_if_no_mx_address_found). Mail that is refused gets the null MX `0 .` (RFC 7505), a failure for good.
 """
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
-from ipaddress import ip_address
+from ipaddress import IPv6Address
 
 from closedmail.core.domain import DomainSet, parents
 from closedmail.exports.delivery import Delivery, Kind, MailHost, deliveries
@@ -31,8 +31,9 @@ _MADE = DomainSet([SUFFIX])
 
 def made_name(address: str) -> str:
     """The name of an address: `ip-192-0-2-1.closedmail.invalid`."""
-    parsed = ip_address(address)
-    return f"ip-{parsed.exploded.replace(':', '-').replace('.', '-')}.{SUFFIX}"
+    if ":" not in address:  # nearly all of them, and in their one spelling
+        return f"ip-{address.replace('.', '-')}.{SUFFIX}"
+    return f"ip-{IPv6Address(address).exploded.replace(':', '-')}.{SUFFIX}"
 
 
 def target_of(host: MailHost) -> str:
@@ -105,6 +106,11 @@ def survey(edition: Edition) -> Survey:
     if found.suffixes:
         _cover(edition, found)
     return found
+
+
+def within(name: str, zones: Container[str]) -> bool:
+    """Whether a name is one of these zones, or lies in one."""
+    return name in zones or any(parent in zones for parent in parents(name))
 
 
 def exact_answers(edition: Edition, found: Survey) -> Iterator[tuple[str, Answer]]:

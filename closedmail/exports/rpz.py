@@ -7,7 +7,7 @@ from closedmail.exports.dns import Answer, Survey
 from closedmail.exports.edition import Edition
 
 NAME = "rpz.closedmail.invalid"
-_LONGEST = 253 - len(NAME) - 3  # with "*." in front and a dot between
+_LONGEST = 253 - len(NAME) - 3  # with "*." in front of a name, and a dot behind it
 
 
 def head(edition: Edition) -> Iterator[str]:
@@ -19,13 +19,13 @@ def head(edition: Edition) -> Iterator[str]:
 
 def note_long_name(found: Survey, key: str) -> None:
     """Note a name that can't stand below the policy zone's."""
-    if len(key) > _LONGEST:
+    if len(key.removeprefix(".")) > _LONGEST:
         found.notes.add("THE NAME IS TOO LONG for a policy zone: it resolves as before, route it elsewhere", key)
 
 
 def records(owner: str, answer: Answer) -> Iterator[str]:
     """The records of one owner, none where its name is too long."""
-    if len(owner) > _LONGEST + 1:
+    if len(owner.removeprefix("*.")) > _LONGEST:
         return
     if answer is None:
         yield f"{owner} {dns.TTL} IN CNAME rpz-passthru."

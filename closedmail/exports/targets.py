@@ -12,6 +12,7 @@ from closedmail.exports import (
     postfix_native,
     powerdns,
     unbound,
+    windows_dns,
 )
 from closedmail.exports.target import Form, Target
 
@@ -29,4 +30,5 @@ TARGETS: Mapping[str, Target] = {
     ),
     "powerdns": Target("PowerDNS Recursor, Lua (a folder)", powerdns.render, folder=True, forms=_DNS),
     "unbound": Target("Unbound (a folder)", unbound.render, folder=True, forms=_DNS),
+    "windows-dns": Target("Windows DNS Server, PowerShell", windows_dns.render, forms=_DNS, newline="\r\n"),
 }
