@@ -22,6 +22,7 @@ from closedmail.core.rule import Rule
 from closedmail.exports.edition import Edition
 
 _NEXTHOP = re.compile(r"(?:\[(?P<inner>[^]]+)\]|(?P<bare>[^:\[\]]+))(?::(?P<port>\d+))?")
+_ONE_ADDRESS = re.compile(r"[a-z0-9]+:(\[[0-9.]+\])")  # as a canonical value has it
 _REMEMBERED = 1 << 16
 
 
@@ -100,6 +101,9 @@ def of_entry(entry: Entry, rule: Rule) -> Delivery:
     if entry.state is State.HELD:
         dsn, text = _HELD[entry.why]
         return Delivery(Kind.WAITS, rule, dsn=dsn, text=text)
+    one = _ONE_ADDRESS.fullmatch(entry.value)
+    if one and rule.outbound and not rule.outbound.smarthost:  # nearly all routes: nothing needs to be parsed
+        return Delivery(Kind.ROUTED, rule, (_host(one[1], 10, rule.outbound.port),), entry.value)
     parsed = None if entry.value == SMARTHOST else parse_value(entry.value)
     if isinstance(parsed, Refusal):
         kind = Kind.WAITS if parsed.temporary else Kind.REFUSED

@@ -14,6 +14,8 @@ _PLAIN = re.compile(r"[ -~]+")
 def quoted(text: str) -> str:
     """An expression that is this text. Raises ValueError for control characters and lone surrogates, which no name or
     text of a generation has."""
+    if _PLAIN.fullmatch(text):
+        return _part(text)
     if any(ord(char) < 0x20 or 0x7F <= ord(char) < 0xA0 or 0xD800 <= ord(char) < 0xE000 for char in text):
         raise ValueError(f"{text!r} has a control character")
     parts = [_part(part) for part in re.findall(r"[ -~]+|[^ -~]", text)] or ["''"]

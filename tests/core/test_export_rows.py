@@ -180,6 +180,12 @@ def test_csv_and_json_carry_rule_and_hosts() -> None:
     assert rule["inbound"]["certificates"][0] == {"subject": 'm"x', "issuer": "=Ä, CA"}
 
 
+def test_no_cell_is_a_formula() -> None:
+    made = edition(configuration(network("-1+1")), "a.zone.example smtp:[192.0.2.1]\n")
+    (row,) = csv.DictReader(io.StringIO(text_of(TARGETS["csv"], made), newline=""))
+    assert (row["network"], row["rule"]) == ("'-1+1", "network.-1+1")
+
+
 # Header and notes
 
 
