@@ -202,7 +202,9 @@ def shell(script: str, gateway: Gateway) -> Output:
     return Output(done.returncode, done.stdout, done.stderr)
 
 
-@pytest.mark.parametrize("command", ["status", "status --json", "sync", shlex.join(ASKED), "--help", "lint LIST"])
+@pytest.mark.parametrize(
+    "command", ["status", "status --json", "sync", shlex.join(ASKED), "--help", "lint LIST", "export json"]
+)
 def test_nobody_reads_the_output(gateway: Gateway, command: str) -> None:
     asked = command.replace("LIST", shlex.quote(str(gateway.list)))
     assert shell(f"$closedmail {asked} | head -0", gateway).stderr == ""

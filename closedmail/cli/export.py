@@ -25,7 +25,10 @@ _SIGNED = "mailertable"
 @click.command("export", epilog=_EPILOG)
 @click.argument("name", metavar="TARGET")
 @click.option(
-    "--output", type=click.Path(path_type=Path), metavar="PATH", help="A file, or a folder for several files."
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="The file to write; of a target with several files the folder in which they will lie: they name each other.",
 )
 @click.option(
     "--form",
@@ -80,7 +83,7 @@ def _target(name: str, output: Path | None, form: Form, sign: str | None) -> Tar
         raise click.UsageError(f"{name} has no form {form!r}: only DNS targets forward")
     if target.folder and output is None:
         raise click.UsageError(f"{name} is several files: name a folder for them with --output")
-    if target.folder and not _PLACE.fullmatch(str(output)):
+    if target.folder and output is not None and not _PLACE.fullmatch(str(output.absolute())):
         raise click.UsageError(
             f"--output: {str(output)!r} will stand in configuration files: letters, digits, / . _ - only"
         )

@@ -18,7 +18,10 @@ _APPLYING = (
     "  unbound-checkconf && unbound-control reload",
     "MX records given here are not signed: validation passes them, and DANE does not count for them.",
 )
-_RESPIP = 'A list with suffixes needs the module respip: module-config: "respip validator iterator" in server:.'
+_RESPIP = (
+    'The list has suffixes: in server:, module-config: "respip validator iterator". Without respip Unbound does not '
+    "start, and unbound-checkconf does not tell."
+)
 
 
 def render(edition: Edition, request: Request) -> list[File]:
