@@ -10,9 +10,9 @@ never looked up further.
 from collections.abc import Callable, Iterator
 
 from closedmail.core.address import AddressSet
-from closedmail.core.decision import Match, find_partner
+from closedmail.core.decision import Match, claimed
 from closedmail.core.domain import DomainSet, fold, to_unicode
-from closedmail.core.model import Rewriting
+from closedmail.core.model import HeaderFrom, Rewriting
 from closedmail.exports.edition import Edition
 from closedmail.exports.notes import Notes
 
@@ -27,6 +27,7 @@ class _Book:
 
     exempt_sasl = True
     rewriting = Rewriting()
+    header_from: HeaderFrom = "off"
 
     def __init__(self, edition: Edition) -> None:
         self.generation, self.own, self.trusted = edition.generation, edition.own, AddressSet(edition.trusted_clients)
@@ -65,11 +66,8 @@ def _ascii_rows(edition: Edition, action: Action) -> Iterator[tuple[str, str]]:
     book = _Book(edition)
 
     def told(name: str) -> str:
-        """As `decision.decide` has it: own domains first, unless a [partner] table is within them."""
-        match = find_partner(name, book)
-        if match is None or (book.own.covers(name) and not (match.rule.partner and book.own.covers(match.key))):
-            return NOT_OURS
-        return action(match)
+        found = claimed(name, book)
+        return action(found) if isinstance(found, Match) else NOT_OURS
 
     asked = {*edition.closed, *edition.own.names}
     for key, entry in edition.records():
