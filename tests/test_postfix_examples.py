@@ -375,10 +375,10 @@ def test_systemd_likes_the_units(tmp_path: Path) -> None:
     program = tmp_path / "closedmail"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
-    for unit in (FOLDER / "systemd").iterdir():
+    for unit in (*(FOLDER / "systemd").iterdir(), FOLDER / "milter" / "closedmail-milter.service"):
         (tmp_path / unit.name).write_text(unit.read_text().replace("/opt/closedmail/bin/closedmail", str(program)))
     units = sorted(str(path) for path in tmp_path.glob("closedmail-*"))
-    assert len(units) == 3
+    assert len(units) == 4
     done = subprocess.run(
         ["systemd-analyze", "verify", *units],  # noqa: S607  Debian's
         capture_output=True,
