@@ -46,7 +46,7 @@ def route(value: str, outbound: Outbound | None) -> str:
     """What a canonical value that is a route becomes: itself, or the smart hosts in their order."""
     if outbound is None or not (outbound.smarthost or value == SMARTHOST):
         return value
-    # cf/README, "DEFINING… SMART_HOST": `relay` is the mailer for hosts that pass mail on.
+    # cf/README, "MAILERS": `relay` is the mailer for hosts that pass mail on, as SMART_HOST uses it.
     return "relay:" + ":".join(_spell(nexthop) for nexthop in target(value, outbound).nexthops)
 
 
@@ -131,6 +131,6 @@ def _both_spellings(key: str, value: str) -> Rows:
 
 
 def _spell(nexthop: str) -> str:
-    """A smart host as a mailertable writes it; ports other than 25 never get here (`recipient_tls.why_refused`)."""
+    """A smart host as a mailertable writes it; ports other than 25 never get here (`sendmail_limits.why_refused`)."""
     found = _PORT.fullmatch(nexthop)
     return str(parse_value("relay:" + (found[1] if found else nexthop))).removeprefix("relay:")

@@ -5,57 +5,22 @@ no row of its own; there is no row for what is below alone. So a name's row has 
 one that covers what is below x, and a partner below another one gets a row that lifts what is not meant for it.
 """
 
-import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 
 from closedmail.core.difference import Previous
-from closedmail.core.domain import DomainError, parents, parse_name
+from closedmail.core.domain import parents
 from closedmail.core.generation import Generation, held
 from closedmail.core.listing import SMARTHOST
 from closedmail.core.mailertable import Refusal, Route, parse_value
 from closedmail.core.mailertable_map import LONGEST_VALUE, route
-from closedmail.core.model import Config, Outbound
+from closedmail.core.model import Outbound
 from closedmail.core.record import Entry, State, Why
-from closedmail.core.rule import Rule, rules_of
-from closedmail.core.tls_policy import Policy, Row, joint, linger
+from closedmail.core.rule import Rule
+from closedmail.core.tls_policy import Policy, joint
 
 LIFTED = Policy("may")
 _ENCRYPT = Policy("encrypt")
 _SERVER = Policy("verify", ("CN",))
-_NO_PORTS = "a mailertable of Sendmail has no ports"
-_PORT = re.compile(r"(?:\[[^]]*\]|[^:\[\]]+):(\d+)")
-
-
-def why_refused(config: Config) -> tuple[str, str] | None:
-    """The first key that says what Sendmail can't do, and what to do about it; None where there is none."""
-    for rule in rules_of(config):
-        if rule.outbound:
-            found = _refused_in(rule.outbound, alone=config.postfix is None)
-            if found:
-                return f"{rule.table}.outbound.{found[0]}", found[1]
-    return None
-
-
-def _refused_in(outbound: Outbound, *, alone: bool) -> tuple[str, str] | None:
-    if outbound.port not in (0, 25):
-        return "port", f"{_NO_PORTS}: take it out, and give the mailer's port in the .mc (ESMTP_MAILER_ARGS)"
-    for at, host in enumerate(outbound.smarthost):
-        port = _PORT.fullmatch(host)
-        if port and int(port[1]) != 25:
-            return f"smarthost[{at}]", f"found {host!r}, and {_NO_PORTS}: name a host that listens on port 25"
-    if outbound.tls not in ("none", "may", "encrypt", "verify", "secure"):
-        return "tls", f"Sendmail can't demand {outbound.tls!r} for a recipient: choose encrypt, verify or secure"
-    for key in ("tls_protocols", "tls_ciphers"):
-        if getattr(outbound, key):
-            return key, "Sendmail can't demand this for a recipient: take it out, and set it for all in the .mc"
-    if len(outbound.tls_match) > 1:
-        return "tls_match", "Sendmail can ask for one name only (CN in TLS_Rcpt): name the one"
-    if outbound.tls_match and not _is_name(outbound.tls_match[0]):
-        return "tls_match", f"found {outbound.tls_match[0]!r}; Sendmail compares a whole name: write the certificate's"
-    if alone and outbound.transport != "smtp":
-        return "transport", "this is a service of Postfix's master.cf, and there is no [postfix] table: take it out"
-    return None
 
 
 def recipient_policy(value: str, outbound: Outbound) -> Policy | str:
@@ -83,12 +48,12 @@ def recipient_policy(value: str, outbound: Outbound) -> Policy | str:
 
 def recipient_policies(entries: Iterable[tuple[str, Entry]], rules: Iterable[Rule]) -> dict[str, Policy]:
     """The policy of every name that has a route, as it stands once `settle_recipients` has held what can't be."""
-    return _Demands(entries, list(rules)).policies()
+    return Demands(entries, list(rules)).policies()
 
 
 def settle_recipients(generation: Generation, previous: Previous, now: int) -> None:
     """Hold domains that want of Sendmail what can't be, and say where a domain is asked for more than it demands."""
-    demands = _Demands(generation.entries(), generation.rules)
+    demands = Demands(generation.entries(), generation.rules)
     reasons = dict(demands.impossible)
     stricter: dict[tuple[str, Policy], list[str]] = {}
     for name in sorted(demands.names()):
@@ -127,73 +92,12 @@ def _hold(generation: Generation, reasons: Mapping[str, str], why: Why, previous
         generation.changes[name].notes.extend(f"held: {sentence}" for sentence in sorted(sentences))
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """What Sendmail is told until now: `own` by the names that have routes, `inherited` what a suffix demands for other
-    names that are asked about, `staying` the rows that stay for a time."""
-
-    own: Mapping[str, Policy] = field(default_factory=dict)
-    inherited: Mapping[str, Policy] = field(default_factory=dict)
-    staying: Mapping[str, Row] = field(default_factory=dict)
-
-    @classmethod
-    def of(
-        cls,
-        entries: Iterable[tuple[str, Entry]],
-        rules: Iterable[Rule],
-        staying: Mapping[str, Row],
-        names: Iterable[str],
-    ) -> "Standing":
-        """That of a generation, where `names` are asked about."""
-        demands = _Demands(entries, list(rules))
-        own = demands.policies()
-        inherited = {}
-        if demands.below:
-            inherited = {name: found for name in names if name not in own and (found := demands.of(name)) is not None}
-        return cls(own, inherited, staying)
-
-    def row(self, name: str) -> Row | None:
-        """What a name stands under that has no row yet: the nearest row, where that only stays, else the suffix."""
-        for above in parents(name):
-            if above in self.staying:
-                return self.staying[above]
-            if above in self.own:
-                break
-        return Row(self.inherited[name]) if name in self.inherited else None
-
-
-def staying_recipients(
-    before: Standing, policies: Mapping[str, Policy], now: int, linger_for: int, latest: int = 0
-) -> dict[str, Row]:
-    """The rows that stay beside the wanted ones, or instead of looser ones, and until when (`tls_policy.linger`).
-
-    A Sendmail process that has looked a route up asks for the TLS row minutes later. Only demands stay, never what
-    lifts them. A name that has lost its row stands under the one above it, which may want more than the old one; and a
-    new name takes what is below it away from the row under which it stood.
-    """
-    rows = {name: Row(policy) for name, policy in before.own.items()} | dict(before.staying)
-    rows |= {name: row for name in policies.keys() - rows.keys() if (row := before.row(name)) is not None}
-    rows = {name: row for name, row in rows.items() if is_demand(row.policy)}
-    wanted = {name: policy for name in rows if (policy := lookup(policies, name)) is not None}
-    staying = linger(rows.items(), wanted, now, linger_for, latest)
-    for name, row in rows.items():
-        until, new = row.until or max(now, latest) + linger_for, wanted.get(name)
-        if new is not None and name not in policies and name not in staying and now < until:
-            staying[name] = Row(new, until)  # what stands above it now may be gone tomorrow, or the name come back
-    return staying
-
-
-def lookup(rows: Mapping[str, Policy], name: str) -> Policy | None:
-    """What Sendmail would find: the row of the name, else of the nearest name above it."""
-    return next((rows[above] for above in (name, *parents(name)) if above in rows), None)
-
-
 def is_demand(policy: Policy) -> bool:
     """Whether a policy ever keeps a mail back."""
     return policy.level != LIFTED.level
 
 
-class _Demands:
+class Demands:
     """What routes want: `exact` by the name of a domain, `below` by that of a suffix; None: nothing is delivered.
 
     `impossible` and `too_long` have the reasons why keys can't be routed.
@@ -261,12 +165,3 @@ def _refuses(value: str, outbound: Outbound) -> bool:
 
 def _named(name: str) -> Policy:
     return Policy("verify", (f"CN:{name.lower()}",))
-
-
-def _is_name(text: str) -> bool:
-    """Whether a `tls_match` is one name, not a pattern (`.x`) or a word of Postfix's (`nexthop`)."""
-    try:
-        parse_name(text)
-    except DomainError:
-        return False
-    return "." in text and not text.startswith(".")

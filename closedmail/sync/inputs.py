@@ -8,8 +8,8 @@ from closedmail import __version__
 from closedmail.core.domain import DomainSet
 from closedmail.core.listing import Admission
 from closedmail.core.model import Config, Rewriting
-from closedmail.core.recipient_tls import why_refused
 from closedmail.core.rule import rules_of
+from closedmail.core.sendmail_limits import why_refused
 from closedmail.errors import ConfigError, Refused
 from closedmail.lists.obtain import key_file_digest
 from closedmail.lists.suffix_file import load_suffixes

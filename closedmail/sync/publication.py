@@ -8,7 +8,8 @@ from typing import Any, Literal
 from closedmail.core.access_map import access_rows
 from closedmail.core.generation import Generation
 from closedmail.core.mailertable_map import mailertable_rows
-from closedmail.core.recipient_tls import Standing, recipient_policies, staying_recipients
+from closedmail.core.recipient_linger import Standing, staying_recipients
+from closedmail.core.recipient_tls import recipient_policies
 from closedmail.core.tls_policy import Policy, Row, linger
 from closedmail.core.transport_map import policy_rows, transport_rows
 from closedmail.errors import Refused, StoreError

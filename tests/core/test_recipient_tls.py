@@ -9,13 +9,9 @@ from closedmail.core.access_map import access_rows, requirement
 from closedmail.core.domain import parents
 from closedmail.core.generation import Generation
 from closedmail.core.model import Config, Inbound, Outbound, Partner, PostfixMaps, SendmailMaps, TlsLevel
-from closedmail.core.recipient_tls import (
-    Standing,
-    recipient_policies,
-    recipient_policy,
-    staying_recipients,
-    why_refused,
-)
+from closedmail.core.recipient_linger import Standing, staying_recipients
+from closedmail.core.recipient_tls import recipient_policies, recipient_policy
+from closedmail.core.sendmail_limits import why_refused
 from closedmail.core.tls_policy import Policy, Row
 
 ROUTE = "esmtp:[192.0.2.1]"
