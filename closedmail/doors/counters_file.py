@@ -9,7 +9,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,7 +55,7 @@ class CountersFile:
         self._file, self._write = Path(state_dir) / name, write
         self._saved = -1  # how many mails had been counted when the file was written
         self._trouble = ""
-        self._one = threading.Lock()
+        self._one, self._saving = threading.Lock(), asyncio.Lock()
         self.counters = Counters(int(time.time()))
         try:
             before = read_counters(self._file.parent, name)
@@ -72,9 +72,10 @@ class CountersFile:
             await self.save_aside()
 
     async def save_aside(self) -> None:
-        """Save in a thread: a disk may take its time, and mail is decided meanwhile."""
-        if self.counters.mails != self._saved:
-            await asyncio.to_thread(self.save, self.counters.copy())
+        """Save in a thread, one at a time: a disk may take its time, and mail is decided meanwhile."""
+        async with self._saving:
+            if self.counters.mails != self._saved:
+                await asyncio.to_thread(self.save, self.counters.copy())
 
     def save(self, counters: Counters) -> None:
         """Replace the file, unless it says the same."""
@@ -82,7 +83,7 @@ class CountersFile:
             if counters.mails <= self._saved:
                 return  # also where a slow thread comes after the last save of all
             try:
-                replace_file(self._file, _encode(counters, int(time.time())), 0o640)
+                replace_file(self._file, _encoded(counters, int(time.time())), 0o640)
                 _give_to_owner(self._file)
             except OSError as error:
                 if str(error) != self._trouble:
@@ -92,10 +93,15 @@ class CountersFile:
                 self._saved, self._trouble = counters.mails, ""
 
 
-def _encode(counters: Counters, now: int) -> bytes:
-    # A row at a time: json.dumps of all would not let another thread decide about mail before it is done.
-    rows = ",\n".join([json.dumps([*series, number]) for series, number in counters])
-    return f'{{"since": {counters.since}, "saved_at": {now}, "counts": [\n{rows}\n]}}\n'.encode()
+def _encoded(counters: Counters, now: int) -> Iterator[bytes]:
+    # A row at a time: json.dumps of all would not let another thread decide about mail before it is done, and tens of
+    # thousands of rows at one time leave memory in pieces that are not given back.
+    yield f'{{"since": {counters.since}, "saved_at": {now}, "counts": ['.encode()
+    comma = "\n"
+    for series, number in counters:
+        yield f"{comma}{json.dumps([*series, number])}".encode()
+        comma = ",\n"
+    yield b"\n]}\n"
 
 
 def _give_to_owner(file: Path) -> None:

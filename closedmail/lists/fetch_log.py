@@ -62,7 +62,7 @@ def read_log(state_dir: Path) -> dict[str, FetchRecord]:
 def write_log(state_dir: Path, log: dict[str, FetchRecord]) -> None:
     """Replace the file in one step. Raises OSError."""
     data = {"networks": {name: asdict(entry) for name, entry in log.items()}}
-    replace_file(state_dir / _FILE, json.dumps(data, indent=1).encode(), 0o640)
+    replace_file(state_dir / _FILE, [json.dumps(data, indent=1).encode()], 0o640)
 
 
 def _record(entry: dict[str, Any]) -> FetchRecord:

@@ -30,7 +30,7 @@ def sync_path(path: Path) -> None:
         os.close(descriptor)
 
 
-def replace_file(path: Path, data: bytes, mode: int = 0o644) -> None:
+def replace_file(path: Path, chunks: Iterable[bytes], mode: int = 0o644) -> None:
     """Put new contents in place of a file, in one step; of two callers at a time one fails.
 
     Raises OSError, and then the old contents stand.
@@ -38,7 +38,7 @@ def replace_file(path: Path, data: bytes, mode: int = 0o644) -> None:
     aside = path.with_name(f".{path.name}.new")  # one name, so that what a killed run leaves is not there for ever
     try:
         aside.unlink(missing_ok=True)
-        write_synced(aside, [data], mode)
+        write_synced(aside, chunks, mode)
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
