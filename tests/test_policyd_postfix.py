@@ -393,7 +393,7 @@ def test_the_postmaster_door_is_closed_at_data(door: Door) -> None:
 
 
 def test_a_mail_is_logged_once_however_many_recipients_it_has(door: Door) -> None:
-    before = len(door.daemon.verdicts())
+    before = door.logged_until("once")
     recipients = [f"r{number}@city.example" for number in range(5)]
     assert door.send("u@p07.example", address_of("p07.example"), rcpt=recipients).accepted
     door.send("u@p08.example", WRONG)
