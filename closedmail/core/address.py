@@ -17,7 +17,7 @@ def parse_client(text: str) -> IPv4Address | IPv6Address | None:
     return None if len(text) > _LONGEST else _parse(text)  # the cache must not keep what is longer
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def _parse(text: str) -> IPv4Address | IPv6Address | None:
     try:
         address = ip_address(text)
@@ -31,7 +31,7 @@ def client_text(text: str) -> str:
     return "unknown" if len(text) > _LONGEST else _spelled(text)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def _spelled(text: str) -> str:
     return str(_parse(text) or "unknown")
 

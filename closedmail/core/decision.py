@@ -292,10 +292,11 @@ def _ascii_lower(text: str) -> str:
     return text.translate(_LOWER)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def _route_hosts(value: str) -> AddressSet:
     """The address literals of a mailertable value; names are never resolved."""
-    route = mailertable.parse_value(value) if value else None
+    # Without the cache that `sync` has of all values of a list: a daemon would fill it for days, up to 40 MB.
+    route = mailertable.parse_value.__wrapped__(value) if value else None
     if not isinstance(route, mailertable.Route):
         return AddressSet(())
     addresses = (parse_client(host.name) for host in route.hosts if host.is_address)

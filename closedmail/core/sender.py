@@ -246,7 +246,7 @@ def _decoded(alabel: str) -> str:
         return alabel
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def _is_possible(label: str) -> bool:
     """Whether a label with more than ASCII in it, or an A-label, can be registered (IDNA 2008)."""
     try:

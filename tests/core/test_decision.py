@@ -1,6 +1,7 @@
 """The decision: the order of its steps, its table of proofs and modes, and the answers that it can never give."""
 
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import IPv4Network, ip_network
@@ -498,3 +499,24 @@ def test_any_mail(envelope: Envelope, inbound: Inbound, value: str, exempt: bool
         assert verdict.reason in ("address", "certificate", "tls")
     if verdict.reason == "unknown-fact":
         assert None in (verdict.facts.cert, verdict.facts.tls)
+
+
+def test_what_a_daemon_remembers_is_little() -> None:
+    """Whatever lists and clients bring: an hour of them, or a year, fills no cache beyond a thousand."""
+    caches = {
+        f"{name}.{thing}": value.cache_info
+        for name, module in list(sys.modules.items())
+        if name.startswith("closedmail.core.")
+        for thing, value in vars(module).items()
+        if hasattr(value, "cache_info")
+    }
+    before = {name: info().currsize for name, info in caches.items()}
+    inbound = Inbound("report", allow_route_hosts=True, certificates=PIN)
+    for number in range(3_000):
+        address = f"10.{number >> 8}.{number & 255}.1"
+        rules = book(match(f"xn--p{number}-kva.example", inbound, value=f"esmtp:[{address}]"))
+        ask(rules, sender=f"u@pä{number}.example", client=f"2001:db8::{number:x}")
+        ask(rules, sender=f"u@xn--p{number}-kva.example", client=address)
+    grown = {name: size - before[name] for name, info in caches.items() if (size := info().currsize) > before[name]}
+    assert "closedmail.core.address._parse" in grown
+    assert max(grown.values()) <= 1024, grown
