@@ -119,6 +119,15 @@ def test_a_route_that_sendmail_can_not_use_is_held() -> None:
     ]
 
 
+def test_a_long_text_stays_one_token() -> None:
+    """A quoted text ends at 255 bytes for Sendmail, whatever is behind."""
+    row = refusal(f"error:5.1.2 {'sorry ' * 60}")
+    assert row
+    assert row.startswith('error:5.1.2:"550 sorry sorry')
+    assert row.endswith('"')
+    assert 200 < len(row.partition('"')[2]) < 255
+
+
 VALUES = st.text(st.characters(exclude_categories=["Cs"]), max_size=300)
 
 
