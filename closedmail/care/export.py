@@ -3,11 +3,12 @@
 import filecmp
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from closedmail.core.model import Config
 from closedmail.exports.edition import Edition
-from closedmail.exports.target import Form, Request, Target
+from closedmail.exports.target import Request, Target
 from closedmail.publish.files import make_folder, sync_path, write_synced
 from closedmail.store.reader import Snapshot
 from closedmail.sync.report import iso
@@ -56,13 +57,13 @@ def _joined(lines: list[str], target: Target) -> bytes:
     return "".join(line + target.newline for line in lines).encode()
 
 
-def write_export(target: Target, edition: Edition, form: Form, path: Path) -> list[Path]:
+def write_export(target: Target, edition: Edition, request: Request, path: Path) -> list[Path]:
     """Write an export to a file, or to the files of a folder; gives the paths that have changed.
 
     Each file is written aside and renamed; one that says the same already is left as it is. Raises OSError.
     """
     place = str(path.absolute()) if target.folder else ""
-    files = target.render(edition, Request(form, place))
+    files = target.render(edition, replace(request, place=place))
     if target.folder:
         make_folder(path)
     places = [(path / file.name if target.folder else path, file) for file in files]

@@ -9,9 +9,10 @@ import click
 
 from closedmail.care.export import chunks, edition_of, put_file, write_export
 from closedmail.care.export_signature import clearsigned, says_the_same, with_signer
+from closedmail.cli.export_options import Given, request_of, target_options
 from closedmail.cli.main import Settings
 from closedmail.config import load
-from closedmail.exports.target import Form, Request, Target
+from closedmail.exports.target import Form, Target
 from closedmail.exports.targets import TARGETS
 from closedmail.store.environment import store_path
 from closedmail.store.reader import StoreReader
@@ -38,29 +39,31 @@ _SIGNED = "mailertable"
     help="Of a DNS target: MX records from the list, or forwarding to the network's own servers ([network.X.dns]).",
 )
 @click.option("--sign", metavar="FINGERPRINT", help="Clearsign the mailertable with this key of yours, by gpg.")
+@target_options
 @click.pass_obj
-def command(settings: Settings, name: str, output: Path | None, form: Form, sign: str | None) -> None:
+def command(settings: Settings, name: str, output: Path | None, form: Form, sign: str | None, **given: Given) -> None:
     """Write the routes and rules in force as the configuration of another system, to standard output or to PATH.
 
     The same generation gives the same text. PATH is replaced in one step, and not touched where it says the same
     already. Each export begins with what it could not express, and how it is applied.
     """
     target = _target(name, output, form, sign)
+    request = request_of(name, target, form, given)
     config = load(settings.config_path)
     with StoreReader(store_path(config.gateway.state_dir)) as store:
         snapshot = store.current()
         edition = edition_of(snapshot, config)
         if sign is not None:
-            lines = with_signer(target.render(edition, Request(form))[0].lines, sign)
+            lines = with_signer(target.render(edition, request)[0].lines, sign)
             signed = clearsigned(chunks(target, lines), sign)
             if output is None:
                 _print([signed])
             elif not says_the_same(output, signed):
                 put_file(output, [signed])
         elif output is None:
-            _print(chunks(target, target.render(edition, Request(form))[0].lines))
+            _print(chunks(target, target.render(edition, request)[0].lines))
         else:
-            changed = write_export(target, edition, form, output)
+            changed = write_export(target, edition, request, output)
             if settings.verbose:
                 click.echo(f"closedmail: {len(changed)} changed: {', '.join(map(str, changed)) or 'none'}", err=True)
         manifest = snapshot.manifest

@@ -2,11 +2,14 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
 from typing import Literal
 
 from closedmail.exports.edition import Edition
 
 Form = Literal["mx", "forward"]
+# What a target may be told beside the form, by the names of the options on the command line.
+Option = Literal["limit", "relay", "tls-name", "inbound-from", "scoped", "domain-secure"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,15 +22,28 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """How an export is wanted: of a DNS target which form, and the folder in which its files will lie ("" for none)."""
+    """How an export is wanted: of a DNS target which form, and the folder in which its files will lie ("" for none).
+
+    Of the Exchange targets: `limit` is the most entries of a connector (0: the target's own), `relays` are own relays,
+    `tls_name` is the name in their certificate ("": the relay's), `inbound_from` are the addresses from which partners'
+    mail comes by way of them; `scoped` asks for mail flow rules, `domain_secure` for per-domain mutual TLS.
+    """
 
     form: Form = "mx"
     place: str = ""
+    limit: int = 0
+    relays: tuple[str, ...] = ()
+    tls_name: str = ""
+    inbound_from: tuple[IPv4Network | IPv6Network, ...] = ()
+    scoped: bool = False
+    domain_secure: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
     """`title` is what `--help` says of it. `folder` tells that it is several files. `newline` ends each line.
+
+    `options` are those that it takes, `needed` those that it can't do without, `most` is the highest `limit`.
 
     `render` raises `errors.ClosedmailError` for what no file of the kind can say.
     """
@@ -37,3 +53,6 @@ class Target:
     folder: bool = False
     forms: tuple[Form, ...] = ("mx",)
     newline: str = "\n"
+    options: tuple[Option, ...] = ()
+    needed: tuple[Option, ...] = ()
+    most: int = 0

@@ -39,15 +39,21 @@ def edition(config: Config, *texts: str, before: Sequence[str] = (), **more: Map
     return edition_of(advance(config, *texts, previous=previous), config, **more)
 
 
-def text_of(target: Target, made: Edition, form: Form = "mx") -> str:
+def text_of(target: Target, made: Edition, form: Form = "mx", request: Request | None = None) -> str:
     """The text of an export that is one file."""
-    (text,) = texts_of(target, made, form).values()
+    (text,) = texts_of(target, made, form, request=request).values()
     return text
 
 
-def texts_of(target: Target, made: Edition, form: Form = "mx", place: str = "/etc/closedmail-export") -> dict[str, str]:
-    """The texts of an export, by the names of its files."""
-    files = target.render(made, Request(form, place))
+def texts_of(
+    target: Target,
+    made: Edition,
+    form: Form = "mx",
+    place: str = "/etc/closedmail-export",
+    request: Request | None = None,
+) -> dict[str, str]:
+    """The texts of an export, by the names of its files; `request` instead of form and place."""
+    files = target.render(made, request or Request(form, place))
     assert target.folder or [file.name for file in files] == [""]
     return {file.name: "".join(line + target.newline for line in file.lines) for file in files}
 
