@@ -20,6 +20,7 @@ GUARDED = (
 )
 ALLOWED = 'allow_from = ["192.0.2.1"]'
 ONE_FILE = [name for name, target in TARGETS.items() if not target.folder]
+NEEDED = {"exchange-online": ["--relay", "relay.city.example"]}
 SEVERAL = [name for name, target in TARGETS.items() if target.folder]
 
 
@@ -36,10 +37,10 @@ def identity(path: Path) -> tuple[int, ...]:
 
 @pytest.mark.parametrize("name", ONE_FILE)
 def test_standard_output_is_what_is_written(gateway: Gateway, tmp_path: Path, name: str) -> None:
-    said = closedmail("export", name, config=gateway.config)
+    said = closedmail("export", name, *NEEDED.get(name, []), config=gateway.config)
     assert (said.status, said.stderr) == (0, "")
     place = tmp_path / "export"
-    written = closedmail("export", name, "--output", place, config=gateway.config)
+    written = closedmail("export", name, *NEEDED.get(name, []), "--output", place, config=gateway.config)
     assert (written.status, written.stdout, written.stderr) == (0, "", "")
     assert place.read_bytes().decode() == said.stdout
     assert place.stat().st_mode & 0o777 == 0o644
@@ -50,7 +51,7 @@ def test_standard_output_is_what_is_written(gateway: Gateway, tmp_path: Path, na
 @pytest.mark.parametrize("name", TARGETS)
 def test_what_says_the_same_is_left_alone(gateway: Gateway, tmp_path: Path, name: str) -> None:
     place = tmp_path / "export"
-    arguments = ["--verbose", "export", name, "--output", str(place)]
+    arguments = ["--verbose", "export", name, *NEEDED.get(name, []), "--output", str(place)]
     first = closedmail_inside(*arguments, config=gateway.config)
     paths = sorted(place.iterdir()) if place.is_dir() else [place]
     assert (first.status, first.stderr) == (
@@ -86,6 +87,19 @@ def test_an_unknown_target(gateway: Gateway) -> None:
         *([name, "--output", "/tmp/no blanks"] for name in SEVERAL),
         ["unbound", "--output", "/tmp/x$(id)"],
         ["bind", "--output", '/tmp/"; };'],
+        ["csv", "--limit", "10"],
+        ["exchange-onprem", "--limit", "0"],
+        ["exchange-onprem", "--limit", "1201"],
+        ["exchange-onprem", "--relay", "relay.city.example"],
+        ["exchange-online"],
+        ["exchange-online", "--relay", ""],
+        ["exchange-online", "--relay", "relay"],
+        ["exchange-online", "--relay", "r.example:25"],
+        ["exchange-online", "--relay", "r.example'; evil"],
+        ["exchange-online", "--relay", "r.example", "--limit", "1269"],
+        ["exchange-online", "--relay", "r.example", "--tls-name", "*"],
+        ["exchange-online", "--relay", "r.example", "--inbound-from", "192.0.2.1/24"],
+        ["exchange-online", "--relay", "r.example", "--domain-secure"],
     ],
     ids=" ".join,
 )
@@ -93,6 +107,36 @@ def test_usage_errors(gateway: Gateway, arguments: list[str]) -> None:
     said = closedmail_inside("export", *arguments, config=gateway.config)
     assert said.status == 2
     assert said.error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--relay", "192.0.2.1"], "say it with --tls-name"),
+        (["--relay", "a.example", "--relay", "b.example"], "say it with --tls-name"),
+        (["--relay", "a.example", "--inbound-from", "10.0.0.0/8"], "10.0.0.0/8 would be 65536 ranges of /24"),
+    ],
+)
+def test_what_exchange_online_cannot_take(gateway: Gateway, tmp_path: Path, arguments: list[str], said: str) -> None:
+    """One line that says what to do, and nothing is written."""
+    place = tmp_path / "closedmail.ps1"
+    made = closedmail_inside("export", "exchange-online", *arguments, "--output", str(place), config=gateway.config)
+    assert made.status == 1
+    assert said in made.error
+    assert not place.exists()
+
+
+def test_options_reach_the_script(gateway: Gateway) -> None:
+    arguments = ["--relay", "A.city.example", "--relay", "192.0.2.1", "--tls-name", "*.City.example", "--limit", "1"]
+    arguments += ["--inbound-from", "192.0.2.0/23", "--scoped"]
+    script = closedmail_inside("export", "exchange-online", *arguments, config=gateway.config).stdout
+    assert "'192.0.2.1'" in script
+    assert "'a.city.example'" in script
+    assert "TlsDomain = '*.city.example'" in script
+    assert "SenderIPAddresses = @('192.0.2.0/24', '192.0.3.0/24')" in script
+    assert "Name = 'closedmail-scoped'" in script
+    onprem = closedmail_inside("export", "exchange-onprem", "--domain-secure", config=gateway.config).stdout
+    assert "Set-TransportConfig" in onprem
 
 
 def test_without_a_generation(tmp_path: Path) -> None:
@@ -195,7 +239,7 @@ def test_large_lists(tmp_path_factory: pytest.TempPathFactory, large: Gateway, n
     """20,000 domains in a second or two, in this process's own time."""
     place = tmp_path_factory.mktemp("large") / "export"
     before = os.times()
-    said = closedmail_inside("export", name, "--output", str(place), config=large.config)
+    said = closedmail_inside("export", name, *NEEDED.get(name, []), "--output", str(place), config=large.config)
     after = os.times()
     assert said.status == 0, said.stderr
     assert after.user - before.user < 8

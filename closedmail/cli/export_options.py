@@ -43,9 +43,8 @@ def target_options(command: Callable[..., None]) -> Callable[..., None]:
 
 def request_of(name: str, target: Target, form: Form, given: Mapping[str, Given]) -> Request:
     """What a target is asked for. Raises UsageError for an option that it has not, lacks, or can't take so."""
-    said = {
-        cast(Option, key.replace("_", "-")): value for key, value in given.items() if value not in (None, (), False)
-    }
+    named = {cast(Option, key.replace("_", "-")): value for key, value in given.items()}
+    said = {option: value for option, value in named.items() if value not in (None, ()) and value is not False}
     for option in said:
         if option not in target.options:
             raise click.UsageError(f"{name} has no option --{option}")
@@ -59,7 +58,7 @@ def request_of(name: str, target: Target, form: Form, given: Mapping[str, Given]
         form=form,
         limit=limit,
         relays=tuple(map(_host, cast(tuple[str, ...], said.get("relay", ())))),
-        tls_name=_name("--tls-name", cast(str, said.get("tls-name", ""))),
+        tls_name=_name("--tls-name", cast(str, said["tls-name"])) if "tls-name" in said else "",
         inbound_from=tuple(map(_network, cast(tuple[str, ...], said.get("inbound-from", ())))),
         scoped=bool(said.get("scoped")),
         domain_secure=bool(said.get("domain-secure")),
@@ -76,7 +75,7 @@ def _host(text: str) -> str:
 
 def _name(option: str, text: str) -> str:
     name = text.lower()
-    if name and not _NAME.fullmatch(name.removeprefix("*.") if option == "--tls-name" else name):
+    if not _NAME.fullmatch(name.removeprefix("*.") if option == "--tls-name" else name):
         raise click.UsageError(f"{option}: {text!r} is no host name")
     return name
 

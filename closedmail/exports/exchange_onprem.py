@@ -98,10 +98,10 @@ def _lines(
     yield f"$Most = {MOST}"
     yield from (exchange_script.COMPARE + exchange_script.SYNC).splitlines()
     yield from exchange_script.objects("Send", wanted)
-    yield "Sync-Object 'SendConnector' 'AddressSpaces' 'SMTP:{0};1' $Send @{}"
+    yield "Sync-Object 'SendConnector' 'AddressSpaces' 'SMTP:{0};1' $Send @{} 'closedmail-*'"
     yield from exchange_script.objects("Receive", receive)
     yield "foreach ($server in $ReceiveOn) {"
-    yield "    Sync-Object 'ReceiveConnector' 'RemoteIPRanges' '{0}' $Receive @{ Server = $server }"
+    yield "    Sync-Object 'ReceiveConnector' 'RemoteIPRanges' '{0}' $Receive @{ Server = $server } 'closedmail-*'"
     yield "}"
     if secure is not None:
         yield from exchange_inbound.secure_lines(secure)

@@ -26,14 +26,10 @@ class Wanted:
 
 # Comparing: Exchange shows an address space as SMTP:name;cost, a sender's domain as smtp:name;1, an address as [a].
 COMPARE = """\
-$Prefix = 'closedmail-'
 function Get-Text($Value) {
     @(foreach ($part in $Value) {
         if ($null -ne $part) { (([string]$part) -replace '^smtp:|;[0-9]+$', '').Trim('[', ']').ToLowerInvariant() }
     }) | Sort-Object
-}
-function Get-Ours($Noun, $Scope) {
-    & "Get-$Noun" @Scope | Where-Object { $_.Name -like "$Prefix*" }
 }
 function Test-Enabled($Object, $Noun) {
     if ($Noun -eq 'TransportRule') { $Object.State -eq 'Enabled' } else { $Object.Enabled }
@@ -53,10 +49,10 @@ function Set-List($Noun, $Field, $Format, $Identity, $Entries, $Action) {
 }
 """
 SYNC = """\
-function Sync-Object($Noun, $Field, $Format, $Wanted, $Scope) {
+function Sync-Object($Noun, $Field, $Format, $Wanted, $Scope, $Ours) {
     $known = @{}
     $now = @{}
-    foreach ($object in @(Get-Ours $Noun $Scope)) {
+    foreach ($object in @(& "Get-$Noun" @Scope | Where-Object { $_.Name -like $Ours })) {
         $known[$object.Name] = $object
         $now[$object.Name] = @(Get-Text $object.$Field)
     }

@@ -6,6 +6,7 @@ from closedmail.exports import (
     bind,
     csv_table,
     dnsmasq,
+    exchange_online,
     exchange_onprem,
     json_document,
     knot,
@@ -23,6 +24,14 @@ TARGETS: Mapping[str, Target] = {
     "bind": Target("BIND, a response policy zone (a folder)", bind.render, folder=True, forms=_DNS),
     "csv": Target("one row a domain", csv_table.render, newline="\r\n"),
     "dnsmasq": Target("dnsmasq", dnsmasq.render, forms=_DNS),
+    "exchange-online": Target(
+        "Exchange Online, PowerShell; needs --relay",
+        exchange_online.render,
+        newline="\r\n",
+        options=("limit", "relay", "tls-name", "inbound-from", "scoped"),
+        needed=("relay",),
+        most=exchange_online.MOST,
+    ),
     "exchange-onprem": Target(
         "Exchange Server, PowerShell",
         exchange_onprem.render,

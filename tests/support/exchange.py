@@ -69,7 +69,7 @@ class Exchange:
         """The list of each object, as it was given."""
         found = self.objects.get(noun, {})
         return {
-            name: sorted(entry.lower().removeprefix("smtp:").removesuffix(";1") for entry in item[_LISTS[noun]])
+            name: sorted(entry.lower().removeprefix("smtp:").removesuffix(";1") for entry in item[_LISTS[noun]] or ())
             for name, item in found.items()
             if name.rpartition("\\")[2].startswith("closedmail-") or not ours
         }
@@ -190,7 +190,7 @@ def _shown(noun: str, identity: str, item: dict[str, Any]) -> dict[str, Any]:
 def _check_item(noun: str, item: dict[str, Any]) -> None:
     field_name = _LISTS.get(noun)
     if field_name:
-        entries = [entry.lower() for entry in items(item[field_name])]
+        entries = [entry.lower() for entry in items(item[field_name] or [])]
         scoped = noun == "OutboundConnector" and item["istransportrulescoped"]
         _check(bool(entries) or scoped, f"{field_name} is empty")
         _check(len(entries) <= _TOO_MANY, "administrative limit exceeded")

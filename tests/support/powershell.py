@@ -135,14 +135,20 @@ def _block(node: Node) -> Statement:
 
 def _function(node: Node) -> Statement:
     name = next(_text(child).lower() for child in node.children if child.type == "function_name")
-    names = [parameter for parameter, _ in _parameters(node)]
-    body = _block(node.children[-2]) if node.children[-2].type == "script_block" else _constant([])
+    text = _text(node)
+    if text not in _KNOWN:  # each script has the same ones
+        names = [parameter for parameter, _ in _parameters(node)]
+        has_body = node.children[-2].type == "script_block"
+        _KNOWN[text] = (names, _block(node.children[-2]) if has_body else _constant([]))
 
     def define(scope: Scope) -> list[Any]:
-        scope.shell.functions[name] = (names, body)
+        scope.shell.functions[name] = _KNOWN[text]
         return []
 
     return define
+
+
+_KNOWN: dict[str, tuple[list[str], Statement]] = {}
 
 
 def _parameters(node: Node) -> Iterator[tuple[str, Expression]]:

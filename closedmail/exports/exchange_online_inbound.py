@@ -1,0 +1,137 @@
+"""Inbound connectors of Exchange Online: a partner's domains from its addresses, or with a name in a certificate.
+
+Sources: New-InboundConnector (SenderIPAddresses: IPv4, /24 to /32; TlsSenderCertificateName: one name). A connector
+refuses what is not as it says, at once and for good: only `mode = "enforce"` can be said.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from ipaddress import IPv4Network, collapse_addresses
+
+from closedmail.core.model import Inbound, IPNetwork
+from closedmail.core.rule import Rule
+from closedmail.errors import ClosedmailError
+from closedmail.exports.delivery import Kind, all_rows
+from closedmail.exports.edition import Edition
+from closedmail.exports.exchange_script import Value
+from closedmail.exports.notes import Notes
+from closedmail.exports.target import Request
+
+APPLYING = (
+    "Inbound connectors refuse, for good, mail in a partner's name from elsewhere, or without the certificate. "
+    "Partners' mail that comes by way of a relay of yours comes from its addresses: name them with --inbound-from.",
+)
+_MOST_RANGES = 256  # a /16; how many a connector takes is not documented
+_NARROWEST = 24
+_NAME = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Domains with the same demands."""
+
+    settings: dict[str, Value]
+    entries: list[str]
+
+    @property
+    def name(self) -> str:
+        """A digest of the demands: a connector never changes its meaning."""
+        return sha256(repr(sorted(self.settings.items())).encode()).hexdigest()[:16]
+
+
+def groups(edition: Edition, request: Request, notes: Notes) -> Iterator[Group]:
+    """Groups of domains, in a fixed order. Raises ClosedmailError for ranges that are too wide."""
+    found: dict[str, Group] = {}
+    known: dict[str, Group | None] = {}
+    for key, delivery in all_rows(edition):
+        rule = delivery.rule
+        if rule is None or delivery.kind is Kind.OWN or rule.inbound.mode == "off":
+            continue
+        if rule.table not in known:
+            said = _settings(rule, request, notes)
+            group = None if isinstance(said, str) else Group(said, [])
+            known[rule.table] = group and found.setdefault(group.name, group)
+            if isinstance(said, str):
+                notes.add(f"INBOUND NOT ENFORCED [{rule.table}]: {said}")
+        if (group := known[rule.table]) is None:
+            continue
+        below = key.startswith(".")
+        if below and edition.entry(key[1:]) is None and key[1:] not in edition.closed:
+            notes.add("inbound, too, *.d takes d itself, of which only what is below is listed", key)
+        if not below and rule.inbound.subdomains and edition.entry("." + key) is None:
+            group.entries.append("*." + key)
+        elif not below or not (_with_subdomains(edition, key[1:])):
+            group.entries.append(f"*{key}" if below else key)
+    yield from (found[name] for name in sorted(found) if found[name].entries)
+
+
+def _with_subdomains(edition: Edition, name: str) -> bool:
+    """Whether the domain's own entry is `*.name` already."""
+    entry = edition.entry(name)
+    return entry is not None and edition.rules[entry.rule].inbound.subdomains and edition.entry("." + name) is None
+
+
+def _settings(rule: Rule, request: Request, notes: Notes) -> dict[str, Value] | str:
+    """The settings for a rule, or why there are none."""
+    inbound = rule.inbound
+    if inbound.mode != "enforce":
+        return f"a connector has no mode {inbound.mode!r}"
+    if request.inbound_from:
+        return _by_address(request.inbound_from, "--inbound-from", inbound, notes)
+    certificate = _certificate_name(inbound)
+    if inbound.require in ("cert", "ip and cert") and certificate:
+        if inbound.require == "ip and cert":
+            notes.add(f"[{rule.table}] a connector demands addresses or a certificate: here the certificate alone")
+        if any(pin.issuer for pin in inbound.certificates):
+            notes.add(f"[{rule.table}] a certificate's issuer is not asked for: any public CA will do")
+        return {
+            "RequireTls": True,
+            "SenderIPAddresses": None,
+            "RestrictDomainsToIPAddresses": False,
+            "RestrictDomainsToCertificate": True,
+            "TlsSenderCertificateName": certificate,
+        }
+    if inbound.require == "cert":
+        return "a connector asks for a certificate by one host name, not by fingerprints or several names"
+    if inbound.require == "ip or cert" and inbound.certificates:
+        return "a connector has no 'ip or cert'"
+    if inbound.allow_route_hosts:
+        return "allow_route_hosts: a connector would refuse the routes' own addresses"
+    if inbound.require == "ip and cert":
+        notes.add(f"[{rule.table}] the certificates can't be said, the addresses alone are demanded")
+    return _by_address(inbound.allow_from, f"[{rule.table}] allow_from", inbound, notes)
+
+
+def _by_address(networks: Iterable[IPNetwork], named: str, inbound: Inbound, notes: Notes) -> dict[str, Value] | str:
+    ranges: list[str] = []
+    usable = [network for network in networks if isinstance(network, IPv4Network)]
+    for network in networks:
+        if not isinstance(network, IPv4Network):
+            notes.add(f"{named}: Exchange Online takes no IPv6 address: {network} is left out")
+    for network in collapse_addresses(usable):
+        count = 2 ** max(0, _NARROWEST - network.prefixlen)
+        if len(ranges) + count > _MOST_RANGES:
+            raise ClosedmailError(
+                f"{named}: {network} would be {count} ranges of /{_NARROWEST}, a connector gets {_MOST_RANGES}: "
+                "name narrower ranges, or those of your relay with --inbound-from"
+            )
+        parts = network.subnets(new_prefix=_NARROWEST) if count > 1 else [network]
+        ranges += [str(part.network_address) if part.prefixlen == 32 else str(part) for part in parts]
+    if not ranges:
+        return "it has no IPv4 address"
+    return {
+        "RequireTls": inbound.require_tls,
+        "SenderIPAddresses": tuple(ranges),
+        "RestrictDomainsToIPAddresses": True,
+        "RestrictDomainsToCertificate": False,
+        "TlsSenderCertificateName": None,
+    }
+
+
+def _certificate_name(inbound: Inbound) -> str:
+    """The one host name that all pins are about, "" where there is none."""
+    names = {"" if pin.fingerprint or pin.pubkey_fingerprint else pin.subject.lower() for pin in inbound.certificates}
+    name = names.pop() if len(names) == 1 else ""
+    return name if _NAME.fullmatch(name) else ""
