@@ -42,13 +42,13 @@ set -e
 ip link set lo up
 mount --make-rprivate /
 mount -t tmpfs -o mode=755 closedmail "$2"
-mkdir "$2/upper" "$2/work" "$2/root"
-mount -t overlay overlay -o "lowerdir=$1,upperdir=$2/upper,workdir=$2/work" "$2/root"
-mkdir -p "$2/root{IN_TREE}"
-mount --bind "$3" "$2/root{IN_TREE}"
-mount -o remount,bind,ro "$2/root{IN_TREE}"
-mount -t proc proc "$2/root/proc"
-exec chroot "$2/root" sh -c 'echo ready; exec cat'
+mkdir "$2/upper" "$2/work" "$2/whole"
+mount -t overlay overlay -o "lowerdir=$1,upperdir=$2/upper,workdir=$2/work" "$2/whole"
+mkdir -p "$2/whole{IN_TREE}"
+mount --bind "$3" "$2/whole{IN_TREE}"
+mount -o remount,bind,ro "$2/whole{IN_TREE}"
+mount -t proc proc "$2/whole/proc"
+exec chroot "$2/whole" sh -c 'echo ready; exec cat'
 """
 
 
