@@ -41,7 +41,9 @@ _SIGNED = "mailertable"
 @click.option("--sign", metavar="FINGERPRINT", help="Clearsign the mailertable with this key of yours, by gpg.")
 @target_options
 @click.pass_obj
-def command(settings: Settings, name: str, output: Path | None, form: Form, sign: str | None, **given: Given) -> None:
+def command(
+    settings: Settings, /, name: str, output: Path | None, form: Form, sign: str | None, **given: Given
+) -> None:
     """Write the routes and rules in force as the configuration of another system, to standard output or to PATH.
 
     The same generation gives the same text. PATH is replaced in one step, and not touched where it says the same
