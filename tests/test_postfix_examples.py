@@ -492,10 +492,16 @@ def test_submission(gateway: Installation, wrapped: bool, login: bool) -> None:
 
 
 def test_reinjection_passes_without_a_second_check(gateway: Installation) -> None:
-    asked = len(gateway.daemon.verdicts())
+    def asked(client: str) -> int:
+        """How often policyd was asked until now; `client` marks the moment in its log."""
+        gateway.send(PARTNER, client)
+        gateway.daemon.wait_for(rf"client={re.escape(client)} ")
+        return [line["client"] for line in gateway.daemon.verdicts()].index(client)
+
+    before = asked("203.0.113.71")
     reply = deliver("127.0.0.1", gateway.reinjection, sender=PARTNER, recipients=[OWN, "postmaster"])
     assert reply.accepted
-    assert len(gateway.daemon.verdicts()) == asked
+    assert asked("203.0.113.72") == before + 1  # the mark's own
 
 
 def test_behind_a_proxy(gateway: Installation) -> None:
