@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from closedmail.errors import ClosedmailError
 from closedmail.exports import exchange_online_inbound, exchange_rules, exchange_script
+from closedmail.exports.address_spaces import address_spaces
 from closedmail.exports.buckets import portions
-from closedmail.exports.delivery import Kind, deliveries
 from closedmail.exports.edition import Edition
 from closedmail.exports.exchange_script import PREFIX, Value, Wanted
 from closedmail.exports.header import header
@@ -44,7 +44,7 @@ def render(edition: Edition, request: Request) -> list[File]:
     """One script. Raises ClosedmailError for what is beyond a limit of the service."""
     notes = Notes()
     limit = request.limit or LIMIT
-    entries = list(_entries(edition, notes))
+    entries = [entry for _, _, entry in address_spaces(edition, notes)]
     relays = sorted(set(request.relays))
     settings = _settings(request)
     fixed: dict[str, Value] = {"ConnectorType": "Partner"}
@@ -70,16 +70,6 @@ def render(edition: Edition, request: Request) -> list[File]:
 
 def _name(kind: str, bits: str) -> str:
     return f"{PREFIX}{kind}{'-' if bits else ''}{bits}"
-
-
-def _entries(edition: Edition, notes: Notes) -> Iterator[str]:
-    for key, delivery in deliveries(edition):
-        if delivery.kind is Kind.OWN:
-            notes.add("an own domain lies below a listed suffix or closed domain: keep it an accepted domain", key)
-            continue
-        if key.startswith(".") and edition.entry(key[1:]) is None and key[1:] not in edition.closed:
-            notes.add("only what is below is listed, Exchange's *.d takes d itself, too", key)
-        yield f"*{key}" if key.startswith(".") else key
 
 
 def _settings(request: Request) -> dict[str, Value]:

@@ -11,8 +11,9 @@ from hashlib import sha256
 from itertools import groupby
 
 from closedmail.exports import exchange_inbound, exchange_script
+from closedmail.exports.address_spaces import address_spaces
 from closedmail.exports.buckets import portions
-from closedmail.exports.delivery import Delivery, Kind, MailHost, deliveries
+from closedmail.exports.delivery import Delivery, Kind, MailHost
 from closedmail.exports.edition import Edition
 from closedmail.exports.exchange_script import PREFIX, Value, Wanted
 from closedmail.exports.exchange_tls import SendTls, send_tls
@@ -110,13 +111,7 @@ def _lines(
 def send_connectors(edition: Edition, limit: int, notes: Notes) -> Iterator[Wanted]:
     """The Send connectors, sorted by name."""
     routes: dict[_Route, list[str]] = {}
-    for key, delivery in deliveries(edition):
-        if delivery.kind is Kind.OWN:
-            notes.add("an own domain lies below a listed suffix or closed domain: keep it an accepted domain", key)
-            continue
-        if key.startswith(".") and edition.entry(key[1:]) is None and key[1:] not in edition.closed:
-            notes.add("only what is below is listed, Exchange's *.d takes d itself, too", key)
-        entry = f"*{key}" if key.startswith(".") else key
+    for key, delivery, entry in address_spaces(edition, notes):
         routes.setdefault(_route(key, delivery, notes), []).append(entry)
     found = [
         Wanted(f"{route.name}{'-' if bits else ''}{bits}", entries, route.settings, {"Usage": "Custom"})
