@@ -4,17 +4,15 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from support.daemon import raise_file_limit
 
 import closedmail
 
 SOAK = Path(closedmail.__file__).parent.parent / "scripts" / "soak"
 
 
+@pytest.mark.real("2,500 open files")
 def test_soak() -> None:
     """It checks each answer, that the daemon lives, and what it has at the end; and that all peers did something."""
-    if not raise_file_limit(2_500):
-        pytest.skip("needs 2,500 open files")
     # Twelve parts of four seconds: caches and counters are not full yet after the first one, as they are after minutes.
     command = [str(SOAK), "--minutes", "0.8", "--partners", "2000", "--seed", "short", "--margin", "16"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)

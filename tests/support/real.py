@@ -6,6 +6,7 @@ Two pytest hooks (taken over by conftest.py): `@pytest.mark.real("root", "postfi
 
 import functools
 import os
+import resource
 import shutil
 import subprocess
 import tempfile
@@ -48,11 +49,17 @@ def _can_trace() -> bool:
     return subprocess.run([strace, "-o", os.devnull, "true"], capture_output=True, check=False).returncode == 0
 
 
+def _may_open(files: int) -> bool:
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return limit == resource.RLIM_INFINITY or limit >= files
+
+
 PARTS: Mapping[str, Callable[[], bool]] = {
     "docker-compose": _has_compose,
     "root": lambda: os.geteuid() == 0,
     "postfix-lmdb": _has_lmdb_tables,
     "strace": _can_trace,
+    "2,500 open files": lambda: _may_open(2_500),
     "tmpfs": functools.cache(can_mount),
 }
 
