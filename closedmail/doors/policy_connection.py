@@ -123,7 +123,7 @@ class PolicyConnection(asyncio.BufferedProtocol):
             return
         if answers:
             self._transport.write(b"".join(answers))
-        if self._timer or self._kept or self._stuck or self._reader.pending:
+        if self._timer or self._kept or self._stuck or self._reader.kept:
             self._keep(progress=progress)
 
     def _keep(self, *, progress: bool) -> None:

@@ -70,11 +70,6 @@ class RequestReader:
             yield parse_request(block)
 
     @property
-    def pending(self) -> bool:
-        """Whether a request has come in part."""
-        return bool(self._buffer)
-
-    @property
     def kept(self) -> int:
         """How many bytes wait for the rest of their request, or to be asked for."""
         return len(self._buffer)

@@ -38,7 +38,7 @@ def feed(*chunks: bytes) -> tuple[list[Request], bool]:
     """The requests of a stream, and whether it ends within one."""
     reader = RequestReader()
     requests = [request for chunk in chunks for request in reader.feed(chunk)]
-    return requests, reader.pending
+    return requests, reader.kept > 0
 
 
 def test_request() -> None:
