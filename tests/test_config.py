@@ -25,6 +25,7 @@ from closedmail.core.model import (
     Gateway,
     Inbound,
     Milter,
+    Monitoring,
     Network,
     Outbound,
     Partner,
@@ -100,6 +101,9 @@ def test_full_tables() -> None:
         metrics_listen="inet:127.0.0.1:9810",
     )
     assert config.milter == Milter(("inet:localhost:0",), 0o600, "smmsp", "mail.city.example")
+    assert config.monitoring == Monitoring(
+        textfile="/var/lib/prometheus/node-exporter/closedmail.prom", report="/var/www/html/closedmail.html"
+    )
 
 
 def test_full_networks() -> None:

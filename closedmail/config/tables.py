@@ -1,4 +1,4 @@
-"""The whole file, and the tables in it that stand once: gateway, postfix, sendmail, policyd, milter.
+"""The whole file, and the tables in it that stand once: gateway, postfix, sendmail, policyd, milter, monitoring.
 
 What a key is when it isn't set, the model says: defaults are written down there and nowhere else.
 """
@@ -19,9 +19,9 @@ from closedmail.config.values import (
     SENDMAIL_MAP_TYPE,
     SOCKET_MODE,
 )
-from closedmail.core.model import Config, Gateway, Milter, Policyd, PostfixMaps, SendmailMaps
+from closedmail.core.model import Config, Gateway, Milter, Monitoring, Policyd, PostfixMaps, SendmailMaps
 
-_TOP = ("gateway", "postfix", "sendmail", "policyd", "milter", "network", "partner")
+_TOP = ("gateway", "postfix", "sendmail", "policyd", "milter", "monitoring", "network", "partner")
 _ON_FAILURE: tuple[Literal["disconnect", "dunno"], ...] = ("disconnect", "dunno")
 
 
@@ -33,10 +33,11 @@ def read_config(data: dict[str, object], path: str) -> Config:
     sendmail = _read_sendmail(top.table("sendmail", keys_of(SendmailMaps))) if top.has("sendmail") else None
     policyd = _read_policyd(top.table("policyd", keys_of(Policyd)))
     milter = _read_milter(top.table("milter", keys_of(Milter)))
+    monitoring = _read_monitoring(top.table("monitoring", keys_of(Monitoring)))
     check_listeners(policyd, milter)
     networks = read_networks(top)
     partners = read_partners(top, networks)
-    return Config(path, gateway, postfix, sendmail, policyd, milter, networks, partners)
+    return Config(path, gateway, postfix, sendmail, policyd, milter, monitoring, networks, partners)
 
 
 def _read_gateway(table: Table) -> Gateway:
@@ -93,6 +94,14 @@ def _read_milter(table: Table) -> Milter:
         socket_mode=table.text("socket_mode", default.socket_mode, SOCKET_MODE),
         socket_group=table.text("socket_group", default.socket_group, GROUP),
         authserv_id=table.text("authserv_id", default.authserv_id, AUTHSERV_ID),
+    )
+
+
+def _read_monitoring(table: Table) -> Monitoring:
+    default = Monitoring()
+    return Monitoring(
+        textfile=table.text("textfile", default.textfile, OPTIONAL_PATH),
+        report=table.text("report", default.report, OPTIONAL_PATH),
     )
 
 

@@ -172,6 +172,14 @@ class Milter:
 
 
 @dataclass(frozen=True, slots=True)
+class Monitoring:
+    """Files that each `sync` writes anew; "" for none. `textfile` is node_exporter's, `report` a page for people."""
+
+    textfile: str = ""
+    report: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """A whole configuration file. `path` is where it was read from, `text` what stood there."""
 
@@ -181,6 +189,7 @@ class Config:
     sendmail: SendmailMaps | None = None
     policyd: Policyd = field(default_factory=Policyd)
     milter: Milter = field(default_factory=Milter)
+    monitoring: Monitoring = field(default_factory=Monitoring)
     networks: tuple[Network, ...] = ()
     partners: tuple[Partner, ...] = ()
     text: str = field(default="", repr=False, compare=False)
