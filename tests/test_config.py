@@ -200,6 +200,7 @@ def test_full_sets_every_key_and_each_is_checked() -> None:
         (SendmailMaps, data["sendmail"]),
         (Policyd, data["policyd"]),
         (Milter, data["milter"]),
+        (Monitoring, data["monitoring"]),
         (Inbound, network["inbound"]),
         (Outbound, network["outbound"]),
         (Inbound, partner["inbound"]),
