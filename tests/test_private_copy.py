@@ -1,8 +1,11 @@
 """The readers' copy of the policy store: of one generation, whatever happens to the file meanwhile."""
 
+import gc
 import os
 import shutil
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -121,3 +124,22 @@ def test_readers_leave_the_folder_alone(own: Gateway) -> None:
     with StoreReader(own.store) as reader:
         assert reader.current().generation == 1
     assert [path.name for path in own.store.iterdir()] == ["data.mdb"]
+
+
+def test_copies_leave_nothing_behind(own: Gateway) -> None:
+    """A daemon takes one with each generation, for years; and one at each question while the store is cut short."""
+
+    def copy_often(times: int) -> None:
+        for _ in range(times):
+            with StoreReader(own.store) as reader, suppress(StoreError):
+                reader.current()
+
+    data = own.store / "data.mdb"
+    for size in (data.stat().st_size, 8192):
+        os.truncate(data, size)
+        copy_often(20)
+        gc.collect()
+        before = sys.getallocatedblocks()
+        copy_often(200)
+        gc.collect()
+        assert sys.getallocatedblocks() - before < 100

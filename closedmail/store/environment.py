@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 import lmdb
@@ -99,13 +100,22 @@ def open_environment(path: Path) -> lmdb.Environment:
     return environment
 
 
-def open_copy(path: Path, file: str) -> lmdb.Environment:
-    """Open a copy of the store that nobody else has; `path` is the store's own, for messages. Raises StoreError."""
+def open_copy(path: Path, descriptor: int) -> lmdb.Environment:
+    """Open a copy of the store that is an open file; `path` is the store's own, for messages. Raises StoreError."""
+    file = _name_of(descriptor)
     try:
         return lmdb.open(file, subdir=False, readonly=True, lock=False, max_dbs=_DATABASES, readahead=False)
     except lmdb.Error as error:
         with store_errors(path):
-            raise type(error)(str(error).removeprefix(f"{file}: ")) from None
+            raise type(error)(str(error).removeprefix(f"{file.decode()}: ")) from None
+
+
+@cache
+def _name_of(descriptor: int) -> bytes:
+    """A path to an open file. py-lmdb (1.4 to 1.6) never gives back the bytes that it makes of a path, in a daemon one
+    more object with each generation: of bytes it makes nothing, and there are as many of these as open files.
+    """
+    return f"/proc/self/fd/{descriptor}".encode()
 
 
 def _make_room_for_lock(path: Path) -> None:

@@ -52,7 +52,7 @@ class PrivateCopy:
             size = _copy(self._file, self._memory)
         if not size:
             raise StoreError(f"{path}: {NOTHING_YET}")
-        self.environment = open_copy(path, f"/proc/self/fd/{self._memory}")
+        self.environment = open_copy(path, self._memory)
         try:
             self._size = check_size(path, self.environment, size)
             self._heads_end = self.environment.stat()["psize"] + _HEAD
