@@ -1,9 +1,14 @@
-"""The units on a booted Debian with our package: what a mail starts, restarts under load, the watchdog, the sandbox."""
+"""The units on a booted Debian with our package: what a mail starts, restarts under load, the watchdog, the sandbox.
+
+With CLOSEDMAIL_TEST_DEBIAN=trixie in the environment it is Debian 13.
+"""
 
 import json
+import os
 import signal
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -11,7 +16,7 @@ from typing import Self
 import pytest
 from support.daemon import PolicyClient
 from support.keys import Signer
-from support.machine import NEEDS, BootedMachine, build_deb, until
+from support.machine import NEEDS, BootedMachine, build_deb, systemd_tree, until
 
 from closedmail.demo.smtp_client import Reply
 
@@ -88,7 +93,8 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     folder = tmp_path_factory.mktemp("deb")
     signer = Signer(folder / "gpg", "Network <list@ndb.example>")
     try:
-        with BootedMachine() as machine:
+        suite = os.environ.get("CLOSEDMAIL_TEST_DEBIAN", "bookworm")
+        with BootedMachine(partial(systemd_tree, suite)) as machine:
             yield Gateway(machine, build_deb(folder), signer)
     finally:
         signer.stop()
@@ -294,6 +300,19 @@ def test_a_wrong_configuration_defers_mail_until_it_is_mended(gateway: Gateway, 
     gateway.check()  # without a word to systemd
 
 
+def test_a_policyd_that_dies_again_and_again_is_started_again(gateway: Gateway, machine: BootedMachine) -> None:
+    machine.drop_in(POLICYD, "[Service]\nRestartSec=10ms\n")
+    try:
+        machine.systemctl("restart", POLICYD)
+        for _ in range(8):  # systemd's own limit is 5 in 10 seconds
+            pid = until(gateway.main_pid, "not started again")
+            gateway.signal(signal.SIGKILL, pid)
+            until(lambda: gateway.main_pid() != pid, "not dead")
+        gateway.check()
+    finally:
+        machine.drop_in(POLICYD, "")
+
+
 def test_the_watchdog_replaces_a_policyd_that_hangs(gateway: Gateway, machine: BootedMachine) -> None:
     machine.drop_in(POLICYD, "[Service]\nWatchdogSec=2s\n")
     try:
@@ -311,9 +330,17 @@ def test_the_watchdog_replaces_a_policyd_that_hangs(gateway: Gateway, machine: B
 # The milter
 
 
-@pytest.fixture
-def milter(machine: BootedMachine) -> Iterator[None]:
-    """Running, and asked by Postfix in the place of policyd."""
+def test_the_end_of_the_milter_leaves_the_policy_sockets_alone(gateway: Gateway, machine: BootedMachine) -> None:
+    machine.systemctl("start", MILTER)
+    machine.systemctl("stop", MILTER)
+    test_the_sockets_are_postfix_s_group_s_alone(machine)
+    gateway.check()
+
+
+@pytest.fixture(scope="module")
+def milter(gateway: Gateway) -> None:
+    """Running, and asked by Postfix in the place of policyd, for the tests that follow."""
+    machine = gateway.machine
     machine.drop_in(MILTER, "[Service]\nWatchdogSec=6s\n")
     machine.systemctl("start", MILTER)
     machine.postconf(
@@ -323,9 +350,6 @@ def milter(machine: BootedMachine) -> Iterator[None]:
             "smtpd_data_restrictions": "",
         }
     )
-    yield
-    machine.postconf({**POSTFIX, "smtpd_milters": ""})
-    machine.systemctl("stop", MILTER)
 
 
 def check_milter(machine: BootedMachine) -> None:
@@ -371,10 +395,3 @@ def test_a_milter_that_hangs_is_replaced(gateway: Gateway, machine: BootedMachin
     until(lambda: gateway.main_pid(MILTER) not in (0, pid), "nobody missed it")
     until(lambda: machine.show(MILTER, "ActiveState") == "active", "not well again")
     check_milter(machine)
-
-
-def test_the_end_of_the_milter_leaves_the_policy_sockets_alone(gateway: Gateway, machine: BootedMachine) -> None:
-    machine.systemctl("start", MILTER)
-    machine.systemctl("stop", MILTER)
-    test_the_sockets_are_postfix_s_group_s_alone(machine)
-    gateway.check()
