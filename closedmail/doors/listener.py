@@ -1,13 +1,17 @@
 """Listening sockets for WHERE: made, given their mode and group before anybody can connect, and taken away again."""
 
+import errno
 import grp
 import os
 import socket
+import stat
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from closedmail.config.places import Where, split_where
+from closedmail.doors.activation import inet_where, where_of
 from closedmail.errors import ClosedmailError, ConfigError
 
 BACKLOG = 1024  # Postfix's smtpd processes all connect at once after a restart
@@ -52,27 +56,29 @@ class Listener:
         """WHERE of each socket, with the port that it really has."""
         if self.path:
             return [f"unix:{self.path}"]
-        return [_inet_name(each.getsockname()) for each in self.sockets]
+        return [where_of(each) for each in self.sockets]
 
 
-def open_listener(where: Where, mode: int, group: str, table: str = "policyd") -> Listener:
+def open_listener(
+    where: Where, mode: int, group: str, table: str = "policyd", besides: Collection[str] = ()
+) -> Listener:
     """Bound sockets; the UNIX ones do not listen yet. Raises ClosedmailError.
 
     `mode` and `group` ("" to leave it) are for UNIX sockets; `table` is that of the configuration which has them.
+    `besides` are addresses that are open already, as `where_of` names them: there are no sockets for those.
     """
     try:
         if where.path:
+            if f"unix:{where.path}" in besides:
+                return Listener([])
             path = Path(where.path)
             return Listener([_unix_socket(path, mode, group, table)], path, path.stat().st_ino)
-        return Listener(_inet_sockets(where.host, where.port))
+        return Listener(_inet_sockets(where.host, where.port, besides))
     except OSError as error:
         name = where.path or f"{where.host}:{where.port}"
-        raise ClosedmailError(f"can't listen on {name}: {error.strerror or error}") from None
-
-
-def _inet_name(address: tuple[str, int]) -> str:
-    host = f"[{address[0]}]" if ":" in address[0] else address[0]
-    return f"inet:{host}:{address[1]}"
+        near = [each for each in besides if error.errno == errno.EADDRINUSE and each.endswith(f":{where.port}")]
+        hint = f"; systemd has opened {near[0]}, write the same address in both places" if near else ""
+        raise ClosedmailError(f"can't listen on {name}: {error.strerror or error}{hint}") from None
 
 
 def _unix_socket(path: Path, mode: int, group: str, table: str) -> socket.socket:
@@ -115,6 +121,15 @@ def set_access(path: Path, mode: int, group: str, table: str = "policyd") -> Non
     path.chmod(mode)
 
 
+def has_access(path: Path, mode: int, group: str) -> bool:
+    """Whether a UNIX socket has that mode and that group ("": any). Raises OSError."""
+    found = path.stat()
+    try:
+        return stat.S_IMODE(found.st_mode) == mode and (not group or grp.getgrnam(group).gr_gid == found.st_gid)
+    except KeyError:
+        return False
+
+
 def _is_stale(path: Path) -> bool:
     """Whether nobody listens there. Any other failure to connect, a full queue for one, comes of a listener."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
@@ -128,10 +143,12 @@ def _is_stale(path: Path) -> bool:
         return False
 
 
-def _inet_sockets(host: str, port: int) -> list[socket.socket]:
+def _inet_sockets(host: str, port: int, besides: Collection[str]) -> list[socket.socket]:
     listeners = []
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     for family, kind, protocol, _, address in dict.fromkeys(found):
+        if inet_where(*address[:2]) in besides:
+            continue
         listener = socket.socket(family, kind | socket.SOCK_NONBLOCK, protocol)
         listeners.append(listener)
         try:

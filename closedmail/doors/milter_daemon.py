@@ -1,11 +1,13 @@
 """The milter daemon: one process of libmilter's for each socket, since libmilter can listen on one alone.
 
 SIGTERM closes the sockets, lets messages that are under way end, and ends. SIGHUP re-reads `[milter]`: what is new is
-opened, what is no longer wanted closed; a process that goes on is told the rest. Rules need no signal.
+opened, what is no longer wanted closed; a process that goes on is told the rest. Rules need no signal. systemd is told
+when all is ready, and whether each process answers (sd_notify(3)); one that does not is ended, and started again.
 """
 
 import asyncio
 import importlib.util
+import os
 import signal
 import socket
 import sys
@@ -15,9 +17,11 @@ from pathlib import Path
 
 from closedmail.config import load
 from closedmail.core.model import Config, Milter
+from closedmail.doors.activation import take_sockets
 from closedmail.doors.counters_file import MILTER, CountersFile
 from closedmail.doors.listener import parse_listen
 from closedmail.doors.milter_process import MilterProcess, give_access, places
+from closedmail.doors.notify import Notifier, take_notifier
 from closedmail.errors import ClosedmailError, ConfigError
 
 _NO_PYMILTER = "pymilter is missing: install python3-milter (Debian) or closedmail[milter] (pip)"
@@ -26,8 +30,15 @@ _NO_PYMILTER = "pymilter is missing: install python3-milter (Debian) or closedma
 class MilterDaemon:
     """The daemon for one configuration file. `override` are `--listen` values, which stand in place of the file's."""
 
-    def __init__(self, config: Config, override: Sequence[str], write: Callable[[str], object]) -> None:
-        """Nothing is started yet. `write` takes log lines, newline included."""
+    def __init__(
+        self,
+        config: Config,
+        override: Sequence[str],
+        write: Callable[[str], object],
+        notifier: Notifier | None = None,
+    ) -> None:
+        """Nothing is started yet. `write` takes log lines, newline included; `notifier` tells systemd."""
+        self._notifier = notifier or Notifier()
         self._config_path, self._state_dir = Path(config.path), config.gateway.state_dir
         self._override = tuple(override)
         self._settings = config.milter
@@ -43,13 +54,17 @@ class MilterDaemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         loop.add_signal_handler(signal.SIGHUP, lambda: self._spawn(self._reload()))
-        keeping = loop.create_task(self._counters.keep())
+        lasting = [loop.create_task(self._counters.keep())]
         try:
             await self._listen(self._settings)
             started([process.where for process in self._all()])
+            self._notifier.ready(self._status())
+            lasting.append(loop.create_task(self._notifier.stay_alive(self._answer, self._status)))
             await stop.wait()
+            self._notifier.stopping()
         finally:
-            keeping.cancel()
+            for task in lasting:
+                task.cancel()
             async with self._changing:
                 await _stop(self._all())
             await asyncio.gather(*self._tasks)  # all that was counted has come
@@ -57,6 +72,13 @@ class MilterDaemon:
 
     def _all(self) -> list[MilterProcess]:
         return [process for group in self._processes.values() for process in group]
+
+    async def _answer(self, seconds: float) -> bool:
+        """Whether each process answers; those that don't are ended, whereupon they are started again."""
+        return all(await asyncio.gather(*(process.answers(seconds) for process in self._all())))
+
+    def _status(self) -> str:
+        return f"{len(self._all())} sockets, {self._counters.counters.mails} mails in partners' names counted"
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -96,14 +118,17 @@ class MilterDaemon:
     async def _reload(self) -> None:
         try:
             async with self._changing:
+                self._notifier.reloading()
                 await self._listen(load(self._config_path).milter)
                 for process in self._all():
                     process.tell()
         except ClosedmailError as error:
             self._write(f"error: {error}: going on with the configuration from before\n")
+            self._notifier.ready(f"going on with the configuration from before: {error}")
             return
         await self._counters.save_aside()
         self._write("configuration re-read\n")
+        self._notifier.ready(self._status())
 
 
 async def _stop(processes: Iterable[MilterProcess]) -> None:
@@ -135,4 +160,7 @@ def run_milter(config: Config, override: Sequence[str]) -> None:
     def started(names: Sequence[str]) -> None:
         write(f"closedmail milter is listening on {', '.join(names)}\n")
 
-    asyncio.run(MilterDaemon(config, override, write).run(started))
+    if handed_over := take_sockets(os.environ):
+        raise ClosedmailError(f"{handed_over[0].unit}: the milter opens its sockets itself; take the socket unit away")
+    notifier = take_notifier(os.environ, write)
+    asyncio.run(MilterDaemon(config, override, write, notifier).run(started))

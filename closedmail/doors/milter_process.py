@@ -10,6 +10,7 @@ from pathlib import Path
 from closedmail.config.places import split_where
 from closedmail.core.model import Milter
 from closedmail.doors.listener import open_listener, set_access
+from closedmail.doors.liveness import milter_answers
 from closedmail.errors import ClosedmailError
 
 _MODULE = "closedmail.doors.milter_child"
@@ -55,9 +56,11 @@ class MilterProcess:
         self._make_settings, self._count, self._write = make_settings, count, write
         self._process: asyncio.subprocess.Process | None = None
         self._stopping = asyncio.Event()
+        self._started = False
 
     async def start(self, settings: Milter) -> None:
         """Start, and wait until it listens. Raises ClosedmailError."""
+        self._started = False
         self._process = process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -75,6 +78,7 @@ class MilterProcess:
                 process.kill()
             raise ClosedmailError(f"can't listen on {self.where}: libmilter says why in the system's log")
         give_access(self.where, settings)
+        self._started = True
 
     async def keep(self, settings: Callable[[], Milter]) -> None:
         """Count what it counts, and start it again whenever it ends, until `stop`."""
@@ -110,6 +114,16 @@ class MilterProcess:
         if self._process and self._process.stdin:
             with suppress(OSError):
                 self._process.stdin.write(self._line().encode() + b"\n")
+
+    async def answers(self, seconds: float) -> bool:
+        """Whether it answers an MTA in time. If not, though it was to go on, it is ended; `keep` starts it again."""
+        if await milter_answers(self.where, seconds) or self._stopping.is_set():
+            return True
+        if self._started and self._process and self._process.returncode is None:
+            self._write(f"error: the process at {self.where} does not answer: ending it\n")
+            with suppress(ProcessLookupError):
+                self._process.kill()
+        return False
 
     def begin_stop(self) -> None:
         """Have it close its socket and end its messages. Not by SIGTERM, which libmilter may take for itself."""

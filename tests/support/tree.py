@@ -52,21 +52,24 @@ exec chroot "$2/whole" sh -c 'echo ready; exec cat'
 """
 
 
-def debian_tree() -> Path:
-    """The tree, from the cache where it is there. Only for root; needs a Debian mirror the first time."""
+def debian_tree(name: str = "sendmail", packages: Sequence[str] = PACKAGES, suite: str = "bookworm") -> Path:
+    """The tree with these packages, from the cache where it is there.
+
+    Only for root; needs a Debian mirror the first time.
+    """
     cache = Path(os.environ.get("CLOSEDMAIL_TEST_CACHE", "/var/cache/closedmail-tests"))
-    digest = hashlib.sha256(" ".join(PACKAGES).encode()).hexdigest()[:12]
-    tree = cache / f"sendmail-bookworm-{digest}"
+    digest = hashlib.sha256(" ".join(packages).encode()).hexdigest()[:12]
+    tree = cache / f"{name}-{suite}-{digest}"
     if tree.exists():
         return tree
-    packages = cache / "packages"
-    packages.mkdir(parents=True, exist_ok=True)
+    downloads = cache / "packages"
+    downloads.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(dir=cache, prefix="building-"))
     try:
-        options = ["--variant=minbase", f"--cache-dir={packages}", f"--include={','.join(PACKAGES)}"]
+        options = ["--variant=minbase", f"--cache-dir={downloads}", f"--include={','.join(packages)}"]
         # In a mount namespace: debootstrap mounts /proc in the tree, and leaves it there when it fails.
         run(
-            ["unshare", "--mount", "debootstrap", *options, "bookworm", scratch / "tree", *mirror("bookworm")],
+            ["unshare", "--mount", "debootstrap", *options, suite, scratch / "tree", *mirror(suite)],
             timeout=900,
         )
         shutil.rmtree(scratch / "tree" / "var" / "cache" / "apt" / "archives")
@@ -85,6 +88,8 @@ class Machine:
     `root` is its file system, as it is seen from here: `machine.root / "etc/mail"`. Each 127.0.0.x is an address that
     it has, and every port is free.
     """
+
+    namespaces: tuple[str, ...] = ("--net", "--mount", "--pid")  # that `run` enters, beside the root folder
 
     def __init__(self, tree: Callable[[], Path] = debian_tree) -> None:
         self._tree = tree
@@ -125,9 +130,7 @@ class Machine:
             "nsenter",
             "--target",
             str(self._pid),
-            "--net",
-            "--mount",
-            "--pid",
+            *self.namespaces,
             "--root",
             f"--wd={self.root}",
             "--",

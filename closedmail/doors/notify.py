@@ -1,0 +1,85 @@
+"""What systemd is told of a daemon: sd_notify(3), one datagram at a time, and its watchdog, sd_watchdog_enabled(3).
+
+Elsewhere than under systemd nobody is told, and nothing is done.
+"""
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+
+_PATIENCE = 1.0  # seconds that a datagram may wait for a busy systemd
+# Parts of the usual time: how long an answer may take, and when a daemon that did not answer is asked again.
+_SLOWEST, _SOONER = 3, 5
+
+
+class Notifier:
+    """Tells the service manager at `address`, a path or `@` and an abstract name; "" for nobody.
+
+    `interval`: seconds between two signs of life, half of the watchdog's time; 0 when nobody waits for any.
+    """
+
+    def __init__(
+        self, address: str = "", interval: float = 0.0, write: Callable[[str], object] = lambda _: None
+    ) -> None:
+        """`write` takes log lines, newline included: once, where nobody can be told."""
+        self.interval = interval
+        self._address = "\0" + address[1:] if address.startswith("@") else address
+        self._write = write
+        self._complained = False
+
+    def ready(self, status: str) -> None:
+        """Started, or done with re-reading the configuration. `status` is one line for `systemctl status`."""
+        self._send("READY=1", _status(status))
+
+    def reloading(self) -> None:
+        """Begins to re-read the configuration; `ready` must follow. The time is for Type=notify-reload."""
+        self._send("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
+
+    def stopping(self) -> None:
+        """Begins to end."""
+        self._send("STOPPING=1")
+
+    async def stay_alive(self, answers: Callable[[float], Awaitable[bool]], status: Callable[[], str]) -> None:
+        """For ever, give signs of life while `answers` says that the daemon does its work; else ask it again soon.
+
+        `answers` is told how many seconds it may take.
+        """
+        if not self.interval:
+            return
+        while True:
+            if await answers(self.interval / _SLOWEST):
+                self._send("WATCHDOG=1", _status(status()))
+                await asyncio.sleep(self.interval)
+            else:
+                await asyncio.sleep(self.interval / _SOONER)
+
+    def _send(self, *lines: str) -> None:
+        if not self._address:
+            return
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+                sender.settimeout(_PATIENCE)
+                sender.sendto("\n".join(lines).encode(), self._address)
+        except OSError as error:
+            if not self._complained:
+                self._complained = True
+                self._write(f"error: systemd can't be told that {lines[0]}: {error.strerror or error}\n")
+
+
+def take_notifier(environment: MutableMapping[str, str], write: Callable[[str], object]) -> Notifier:
+    """The notifier of this process. What it is made of is taken out of the environment: it is not for children.
+
+    `write` takes log lines, newline included.
+    """
+    address = environment.pop("NOTIFY_SOCKET", "")
+    usec, pid = environment.pop("WATCHDOG_USEC", ""), environment.pop("WATCHDOG_PID", "")
+    mine = usec.isascii() and usec.isdigit() and pid in ("", str(os.getpid()))
+    if not address.startswith(("/", "@")):  # vsock: is for virtual machines as a whole
+        return Notifier()
+    return Notifier(address, int(usec) / 2e6 if mine else 0.0, write)
+
+
+def _status(text: str) -> str:
+    return f"STATUS={' '.join(text.split())}"
