@@ -22,6 +22,7 @@ _COMMANDS = {
     "lint": "lint",
     "milter": "milter",
     "policyd": "policyd",
+    "probe": "probe",
     "release": "release",
     "replay": "replay",
     "rollback": "rollback",
