@@ -5,6 +5,7 @@ through memory, so that no call waits on its own.
 """
 
 import asyncio
+import os
 import socket
 import ssl
 from contextlib import suppress
@@ -47,7 +48,9 @@ async def connect(addresses: list[Address], settings: ClientSettings) -> tuple[s
             async with asyncio.timeout(_CONNECT):
                 await asyncio.get_running_loop().sock_connect(sock, (where.address, where.port))
         except OSError as error:
-            trouble = OSError(f"{where.address}: {error.strerror or f'no answer within {_CONNECT:g} s'}")
+            # asyncio puts words of its own in the place of the system's.
+            reason = os.strerror(error.errno) if error.errno else f"no answer within {_CONNECT:g} s"
+            trouble = OSError(f"{where.address}: {reason}")
         except BaseException:
             sock.close()
             raise

@@ -52,7 +52,7 @@ class HostResult:
         """The inverse of `to_json`. Raises TypeError, ValueError or KeyError for anything else."""
         result = cls(**{item.name: value[item.name] for item in fields(cls)})
         for item in fields(cls):
-            if not isinstance(getattr(result, item.name), _KINDS[str(item.type)]):
+            if type(getattr(result, item.name)) not in _KINDS[item.type]:
                 raise TypeError(item.name)
         if not all(isinstance(name, str) for name in result.names):
             raise TypeError("names")
@@ -86,13 +86,13 @@ class HostResult:
             yield f"  our certificate: {self.client_certificate}"
 
 
-_KINDS: dict[str, tuple[type, ...]] = {
-    "str": (str,),
-    "int": (int,),
-    "bool": (bool,),
-    "str | None": (str, type(None)),
-    "int | None": (int, type(None)),
-    "tuple[str, ...]": (list, tuple),
+_KINDS: Mapping[object, tuple[type, ...]] = {
+    str: (str,),
+    int: (int,),
+    bool: (bool,),
+    str | None: (str, type(None)),
+    int | None: (int, type(None)),
+    tuple[str, ...]: (list, tuple),
 }
 
 
