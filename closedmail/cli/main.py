@@ -24,6 +24,7 @@ _COMMANDS = {
     "policyd": "policyd",
     "probe": "probe",
     "release": "release",
+    "report": "report",
     "replay": "replay",
     "rollback": "rollback",
     "status": "status",

@@ -1,0 +1,44 @@
+"""HTML and SVG in which only what was written as such is markup: every other text is escaped where it goes in."""
+
+from collections.abc import Iterable
+from html import escape
+
+# Of HTML and SVG, those that are used here and have no end tag or no contents.
+_VOID = ("meta", "circle", "line", "path", "rect")
+
+
+class Markup(str):
+    """A piece that is markup already."""
+
+    __slots__ = ()
+
+
+Child = str | int | None
+
+
+def element(name: str, /, *children: Child, **attributes: str | float | None) -> Markup:
+    """An element. Children that are no Markup are escaped, None is left out; so are attributes that are None.
+
+    In the names of attributes `_` stands for `-`, and one at the end for nothing (`class_`).
+    """
+    given = "".join(
+        f' {key.rstrip("_").replace("_", "-")}="{escape(_plain(value))}"'
+        for key, value in attributes.items()
+        if value is not None
+    )
+    if name in _VOID and not children:
+        return Markup(f"<{name}{given}>" if name == "meta" else f"<{name}{given}/>")
+    return Markup(f"<{name}{given}>{join(children)}</{name}>")
+
+
+def join(children: Iterable[Child], between: str = "") -> Markup:
+    """Pieces one behind the other."""
+    return Markup(
+        escape(between).join(
+            child if isinstance(child, Markup) else escape(str(child)) for child in children if child is not None
+        )
+    )
+
+
+def _plain(value: str | float) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
