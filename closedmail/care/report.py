@@ -28,6 +28,7 @@ from closedmail.errors import ClosedmailError, StoreError
 from closedmail.publish.files import replace_file
 from closedmail.store.environment import store_path
 from closedmail.store.reader import Snapshot, StoreReader
+from closedmail.sync.report import counted
 
 T = TypeVar("T")
 _SHOWN = 200  # rows of one table; a page for people, not an export
@@ -81,11 +82,15 @@ def gather_report(config: Config, now: int) -> ReportData:
     refusals = sorted(_refusals(saved.counters) if saved else (), key=lambda row: (-row.refused, row.partner))
     probe = read_probe(state_dir)
     hosts = sorted(probe.results if probe else (), key=lambda item: (item.ok, item.key))
+    state, problems = status.state, status.problems
+    if bad := sum(not item.ok for item in hosts):
+        problems.append(f"probe: {bad:,} of {counted(len(hosts), 'route host')} not ok (below)")
+        state = "warning" if state == "ok" else state
     return ReportData(
         generated_at=now,
         own_domains=config.gateway.own_domains,
-        state=status.state,
-        problems=_first(status.problems),
+        state=state,
+        problems=_first(problems),
         generation=status.generation,
         published_at=status.published_at,
         networks=networks,
@@ -99,7 +104,7 @@ def gather_report(config: Config, now: int) -> ReportData:
         counts=list(_totals(saved.counters)) if saved else (),
         refusals=_first(refusals),
         hosts=_first(hosts),
-        hosts_bad=sum(not item.ok for item in hosts),
+        hosts_bad=bad,
         probed_at=probe.probed_at if probe else "",
     )
 
@@ -127,8 +132,8 @@ def _words(rule: Rule) -> str:
     """A rule in a few words."""
     inbound, outbound = rule.inbound, rule.outbound
     tls = " and TLS" if inbound.require_tls else ""
-    to = f"; TLS {outbound.tls} to it" if outbound else ""
-    return f"{inbound.mode}: {inbound.require}{tls}{to}"
+    to = f"outbound TLS {outbound.tls}" if outbound else "not routed"
+    return f"inbound {inbound.mode}, by {inbound.require}{tls}; {to}"
 
 
 def _tables(config: Config, rules: Iterable[Rule]) -> Iterator[PartnerRow]:

@@ -8,8 +8,8 @@ from closedmail.core.markup import Markup, element, join
 
 _WIDTH = 720
 _ROW = 24  # height of a bar with the room around it
-_LABELS, _VALUES = 270, 60  # width of the columns beside the bars
-_LONGEST_LABEL = 36  # characters
+_LABELS, _VALUES = 280, 110  # width of the columns beside the bars
+_LONGEST_LABEL = 32  # characters
 _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 240, 72, 16, 12, 30
 SERIES = 6  # lines that the style sheet tells apart
 
@@ -100,10 +100,10 @@ def _legend(drawn: Sequence[Series]) -> Markup | None:
 
 
 def nice(value: float) -> int:
-    """The end of an axis: the least of 4, 8, 20, 40, 80, 200, … that is not below the value."""
+    """The end of an axis: the least of 4, 8, 12, 20, 40, 80, 120, … that is not below the value."""
     step = 4
     while True:
-        for factor in (1, 2, 5):
+        for factor in (1, 2, 3, 5):
             if value <= step * factor:
                 return step * factor
         step *= 10

@@ -22,7 +22,7 @@ def element(name: str, /, *children: Child, **attributes: str | float | None) ->
     In the names of attributes `_` stands for `-`, and one at the end for nothing (`class_`).
     """
     given = "".join(
-        f' {key.rstrip("_").replace("_", "-")}="{escape(_plain(value))}"'
+        f' {key.rstrip("_").replace("_", "-")}="{_escaped(_plain(value))}"'
         for key, value in attributes.items()
         if value is not None
     )
@@ -34,10 +34,17 @@ def element(name: str, /, *children: Child, **attributes: str | float | None) ->
 def join(children: Iterable[Child], between: str = "") -> Markup:
     """Pieces one behind the other."""
     return Markup(
-        escape(between).join(
-            child if isinstance(child, Markup) else escape(str(child)) for child in children if child is not None
+        _escaped(between).join(
+            child if isinstance(child, Markup) else _escaped(str(child)) for child in children if child is not None
         )
     )
+
+
+def _escaped(text: str) -> str:
+    """As text, and with nothing in it that can't be seen: such characters turn what stands beside them around."""
+    if not text.isprintable():
+        text = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    return escape(text)
 
 
 def _plain(value: str | float) -> str:

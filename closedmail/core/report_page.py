@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 from closedmail.core.charts import Bar, Series, bar_chart, step_chart
+from closedmail.core.counters import ALONE
 from closedmail.core.domain import to_unicode
 from closedmail.core.markup import Child, Markup, element, join
 from closedmail.core.probe_result import HostResult, days_in_words
@@ -18,6 +19,8 @@ from closedmail.core.report_style import STYLE
 from closedmail.core.smtp_probe import printable
 
 _BARS = 15
+_GENERATIONS = 20  # rows; the chart has more
+_NAMES = 4  # of a certificate
 _SOON = 30  # days that a certificate still has, to be marked
 _VERDICTS = {"reject": "refused", "defer": "deferred", "report": "reported", "accept": "accepted"}
 
@@ -127,7 +130,7 @@ def _refusals(data: ReportData) -> list[Markup | None]:
     if not data.counts:
         return [element("p", "No mail in a partner's name has been counted yet.", class_="empty")]
     rows = [
-        (element("strong", "all partners" if item.network == "-" else item.network), *_counts(item))
+        (element("strong", item.network if item.network != ALONE else "partners without a network"), *_counts(item))
         for item in data.counts
     ]
     heads = ("Network", *(f"#{word.capitalize()}" for word in _VERDICTS.values()), "Reasons")
@@ -174,7 +177,13 @@ def _partner(item: CountRow) -> str:
 
 def _held(data: ReportData) -> Markup:
     rows = [
-        (_domain(item.key), item.network, item.why, _time(item.since), _time(item.until) if item.until else "released")
+        (
+            _domain(item.key),
+            item.network,
+            item.why,
+            _time(item.since),
+            _time(item.until) if item.until else "it is released",
+        )
         for item in data.held.rows
     ]
     heads = ("Domain", "Network", "Why", "Since", "Until")
@@ -186,7 +195,7 @@ def _changes(data: ReportData) -> list[Markup | None]:
     if not data.history.rows:
         return [element("p", "No generation has been published yet.", class_="empty")]
     rows = []
-    for item in data.history.rows:
+    for item in data.history.rows[:_GENERATIONS]:
         changes = join(
             (
                 f"{name}: {domains:,} (+{added:,} -{removed:,} ~{changed:,})"
@@ -205,7 +214,7 @@ def _changes(data: ReportData) -> list[Markup | None]:
             step_chart("Number of domains over time", _series(data.history.rows), data.generated_at),
         ),
         _table("Generations, newest first", heads, rows, ""),
-        _rest(data.history, "generations"),
+        _rest(Some(rows, data.history.total), "generations"),
     ]
 
 
@@ -239,20 +248,35 @@ def _hosts(data: ReportData) -> list[Markup | None]:
     rows = [
         (
             _host(item),
-            _badge("ok" if item.ok else "critical", "ok" if item.ok else "not ok"),
+            join(
+                (
+                    _badge("ok" if item.ok else "critical", "ok" if item.ok else "not ok"),
+                    " ",
+                    printable(item.error or ""),
+                )
+            ),
             f"{item.domains:,}",
-            printable(item.policy),
+            element("code", printable(item.policy)),
             item.protocol
             or ("STARTTLS offered" if item.starttls else "no STARTTLS" if item.reachable else "not reached"),
-            join((*map(printable, item.names[:4]), "…" if len(item.names) > 4 else None), ", "),
-            printable(item.issuer or ""),
-            join((_stamp(item.not_after), f" ({days_in_words(_days(item))})")) if item.not_after else "",
-            printable(item.error or ""),
+            _certificate(item),
         )
         for item in data.hosts.rows
     ]
-    heads = ("Host", "Result", "#Domains", "Policy", "Connection", "Names", "Issuer", "Valid until", "What is wrong")
+    heads = ("Host", "Result", "#Domains", "TLS policy", "Connection", "Certificate")
     return [*found, _table("Route hosts, those that are not ok first", heads, rows, ""), _rest(data.hosts, "hosts")]
+
+
+def _certificate(item: HostResult) -> Markup | None:
+    if not item.not_after:
+        return None
+    more = f" and {len(item.names) - _NAMES} more" if len(item.names) > _NAMES else ""
+    parts = (
+        ", ".join(map(printable, item.names[:_NAMES])) + more or "no name",
+        f"by {printable(item.issuer or '')}" if item.issuer else None,
+        join(("until ", _stamp(item.not_after), f" ({days_in_words(_days(item))})")),
+    )
+    return join([element("div", part) for part in parts if part])
 
 
 def _host(item: HostResult) -> str:

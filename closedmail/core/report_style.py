@@ -34,8 +34,10 @@ table { border-collapse: collapse; width: 100%; font-size: .92rem; }
 caption { text-align: left; color: var(--soft); padding: .25rem 0 .4rem; }
 th, td { text-align: left; vertical-align: top; padding: .35rem .75rem .35rem 0; border-bottom: 1px solid var(--line);
   unicode-bidi: isolate; max-width: 26rem; overflow-wrap: break-word; }
+td:last-child { min-width: 15rem; }
 thead th { color: var(--soft); font-weight: 600; vertical-align: bottom; }
-tbody th { font-weight: 500; }
+tbody th { font-weight: 500; min-width: 9rem; }
+tbody th.number { min-width: 0; }
 time { white-space: nowrap; }
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; padding-right: 1.25rem; }
 figure { margin: 1rem 0; overflow-x: auto; }

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from closedmail.core.certificate import NotACertificate, read_certificate
@@ -82,12 +82,14 @@ def test_the_times_of_the_next_century(folder: Path) -> None:
     assert datetime.fromtimestamp(read.not_before, UTC).year < 2050
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_bytes_that_are_none(data: bytes) -> None:
     with pytest.raises(NotACertificate):
         read_certificate(data)
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_damaged_ones(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     """They are read or refused: no other exception, no endless loop."""

@@ -3,7 +3,7 @@
 import string
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from closedmail.core.smtp_probe import MOST_BYTES, SmtpProbe, Step, printable
@@ -121,6 +121,7 @@ def test_after_quit_nothing_counts() -> None:
         assert (probe.error, probe.step) == (None, Step.DONE)
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.binary(max_size=200) | st.sampled_from([GREETING, EHLO, b"220 go\r\n", b"221 bye\r\n", b""]), max_size=30
@@ -137,6 +138,7 @@ def test_it_never_says_anything_else(replies: list[bytes], wrapped: bool) -> Non
     assert probe.error is None or probe.error.isprintable()
 
 
+@settings(deadline=None)
 @given(st.integers(1, 60))
 def test_pieces_make_no_difference(size: int) -> None:
     whole = GREETING + EHLO
@@ -145,6 +147,7 @@ def test_pieces_make_no_difference(size: int) -> None:
     assert talk(probe, *pieces)[-1] == "STARTTLS"
 
 
+@settings(deadline=None)
 @given(st.text() | st.binary())
 def test_what_is_shown_is_one_line_of_what_can_be_shown(data: str | bytes) -> None:
     shown = printable(data)
