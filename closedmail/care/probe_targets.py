@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from closedmail.care.explain import find_route
 from closedmail.core.access_map import requirement
-from closedmail.core.domain import DomainError, parse_key
+from closedmail.core.domain import DomainError, parents, parse_key
 from closedmail.core.nexthop import target
 from closedmail.core.recipient_tls import LIFTED, recipient_policies
 from closedmail.core.record import Entry, State
@@ -55,14 +55,16 @@ def sendmail_targets(snapshot: Snapshot, domains: Sequence[str] = ()) -> dict[Pr
     rules = snapshot.manifest.rules
     policies = recipient_policies(snapshot.records(), rules)
 
+    def demanded(name: str) -> Policy | None:
+        staying = snapshot.staying_recipient(name)
+        return staying.policy if staying else policies.get(name)
+
     def made() -> Iterator[ProbeTarget]:
-        for key, entry in _entries(snapshot, domains):
+        for name, entry in _entries(snapshot, domains):
             outbound = rules[entry.rule].outbound
             if outbound is None:
                 continue
-            name = key.removeprefix(".")
-            staying = snapshot.staying_recipient(name)
-            policy = staying.policy if staying else policies.get(name, LIFTED)
+            policy = next(filter(None, map(demanded, (name, *parents(name)))), LIFTED)
             row = "may" if policy == LIFTED else requirement(policy)
             for nexthop in target(entry.value, outbound).nexthops:
                 yield ProbeTarget(nexthop, "sendmail", row, policy)
@@ -75,8 +77,9 @@ def _counted(targets: Iterator[ProbeTarget]) -> dict[ProbeTarget, int]:
 
 
 def _entries(snapshot: Snapshot, domains: Sequence[str]) -> Iterator[tuple[str, Entry]]:
+    """Names, without the dot of a suffix, and the records that route them."""
     if not domains:
-        yield from ((key, entry) for key, entry in snapshot.records() if entry.in_force)
+        yield from ((key.removeprefix("."), entry) for key, entry in snapshot.records() if entry.in_force)
         return
     for domain in dict.fromkeys(domains):
         yield _routed(snapshot, domain)
@@ -91,9 +94,9 @@ def _routed(snapshot: Snapshot, domain: str) -> tuple[str, Entry]:
     found = (key, entry, "") if entry and key.startswith(".") else find_route(snapshot, key)
     if found is None:
         raise ClosedmailError(f"{key} is not routed by a closed network: closedmail explain --recipient {key} says why")
-    row, entry, _ = found
+    _, entry, _ = found
     if entry.state is State.HELD:
         raise ClosedmailError(f"{key} is held, and has no route now: closedmail explain --recipient {key} says why")
     if not entry.in_force or entry.value.startswith("error:"):
         raise ClosedmailError(f"{key} has no route: closedmail explain --recipient {key} says why")
-    return row, entry
+    return key.removeprefix("."), entry

@@ -60,8 +60,8 @@ def read_certificate(der: bytes) -> Certificate:
 
 
 def _read(der: bytes) -> Certificate:
-    parts = _inside(der, _SEQUENCE)
-    fields = list(_values(_body(next(parts), _SEQUENCE)))
+    signed, *_ = _inside(der, _SEQUENCE)
+    fields = list(_values(_body(signed, _SEQUENCE)))
     if fields and fields[0][0] == _VERSION:
         del fields[0]
     _serial, _algorithm, issuer, validity, subject, key, *rest = fields
