@@ -232,7 +232,7 @@ def _hosts(data: ReportData) -> list[Markup | None]:
     known = sorted((item for item in data.hosts.rows if item.days_left is not None), key=_days)[:_BARS]
     found: list[Markup | None] = []
     if data.probed_at:
-        found.append(element("p", "All hosts were probed at ", _stamp(data.probed_at), "."))
+        found.append(element("p", "All of them were last probed at ", _stamp(data.probed_at), "."))
     if known:
         bars = [Bar(_host(item), [(_urgency(item), max(_days(item), 0))], days_in_words(_days(item))) for item in known]
         found.append(
@@ -259,11 +259,12 @@ def _hosts(data: ReportData) -> list[Markup | None]:
             element("code", printable(item.policy)),
             item.protocol
             or ("STARTTLS offered" if item.starttls else "no STARTTLS" if item.reachable else "not reached"),
+            _stamp(item.probed_at) if item.probed_at else "",
             _certificate(item),
         )
         for item in data.hosts.rows
     ]
-    heads = ("Host", "Result", "#Domains", "TLS policy", "Connection", "Certificate")
+    heads = ("Host", "Result", "#Domains", "TLS policy", "Connection", "Probed", "Certificate")
     return [*found, _table("Route hosts, those that are not ok first", heads, rows, ""), _rest(data.hosts, "hosts")]
 
 
