@@ -1,5 +1,6 @@
 """Sendmail's maps as `closedmail sync` makes them, on a machine with Sendmail that routes and delivers by them."""
 
+import json
 import re
 from collections.abc import Iterator
 from functools import partial
@@ -313,6 +314,7 @@ def test_tls_demands_are_kept(
     gateway: SendmailGateway, sendmail: Sendmail, authority: Authority, tmp_path: Path
 ) -> None:
     client = "client20.bench.example"
+    gateway.machine.run("cp", sendmail.cf, "/etc/mail/sendmail.cf")  # which probe reads
     gateway.configure(more=DEMANDS)
     names = ["encrypt", "secure", "single", "verify", "mx", "free.encrypt", "free.suffix", "literal"]
     hosts = {"single": "[mx.klinik.example]", "verify": f"[{client}]", "mx": client}
@@ -364,6 +366,18 @@ def test_tls_demands_are_kept(
             assert {mail.recipients[0] for mail in sink.mails} == {
                 f"m{number}@{name}.example" for name in asked if name in arriving
             }
+            # What probe says of the same hosts. The one with an MX look-up needs DNS, which is not to be had there.
+            probed = [f"{name}.example" for name in asked if name != "mx"]
+            done = gateway.machine.closedmail(CONFIG, "probe", *probed, "--json", check=False)
+            results = json.loads(done.stdout)["hosts"]
+            assert {(result["policy"], result["ok"]) for result in results} == {
+                ("may", True),
+                ("ENCR:128", "encrypt" in arriving),
+                ("VERIFY:128+CN:mx.klinik.example", "secure" in arriving),
+                (f"VERIFY:128+CN:{client}", "verify" in arriving),
+            }
+            assert done.returncode == 1  # no certificate has both names
+            assert all(result["reachable"] for result in results)
     sendmail.machine.run("sh", "-c", "rm -f /var/spool/mqueue/*")
 
 

@@ -125,7 +125,7 @@ def _explain_postfix(snapshot: Snapshot, recipient: str) -> Outbound:
     domain = spelled.rpartition("@")[2].rstrip(".")
     if not domain.isascii() and fold(domain) in snapshot.manifest.shared_spellings:
         return Outbound("held", number, "This spelling is that of two domains: write the A-label.", FOLDED)
-    found = _route(snapshot, name)
+    found = find_route(snapshot, name)
     if found is None:
         guard = snapshot.closed(name)
         if guard is None or snapshot.own.covers(name):
@@ -158,8 +158,9 @@ _WHY_HELD = {
 }
 
 
-def _route(snapshot: Snapshot, name: str) -> tuple[str, Entry, str] | None:
-    """The row that Postfix finds: the exact domain, else the longest suffix; own domains are shielded."""
+def find_route(snapshot: Snapshot, name: str) -> tuple[str, Entry, str] | None:
+    """The row that Postfix finds (key, record, value): the exact domain, else the longest suffix; own domains are
+    shielded."""
     own = snapshot.own.covers(name)
     for key in (name, *("." + parent for parent in parents(name))):
         if own and not snapshot.own.covers(key):

@@ -39,12 +39,18 @@ class Traffic:
 
 def find_traffic(state_dir: Path) -> Traffic | None:
     """What both saved last, summed up."""
+    saved = find_counters(state_dir)
+    return Traffic(saved.counters.since, saved.saved_at, saved.counters.networks()) if saved else None
+
+
+def find_counters(state_dir: Path) -> SavedCounters | None:
+    """The same count by count."""
     saved = [found for name in (POLICYD, MILTER) if (found := _read(state_dir, name))]
     if not saved:
         return None
     since = min(each.counters.since for each in saved)
     counters = Counters(since, (count for each in saved for count in each.counters))
-    return Traffic(since, max(each.saved_at for each in saved), counters.networks())
+    return SavedCounters(counters, max(each.saved_at for each in saved))
 
 
 def _read(state_dir: Path, name: str) -> SavedCounters | None:

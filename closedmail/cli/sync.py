@@ -1,9 +1,11 @@
 """`closedmail sync`."""
 
+import time
 from pathlib import Path
 
 import click
 
+from closedmail.care.monitoring_files import write_monitoring_files
 from closedmail.cli.main import Settings
 from closedmail.cli.output import print_json, progress
 from closedmail.config import load
@@ -33,4 +35,8 @@ def command(settings: Settings, names: tuple[str, ...], dry_run: bool, force: bo
             click.echo(line)
     for error in report.errors():
         click.echo(f"closedmail: error: {error}", err=True)
-    return 1 if report.refused else 0
+    failed = report.refused
+    for error in () if dry_run else write_monitoring_files(config, int(time.time())):
+        click.echo(f"closedmail: error: {error}", err=True)
+        failed = True
+    return 1 if failed else 0

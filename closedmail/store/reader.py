@@ -122,6 +122,12 @@ class Snapshot:
             for key, data in cursor:
                 yield str(key, "ascii"), decode(data)
 
+    @property
+    def partners(self) -> int:
+        """How many records there are: partners, held ones too."""
+        with store_errors(self._path):
+            return int(self._txn.stat(self._domains)["entries"])
+
     def tls_rows(self) -> Iterator[tuple[str, Row]]:
         """All rows of the TLS policy table, those that only stay for a time included."""
         parse = lru_cache(maxsize=1024)(Row.parse)  # nearly all are the same

@@ -1,0 +1,27 @@
+"""`closedmail report`."""
+
+import time
+from pathlib import Path
+
+import click
+
+from closedmail.care.report import write_report
+from closedmail.cli.main import Settings
+from closedmail.config import load
+
+
+@click.command("report")
+@click.option(
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The HTML page to write or replace.",
+)
+@click.pass_obj
+def command(settings: Settings, output: Path) -> None:
+    """Write one static HTML page of all that status, history, the counters and the last probe know.
+
+    It needs nothing but itself: no script, no other file. FILE is replaced in one step.
+    """
+    write_report(load(settings.config_path), output, int(time.time()))

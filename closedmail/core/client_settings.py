@@ -1,0 +1,41 @@
+"""How an MTA delivers by SMTP, as far as another client has to do it likewise: its names, addresses and trust."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Families = Literal["all", "ipv4", "ipv6"]
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSettings:
+    """One delivery service. Files are paths, "" for none; `chains` are client certificates as (certificates, key).
+
+    `protocols` and `ciphers` are for levels that demand TLS, `may_…` for level may; `grades` are OpenSSL's lists by
+    Postfix's names. `server_name` is smtp_tls_servername. `looks_up_mx` says whether names without brackets are
+    expanded to MX hosts; `least_bits` is what Sendmail's ENCR asks of a cipher.
+    """
+
+    helo: str
+    mta: Literal["Postfix", "Sendmail"] = "Postfix"
+    ca_file: str = ""
+    ca_path: str = ""
+    default_authorities: bool = False
+    chains: tuple[tuple[str, str], ...] = ()
+    protocols: str = ""
+    may_protocols: str = ""
+    ciphers: str = "medium"
+    may_ciphers: str = "medium"
+    excluded: str = ""
+    may_excluded: str = ""
+    grades: Mapping[str, str] = field(default_factory=dict)
+    digest: str = "sha256"
+    verify_match: tuple[str, ...] = ("hostname",)
+    secure_match: tuple[str, ...] = ("nexthop", "dot-nexthop")
+    server_name: str = ""
+    bind_address: str = ""
+    bind_address6: str = ""
+    families: Families = "all"
+    looks_up_mx: bool = True
+    wrapped: bool = False
+    least_bits: int = 0

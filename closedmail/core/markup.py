@@ -1,0 +1,51 @@
+"""HTML and SVG in which only what was written as such is markup: every other text is escaped where it goes in."""
+
+from collections.abc import Iterable
+from html import escape
+
+# Of HTML and SVG, those that are used here and have no end tag or no contents.
+_VOID = ("meta", "circle", "line", "path", "rect")
+
+
+class Markup(str):
+    """A piece that is markup already."""
+
+    __slots__ = ()
+
+
+Child = str | int | None
+
+
+def element(name: str, /, *children: Child, **attributes: str | float | None) -> Markup:
+    """An element. Children that are no Markup are escaped, None is left out; so are attributes that are None.
+
+    In the names of attributes `_` stands for `-`, and one at the end for nothing (`class_`).
+    """
+    given = "".join(
+        f' {key.rstrip("_").replace("_", "-")}="{_escaped(_plain(value))}"'
+        for key, value in attributes.items()
+        if value is not None
+    )
+    if name in _VOID and not children:
+        return Markup(f"<{name}{given}>" if name == "meta" else f"<{name}{given}/>")
+    return Markup(f"<{name}{given}>{join(children)}</{name}>")
+
+
+def join(children: Iterable[Child], between: str = "") -> Markup:
+    """Pieces one behind the other."""
+    return Markup(
+        _escaped(between).join(
+            child if isinstance(child, Markup) else _escaped(str(child)) for child in children if child is not None
+        )
+    )
+
+
+def _escaped(text: str) -> str:
+    """As text, and with nothing in it that can't be seen: such characters turn what stands beside them around."""
+    if not text.isprintable():
+        text = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    return escape(text)
+
+
+def _plain(value: str | float) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
