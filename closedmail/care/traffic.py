@@ -12,11 +12,12 @@ from closedmail.sync.report import iso
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """Counts by network (ALONE: partners without one) between two times, in Unix seconds."""
+    """Counts by network (ALONE: partners without one) between two times, in Unix seconds; `doors` has each door's."""
 
     since: int
     until: int
     networks: Mapping[str, NetworkCounts]
+    doors: Mapping[str, Counters]
 
     def to_json(self) -> dict[str, Any]:
         """The object of the public interface. `others` are partners beyond those that are counted by name."""
@@ -39,12 +40,14 @@ class Traffic:
 
 def find_traffic(state_dir: Path) -> Traffic | None:
     """What both saved last, summed up."""
-    saved = [found for name in (POLICYD, MILTER) if (found := _read(state_dir, name))]
+    files = (("policyd", POLICYD), ("milter", MILTER))
+    saved = {door: found for door, name in files if (found := _read(state_dir, name))}
     if not saved:
         return None
-    since = min(each.counters.since for each in saved)
-    counters = Counters(since, (count for each in saved for count in each.counters))
-    return Traffic(since, max(each.saved_at for each in saved), counters.networks())
+    doors = {door: each.counters for door, each in saved.items()}
+    since = min(counters.since for counters in doors.values())
+    total = Counters(since, (count for counters in doors.values() for count in counters))
+    return Traffic(since, max(each.saved_at for each in saved.values()), total.networks(), doors)
 
 
 def _read(state_dir: Path, name: str) -> SavedCounters | None:
