@@ -15,10 +15,11 @@ from support.real import find
 
 from closedmail.care import map_check
 from closedmail.care.nagios import plugin_line, unknown_line
-from closedmail.care.status import Status, find_status
+from closedmail.care.status import NetworkStatus, Status, find_status
 from closedmail.care.textfile import families
 from closedmail.core.exposition import exposition
 from closedmail.core.model import Config
+from closedmail.lists.gpg_status import KeyState
 from closedmail.publish.maps import map_faults
 from closedmail.sync.lock import sync_lock
 
@@ -137,16 +138,14 @@ def test_what_is_wrong(synced: Site, fault: Any, status: int, state: str, begin:
     assert items.get("ndb_held") == ("1" if fault in (held, held_and_without_maps) else "0", ";0;;0")
 
 
-def test_days_to_a_keys_end(synced: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_days_to_a_keys_end(synced: Site) -> None:
     """Of the keys that can sign, the next to expire."""
     status = find_status(synced.config, synced.now)
-    (key,) = status.networks["ndb"].keys
     assert "key_days" not in plugin_line(status, synced.now)  # this one never expires
-    moved = [
-        type(key)(key.fingerprint, synced.now + days * DAY, days < 0, revoked, True)
+    status.networks["ndb"].keys = [
+        KeyState("AB" * 20, synced.now + days * DAY, days < 0, revoked, True)
         for days, revoked in ((-5, False), (3, True), (12, False), (90, False))
     ]
-    status.networks["ndb"].keys = moved
     assert " 'ndb_key_days'=12;30:;0:" in plugin_line(status, synced.now)
 
 
@@ -181,6 +180,16 @@ def test_words_of_others_do_not_get_out_of_the_text(plain: Site) -> None:
     assert "no column" in text
     assert "a/b" in text
     assert set(items) <= {"ndb_domains", "ndb_held", "ndb_fetch_age"}
+
+
+def test_one_line_whatever_is_said() -> None:
+    """And the worst of it first, whomever it concerns."""
+    status = Status(generation=1, networks={"ndb": NetworkStatus()})
+    status.findings.warn("a\nb | 'x'=1\x1b[31m\x00\u202e")
+    status.networks["ndb"].findings.alarm("key gone")
+    state, text, _ = plugin(Outcome(2, plugin_line(status, 0) + "\n", ""))
+    assert (state, text) == ("CRITICAL", "ndb: key gone; a b / 'x'=1 [31m")
+    assert unknown_line("a|b\nc") == "CLOSEDMAIL UNKNOWN - a/b c"
 
 
 def test_it_stays_short(site: Site) -> None:
@@ -226,8 +235,8 @@ def test_the_whole_textfile(synced: Site) -> None:
     synced.set(max_age="45d")
     synced.sync()
     status = find_status(synced.config, synced.now)
-    (key,) = status.networks["ndb"].keys
-    status.networks["ndb"].keys = [type(key)("AB" * 20, synced.now + DAY, False, False, True), key]
+    expiring = KeyState("AB" * 20, synced.now + DAY, False, False, True)
+    status.networks["ndb"].keys = [expiring, *status.networks["ndb"].keys]
     found = samples(exposition(families(status, synced.now + 5)))
     name = "closedmail_network_"
     assert found == {
@@ -439,11 +448,12 @@ def test_a_switch_that_happens_meanwhile(synced: Site) -> None:
 
     worker = threading.Thread(target=finish)
     worker.start()
-    looks = map_check._problems
+    looks, failed = map_check._problems, []
 
     def look(config: Config, manifest: Any) -> Any:
         found = list(looks(config, manifest))
-        if found:
+        failed.extend(found)
+        if len(failed) == 3:
             seen.set()
         return iter(found)
 
