@@ -253,6 +253,7 @@ def test_a_wrong_column_is_named(
     monkeypatch.setitem(LISTS, "nhs", NHS.replace(b",Domain,", f",{column},".encode()))
     outcome = put_in_force("nhs", site)
     assert outcome.status == 1
+    assert "No generation is in force." in outcome.stdout  # with none of its partners in it, their mail would leave
     assert f"no column 'Domain' (it has: 'Organisation', 'Region', '{column}', 'DMARC')" in outcome.stderr
 
 

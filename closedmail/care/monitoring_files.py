@@ -4,14 +4,27 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from closedmail.care.report import write_report
+from closedmail.care.status import find_status
+from closedmail.care.textfile import write_textfile
 from closedmail.core.model import Config
 from closedmail.errors import ClosedmailError
 
 
 def write_monitoring_files(config: Config, now: int) -> Iterator[str]:
-    """Write what is configured, at a time (Unix seconds). Gives a line for each file that could not be written."""
-    if config.monitoring.report:
+    """Write what is configured, at a time (Unix seconds). Gives a sentence for each file that could not be written."""
+    textfile, report = config.monitoring.textfile, config.monitoring.report
+    if textfile:
         try:
-            write_report(config, Path(config.monitoring.report), now)
+            write_textfile(Path(textfile), find_status(config, now), now)
+        except OSError as error:
+            yield not_written("monitoring.textfile", textfile, error)
+    if report:
+        try:
+            write_report(config, Path(report), now)
         except ClosedmailError as error:
             yield f"monitoring.report: {error}"
+
+
+def not_written(key: str, path: str, error: OSError) -> str:
+    """The sentence for a file that can't be written."""
+    return f"{key}: {path}: {error.strerror or error}; the user that syncs must be able to write into its folder"

@@ -4,8 +4,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any
 
+from closedmail.care.findings import Findings, State, worst
+from closedmail.care.map_check import map_problems
 from closedmail.care.traffic import Traffic, find_traffic
 from closedmail.core.digests import incomparable
 from closedmail.core.header_decision import never_told
@@ -20,42 +22,28 @@ from closedmail.store.reader import Snapshot, StoreReader
 from closedmail.sync.report import NOBODY_SIGNS, counted, iso
 from closedmail.sync.rules import is_set_aside, set_aside_sentence
 
-State = Literal["ok", "warning", "critical"]
-_ORDER: tuple[State, ...] = ("ok", "warning", "critical")
 _DAY = 86400
-_KEY_WARNING = 30 * _DAY
+KEY_WARNING = 30 * _DAY  # seconds before a key expires
 _NAMED = 5
 
 
 @dataclass(slots=True)
-class Findings:
-    """Problems, each with its severity; `state` is the worst."""
-
-    state: State = "ok"
-    problems: list[str] = field(default_factory=list)
-
-    def warn(self, problem: str) -> None:
-        """Add a warning."""
-        self._add("warning", problem)
-
-    def alarm(self, problem: str) -> None:
-        """Add what is critical."""
-        self._add("critical", problem)
-
-    def _add(self, state: State, problem: str) -> None:
-        self.state = max(self.state, state, key=_ORDER.index)
-        self.problems.append(problem)
-
-
-@dataclass(slots=True)
 class NetworkStatus:
-    """One network. Times are Unix seconds, 0 for never; `age` is that of the signature, or of the fetch without one."""
+    """One network. Times are Unix seconds, 0 for never; `age` is that of the signature, or of the fetch without one.
+
+    `refused` is the code for which the last sync refused the list. `max_age` and `fetch_max_age` are the limits in
+    seconds, None where none applies. `keys` are the pinned ones.
+    """
 
     domains: int = 0
     signed_at: int = 0
     fetched_at: int = 0
     age: int | None = None
     held: Sequence[str] = ()
+    refused: str = ""
+    max_age: int | None = None
+    fetch_max_age: int | None = None
+    keys: Sequence[KeyState] = ()
     findings: Findings = field(default_factory=Findings)
 
     def to_json(self) -> dict[str, Any]:
@@ -73,27 +61,32 @@ class NetworkStatus:
 
 @dataclass(slots=True)
 class Status:
-    """The gateway. `findings` has what concerns no single network; `state` and `problems` are of everything."""
+    """The gateway. `findings` and `held` are what concerns no single network, `state` and `problems` of everything."""
 
     generation: int | None = None
     published_at: int = 0
+    held: Sequence[str] = ()
     networks: dict[str, NetworkStatus] = field(default_factory=dict)
     traffic: Traffic | None = None
     findings: Findings = field(default_factory=Findings)
 
     @property
+    def found(self) -> list[tuple[State, str]]:
+        """All problems, each with its severity, a network's with its name in front."""
+        found = list(self.findings.found)
+        for name, network in self.networks.items():
+            found += [(state, f"{name}: {problem}") for state, problem in network.findings.found]
+        return found
+
+    @property
     def state(self) -> State:
         """The worst state of all."""
-        states = [self.findings.state, *(network.findings.state for network in self.networks.values())]
-        return max(states, key=_ORDER.index)
+        return worst(state for state, _ in self.found)
 
     @property
     def problems(self) -> list[str]:
         """All problems, a network's with its name in front."""
-        found = list(self.findings.problems)
-        for name, network in self.networks.items():
-            found += [f"{name}: {problem}" for problem in network.findings.problems]
-        return found
+        return [problem for _, problem in self.found]
 
     def to_json(self) -> dict[str, Any]:
         """The object of the public interface."""
@@ -125,9 +118,12 @@ def find_status(config: Config, now: int) -> Status:
     with StoreReader(store_path(config.gateway.state_dir)) as store:
         snapshot: Snapshot | None = None
         try:
+            for sentence in map_problems(config, store):
+                status.findings.alarm(sentence)
             snapshot = store.current()
             status.generation, status.published_at = snapshot.generation, snapshot.manifest.published_at
-            _judge_held(status.findings, snapshot.details("").held)
+            status.held = snapshot.details("").held
+            _judge_held(status.findings, status.held)
             if is_set_aside(config, snapshot.manifest):
                 status.findings.warn(set_aside_sentence(snapshot.manifest))
             for sentence in incomparable(snapshot.manifest.rules, snapshot.manifest.fingerprint_digest):
@@ -156,10 +152,12 @@ def _network_status(
         status.age = max(0, now - since) if since else None
     _judge_held(findings, details.held)
     if record.result == "refused":
+        status.refused = record.code or "refused"
         findings.warn(f"the last sync was refused ({record.code}): {record.reason}")
     source = network.source
     if source is None:
         return status
+    status.fetch_max_age = source.fetch_max_age
     if not record.fetched_at:
         findings.alarm("the list was never fetched; run: closedmail sync")
     elif record.fetched_at > now + CLOCK_SKEW:
@@ -169,12 +167,13 @@ def _network_status(
     if source.signature == "none":
         findings.warn(NOBODY_SIGNS)
         return status
+    status.max_age = source.max_age
     if source.max_age is not None and standing and standing.signed_at and now - standing.signed_at > source.max_age:
         findings.warn(f"the list was signed {iso(standing.signed_at)}, longer ago than max_age; ask the network")
     try:
         with TemporaryDirectory(prefix="closedmail-") as work:
-            keys = key_states(Path(source.key_file), source.signing_keys, Path(work), now)
-        _judge_keys(findings, keys, standing.signer if standing else "", now)
+            status.keys = key_states(Path(source.key_file), source.signing_keys, Path(work), now)
+        _judge_keys(findings, status.keys, standing.signer if standing else "", now)
     except Refused as refusal:
         findings.warn(f"the pinned keys can't be looked at: {refusal.reason}")
     return status
@@ -189,7 +188,7 @@ def _judge_held(findings: Findings, held: Sequence[str]) -> None:
 
 def _judge_keys(findings: Findings, keys: Sequence[KeyState], signer: str, now: int) -> None:
     """Of several pinned keys, one that has had its time is a matter of tidiness; without a usable one, all stops."""
-    usable = [key for key in keys if key.present and not key.expired and not key.revoked]
+    usable = usable_keys(keys)
     for key in keys:
         what = "is not in key_file" if not key.present else "is revoked" if key.revoked else "has expired"
         if key not in usable:
@@ -198,8 +197,13 @@ def _judge_keys(findings: Findings, keys: Sequence[KeyState], signer: str, now: 
                 findings.warn(f"key {key.fingerprint} {what}: take it out of signing_keys")
             else:
                 findings.alarm(f"key {key.fingerprint} {what}: {advice}")
-        elif key.expires_at is not None and key.expires_at - now < _KEY_WARNING:
+        elif key.expires_at is not None and key.expires_at - now < KEY_WARNING:
             days = max(0, key.expires_at - now) // _DAY
             findings.warn(
                 f"key {key.fingerprint} expires in {days} days: ask the network for its next one and pin both"
             )
+
+
+def usable_keys(keys: Sequence[KeyState]) -> list[KeyState]:
+    """The keys that can sign at this moment."""
+    return [key for key in keys if key.present and not key.expired and not key.revoked]

@@ -12,11 +12,12 @@ from closedmail.sync.report import iso
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """Counts by network (ALONE: partners without one) between two times, in Unix seconds."""
+    """Counts by network (ALONE: partners without one) between two times, in Unix seconds; `doors` has each door's."""
 
     since: int
     until: int
     networks: Mapping[str, NetworkCounts]
+    doors: Mapping[str, Counters]
 
     def to_json(self) -> dict[str, Any]:
         """The object of the public interface. `others` are partners beyond those that are counted by name."""
@@ -39,18 +40,30 @@ class Traffic:
 
 def find_traffic(state_dir: Path) -> Traffic | None:
     """What both saved last, summed up."""
-    saved = find_counters(state_dir)
-    return Traffic(saved.counters.since, saved.saved_at, saved.counters.networks()) if saved else None
+    saved = _read_doors(state_dir)
+    together = _sum(saved)
+    if not together:
+        return None
+    doors = {door: each.counters for door, each in saved.items()}
+    return Traffic(together.counters.since, together.saved_at, together.counters.networks(), doors)
 
 
 def find_counters(state_dir: Path) -> SavedCounters | None:
     """The same count by count."""
-    saved = [found for name in (POLICYD, MILTER) if (found := _read(state_dir, name))]
+    return _sum(_read_doors(state_dir))
+
+
+def _read_doors(state_dir: Path) -> dict[str, SavedCounters]:
+    files = (("policyd", POLICYD), ("milter", MILTER))
+    return {door: found for door, name in files if (found := _read(state_dir, name))}
+
+
+def _sum(saved: Mapping[str, SavedCounters]) -> SavedCounters | None:
     if not saved:
         return None
-    since = min(each.counters.since for each in saved)
-    counters = Counters(since, (count for each in saved for count in each.counters))
-    return SavedCounters(counters, max(each.saved_at for each in saved))
+    since = min(each.counters.since for each in saved.values())
+    counters = Counters(since, (count for each in saved.values() for count in each.counters))
+    return SavedCounters(counters, max(each.saved_at for each in saved.values()))
 
 
 def _read(state_dir: Path, name: str) -> SavedCounters | None:

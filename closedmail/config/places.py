@@ -11,6 +11,7 @@ from closedmail.config.wording import quote
 
 # Longest path that fits struct sockaddr_un (unix(7)): 108 bytes with the closing NUL.
 MAX_SOCKET_PATH = 107
+TEXTFILE_END = ".prom"
 
 
 def parse_path(text: str) -> str:
@@ -23,6 +24,14 @@ def parse_path(text: str) -> str:
 def parse_optional_path(text: str) -> str:
     """An absolute path, or "" for none."""
     return parse_path(text) if text else ""
+
+
+def parse_textfile(text: str) -> str:
+    """An absolute path that node_exporter's textfile collector reads, or "" for none."""
+    path = parse_optional_path(text)
+    if path and not path.endswith(TEXTFILE_END):
+        raise ValueError(f"found {quote(text)}; node_exporter reads only files that end in {TEXTFILE_END}")
+    return path
 
 
 def parse_postfix_path(text: str) -> str:
@@ -129,6 +138,7 @@ def parse_metrics_where(text: str) -> str:
 
 PATH = Kind(parse_path, '"/var/lib/closedmail"')
 OPTIONAL_PATH = Kind(parse_optional_path, '"/etc/closedmail/…"')
+TEXTFILE = Kind(parse_textfile, '"/var/lib/prometheus/node-exporter/closedmail.prom"')
 POSTFIX_PATH = Kind(parse_postfix_path, '"/etc/postfix"')
 OPTIONAL_LOCATION = Kind(parse_optional_location, '"https://lists.example/mailertable"')
 SIGNATURE = Kind(parse_signature, '"inline"')

@@ -9,7 +9,7 @@ from closedmail.config.addresses import DOMAIN, NETWORK
 from closedmail.config.checks import check_listeners
 from closedmail.config.networks import read_networks
 from closedmail.config.partners import read_partners
-from closedmail.config.places import METRICS_WHERE, OPTIONAL_PATH, PATH, POSTFIX_PATH, WHERE
+from closedmail.config.places import METRICS_WHERE, OPTIONAL_PATH, PATH, POSTFIX_PATH, TEXTFILE, WHERE
 from closedmail.config.reader import Table, keys_of
 from closedmail.config.values import (
     AUTHSERV_ID,
@@ -100,7 +100,7 @@ def _read_milter(table: Table) -> Milter:
 def _read_monitoring(table: Table) -> Monitoring:
     default = Monitoring()
     return Monitoring(
-        textfile=table.text("textfile", default.textfile, OPTIONAL_PATH),
+        textfile=table.text("textfile", default.textfile, TEXTFILE),
         report=table.text("report", default.report, OPTIONAL_PATH),
     )
 

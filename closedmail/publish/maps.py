@@ -88,10 +88,22 @@ def tell(displaced: Path) -> None:
 
 def maps_in_force(map_dir: Path, identities: Mapping[str, list[int]]) -> bool:
     """Whether the maps lie where the MTA reads them, text and index, as they were put there."""
-    try:
-        return all(_identity(map_dir / name) == known for name, known in identities.items())
-    except OSError:
-        return False
+    return not map_faults(map_dir, identities)
+
+
+def map_faults(map_dir: Path, identities: Mapping[str, list[int]]) -> list[str]:
+    """The files that don't lie where the MTA reads them as they were put there, each with what is wrong."""
+    faults = []
+    for name, known in identities.items():
+        path = map_dir / name
+        try:
+            if _identity(path) != known:
+                faults.append(f"{path} is not the file that was put there")
+        except FileNotFoundError:
+            faults.append(f"{path} is missing")
+        except OSError as error:
+            faults.append(f"{path} can't be looked at ({error.strerror})")
+    return faults
 
 
 def _identity(path: Path) -> list[int]:

@@ -8,15 +8,16 @@ import hashlib
 from dataclasses import replace
 
 from closedmail.config import parse
-from closedmail.core.model import Config, Gateway, Milter, Network, Policyd, Source
+from closedmail.core.model import Config, Gateway, Milter, Monitoring, Network, Policyd, Source
 from closedmail.errors import ClosedmailError, ConfigError
 from closedmail.store.archive import Archived
 from closedmail.store.manifest import Manifest
 
 
 def rules_digest(config: Config) -> str:
-    """A digest of what a generation takes from the configuration: neither the doors nor where things lie."""
-    parts = replace(config, path="", policyd=Policyd(), milter=Milter(), gateway=_gateway_rules(config))
+    """A digest of what a generation takes from the configuration: neither doors nor monitoring nor where things lie."""
+    mute = replace(config, policyd=Policyd(), milter=Milter(), monitoring=Monitoring())
+    parts = replace(mute, path="", gateway=_gateway_rules(config))
     return _digest(parts)
 
 

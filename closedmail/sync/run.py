@@ -149,10 +149,11 @@ class _Run:
         snapshot = self.session.snapshot
         previous: Previous = snapshot or NothingInForce()
         names = [item.network.name for item in self.lists]
+        new = [item for item in self.lists if item.new]
         listings = [item.read(inputs.admission, snapshot) for item in self.lists]
         differences = compare(previous, names, listings)
         braked = self._brake(inputs, listings, differences)
-        if braked:
+        if any(not item.new for item in new):  # braked, or not to be read at all
             if not self._is_due(inputs):
                 self._report_braked(braked)
                 return
