@@ -307,7 +307,11 @@ def test_a_policyd_that_dies_again_and_again_is_started_again(gateway: Gateway, 
         for _ in range(8):  # systemd's own limit is 5 in 10 seconds
             pid = until(gateway.main_pid, "not started again")
             gateway.signal(signal.SIGKILL, pid)
-            until(lambda: gateway.main_pid() != pid, "not dead")
+
+            def is_dead(killed: int = pid) -> bool:
+                return gateway.main_pid() != killed
+
+            until(is_dead, "not dead")
         gateway.check()
     finally:
         machine.drop_in(POLICYD, "")
