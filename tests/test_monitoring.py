@@ -458,6 +458,7 @@ def test_a_switch_that_happens_meanwhile(synced: Site) -> None:
         return iter(found)
 
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(map_check, "_PATIENCE", 60.0)
         patch.setattr(map_check, "_problems", look)
         assert find_status(synced.config, synced.now).problems == []
     worker.join()
