@@ -9,7 +9,7 @@ from typing import Any, Literal
 from closedmail.care.traffic import Traffic, find_traffic
 from closedmail.core.digests import incomparable
 from closedmail.core.header_decision import never_told
-from closedmail.core.model import Config, Network
+from closedmail.core.model import Config, Network, Source
 from closedmail.errors import Refused, StoreError
 from closedmail.lists.fetch_log import FetchRecord, read_log
 from closedmail.lists.gpg_status import CLOCK_SKEW, KeyState
@@ -157,27 +157,36 @@ def _network_status(
     _judge_held(findings, details.held)
     if record.result == "refused":
         findings.warn(f"the last sync was refused ({record.code}): {record.reason}")
-    source = network.source
-    if source is None:
+    if network.source is None:
         return status
+    judge_age(findings, network.source, standing, record, now)
+    if network.source.signature == "none":
+        findings.warn(NOBODY_SIGNS)
+    else:
+        judge_keys(findings, network.source, standing.signer if standing else "", now)
+    return status
+
+
+def judge_age(findings: Findings, source: Source, standing: ListInForce | None, record: FetchRecord, now: int) -> None:
+    """How long ago a list was fetched, and signed."""
     if not record.fetched_at:
         findings.alarm("the list was never fetched; run: closedmail sync")
     elif record.fetched_at > now + CLOCK_SKEW:
         findings.warn(f"the last fetch was {iso(record.fetched_at)}, ahead of this machine's clock: check the clock")
     elif now - record.fetched_at > source.fetch_max_age:
         findings.alarm(f"no successful fetch since {iso(record.fetched_at)} (fetch_max_age); see closedmail sync")
-    if source.signature == "none":
-        findings.warn(NOBODY_SIGNS)
-        return status
     if source.max_age is not None and standing and standing.signed_at and now - standing.signed_at > source.max_age:
         findings.warn(f"the list was signed {iso(standing.signed_at)}, longer ago than max_age; ask the network")
+
+
+def judge_keys(findings: Findings, source: Source, signer: str, now: int) -> None:
+    """The pinned keys of a list that is signed; `signer` is the one that signed what is in force."""
     try:
         with TemporaryDirectory(prefix="closedmail-") as work:
             keys = key_states(Path(source.key_file), source.signing_keys, Path(work), now)
-        _judge_keys(findings, keys, standing.signer if standing else "", now)
+        _judge_states(findings, keys, signer, now)
     except Refused as refusal:
         findings.warn(f"the pinned keys can't be looked at: {refusal.reason}")
-    return status
 
 
 def _judge_held(findings: Findings, held: Sequence[str]) -> None:
@@ -187,7 +196,7 @@ def _judge_held(findings: Findings, held: Sequence[str]) -> None:
         findings.warn(f"{counted(len(held), 'domain')} {are} held: {', '.join(held[:_NAMED])}{more}")
 
 
-def _judge_keys(findings: Findings, keys: Sequence[KeyState], signer: str, now: int) -> None:
+def _judge_states(findings: Findings, keys: Sequence[KeyState], signer: str, now: int) -> None:
     """Of several pinned keys, one that has had its time is a matter of tidiness; without a usable one, all stops."""
     usable = [key for key in keys if key.present and not key.expired and not key.revoked]
     for key in keys:
