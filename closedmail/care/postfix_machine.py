@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from closedmail.core.postfix_facts import FileState
+from closedmail.core.restrictions import split_list
 from closedmail.errors import Refused
 from closedmail.publish.postfix_settings import run_postfix
 
@@ -81,8 +82,8 @@ class PostfixMachine:
         if kind == "static":
             return {"*": name}
         if kind == "inline":
-            rows_of = (item.partition("=") for item in name.strip("{} ").replace("}", "{").split("{") if "=" in item)
-            return {key.strip(): value.strip() for key, _, value in rows_of}
+            items = (item.strip("{} ").partition("=") for item in split_list(name.strip()[1:-1]))
+            return {key.strip(): value.strip() for key, _, value in items}
         return None
 
     def _answers(self, where: str) -> bool:

@@ -49,8 +49,7 @@ class Setup:
         while finding := self._next(lambda _: True):
             self._apply(finding)
         if self._changed:
-            reload_postfix(self._directory)
-            self._say("Postfix has read its configuration anew.")
+            self._say(reload_postfix(self._directory))
         left = self._findings()
         if any(item.id in _WIRING for item in left) and any(item.id in _BLOCKERS for item in left):
             self._say("Postfix does not ask closedmail yet: it is wired in once what stands in front is mended.")
@@ -104,13 +103,14 @@ def take_back(config: Config) -> Iterator[str]:
         return
     yield from undo(record)
     if files:
-        reload_postfix((config.postfix or PostfixMaps()).config_directory)
+        yield reload_postfix((config.postfix or PostfixMaps()).config_directory)
 
 
-def reload_postfix(config_directory: str) -> None:
-    """Have a running Postfix read its configuration. Raises ClosedmailError."""
+def reload_postfix(config_directory: str) -> str:
+    """Have a running Postfix read its configuration; a sentence about that. Raises ClosedmailError."""
     try:
         run(["postfix", "-c", config_directory, "status"])
     except ClosedmailError:
-        return  # it does not run
+        return "Postfix does not run; the new configuration counts when it is started."
     run(["postfix", "-c", config_directory, "reload"])
+    return "Postfix has read its configuration anew."

@@ -14,7 +14,6 @@ _SEPARATORS = ", \t\r\n"
 _WITH_ARGUMENT = frozenset(
     ("check_policy_service", "sleep", "reject_rbl_client", "permit_dnswl_client", "permit_rhswl_client")
 )
-_DEEPEST = 20  # classes within classes
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +65,15 @@ def parse_restrictions(value: str) -> list[Restriction]:
     return found
 
 
-def walk(value: str, classes: Mapping[str, str], depth: int = 0) -> Iterator[Restriction]:
-    """All restrictions in the order in which smtpd asks them, those of classes in their place."""
+def walk(value: str, classes: Mapping[str, str], within: frozenset[str] = frozenset()) -> Iterator[Restriction]:
+    """All restrictions in the order in which smtpd asks them, those of classes in their place; a class `within` itself
+    is passed over."""
     for restriction in parse_restrictions(value):
-        inside = classes.get(restriction.name)
-        if inside is None or depth >= _DEEPEST:
+        name = restriction.name
+        if name not in classes:
             yield restriction
-        else:
-            yield from walk(inside, classes, depth + 1)
+        elif name not in within:
+            yield from walk(classes[name], classes, within | {name})
 
 
 def parse_policy_client(argument: str) -> PolicyClient:

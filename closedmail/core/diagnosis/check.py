@@ -184,7 +184,7 @@ def _judge(
     elif client.endpoint.startswith("unix:/") and service.chroot:
         text = f"{place} asks {client.endpoint}, and smtpd, which is chrooted, looks for {path}"
         yield Finding("socket-chroot", "error", *_with_fix(facts, place, text))
-    elif where not in known:
+    elif where not in known or any(map(facts.machine.answers, known)):
         text = f"{place} asks {client.endpoint}, where policyd does not listen"
         yield Finding("socket-path", "error", *_with_fix(facts, place, text))
 
@@ -264,7 +264,10 @@ def _filter_findings(facts: Facts) -> Iterator[Finding]:
 def _rebind(facts: Facts, service: Service, port: str) -> tuple[str, ...]:
     """Commands that write an entry anew, on loopback."""
     chroot = "y" if service.chroot else "n"
-    options = [f"-o {{ {name} = {value} }}" for name, value in service.options.items()]
+    options = [
+        f"-o {{ {name} = {value} }}" if " " in value else f"-o {name}={value}"
+        for name, value in service.options.items()
+    ]
     entry = " ".join((f"127.0.0.1:{port} inet n - {chroot} - - smtpd", *options))
     return (
         facts.postfix.postconf("-M", f"127.0.0.1:{port}/inet={entry}"),

@@ -69,7 +69,7 @@ def policyd_findings(facts: Facts, running: Running) -> Iterator[Finding]:
         if running.policyd == "off":
             fix = (f"systemctl enable --now {running.policyd_unit}",)
         elif running.policyd == "on":
-            fix = (f"systemctl restart {running.policyd_unit}",)
+            fix = ("systemctl restart closedmail-policyd.service",)
         else:
             text += "; start closedmail policyd"
         yield Finding("policyd", "error", text, fix)
