@@ -11,7 +11,7 @@ from closedmail.care.map_check import map_problems
 from closedmail.care.traffic import Traffic, find_traffic
 from closedmail.core.digests import incomparable
 from closedmail.core.header_decision import never_told
-from closedmail.core.model import Config, Network
+from closedmail.core.model import Config, Network, Source
 from closedmail.errors import Refused, StoreError
 from closedmail.lists.fetch_log import FetchRecord, read_log
 from closedmail.lists.gpg_status import CLOCK_SKEW, KeyState
@@ -154,10 +154,21 @@ def _network_status(
     if record.result == "refused":
         status.refused = record.code or "refused"
         findings.warn(f"the last sync was refused ({record.code}): {record.reason}")
-    source = network.source
-    if source is None:
+    if network.source is None:
         return status
+    source = network.source
     status.fetch_max_age = source.fetch_max_age
+    judge_age(findings, source, standing, record, now)
+    if source.signature == "none":
+        findings.warn(NOBODY_SIGNS)
+        return status
+    status.max_age = source.max_age
+    status.keys = judge_keys(findings, source, standing.signer if standing else "", now)
+    return status
+
+
+def judge_age(findings: Findings, source: Source, standing: ListInForce | None, record: FetchRecord, now: int) -> None:
+    """How long ago a list was fetched, and signed."""
     if not record.fetched_at:
         findings.alarm("the list was never fetched; run: closedmail sync")
     elif record.fetched_at > now + CLOCK_SKEW:
@@ -165,18 +176,21 @@ def _network_status(
     elif now - record.fetched_at > source.fetch_max_age:
         findings.alarm(f"no successful fetch since {iso(record.fetched_at)} (fetch_max_age); see closedmail sync")
     if source.signature == "none":
-        findings.warn(NOBODY_SIGNS)
-        return status
-    status.max_age = source.max_age
+        return
     if source.max_age is not None and standing and standing.signed_at and now - standing.signed_at > source.max_age:
         findings.warn(f"the list was signed {iso(standing.signed_at)}, longer ago than max_age; ask the network")
+
+
+def judge_keys(findings: Findings, source: Source, signer: str, now: int) -> Sequence[KeyState]:
+    """The pinned keys of a list that is signed, and how they stand; `signer` signed what is in force."""
+    keys: Sequence[KeyState] = ()
     try:
         with TemporaryDirectory(prefix="closedmail-") as work:
-            status.keys = key_states(Path(source.key_file), source.signing_keys, Path(work), now)
-        _judge_keys(findings, status.keys, standing.signer if standing else "", now)
+            keys = key_states(Path(source.key_file), source.signing_keys, Path(work), now)
+        _judge_states(findings, keys, signer, now)
     except Refused as refusal:
         findings.warn(f"the pinned keys can't be looked at: {refusal.reason}")
-    return status
+    return keys
 
 
 def _judge_held(findings: Findings, held: Sequence[str]) -> None:
@@ -186,7 +200,7 @@ def _judge_held(findings: Findings, held: Sequence[str]) -> None:
         findings.warn(f"{counted(len(held), 'domain')} {are} held: {', '.join(held[:_NAMED])}{more}")
 
 
-def _judge_keys(findings: Findings, keys: Sequence[KeyState], signer: str, now: int) -> None:
+def _judge_states(findings: Findings, keys: Sequence[KeyState], signer: str, now: int) -> None:
     """Of several pinned keys, one that has had its time is a matter of tidiness; without a usable one, all stops."""
     usable = usable_keys(keys)
     for key in keys:

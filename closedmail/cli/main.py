@@ -10,12 +10,14 @@ from pathlib import Path
 import click
 
 from closedmail import __version__
+from closedmail.core.model import DEFAULT_PATH
 from closedmail.errors import ClosedmailError, ConfigError, Refused
 
-DEFAULT_CONFIG = "/etc/closedmail/closedmail.toml"
+DEFAULT_CONFIG = DEFAULT_PATH
 # Where each subcommand lives; imported when it is called, so that `explain` does not pay for what `sync` needs.
 _COMMANDS = {
     "demo": "demo",
+    "doctor": "doctor",
     "explain": "explain",
     "export": "export",
     "history": "history",
@@ -27,6 +29,7 @@ _COMMANDS = {
     "report": "report",
     "replay": "replay",
     "rollback": "rollback",
+    "setup": "setup",
     "status": "status",
     "sync": "sync",
 }

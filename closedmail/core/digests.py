@@ -15,10 +15,15 @@ def digest_name(length: int) -> str:
     return _NAMES.get(length, f"{length // 2}-byte")
 
 
+def digest_length(name: str) -> int:
+    """Hex digits of the fingerprints that a digest makes, by its name in postconf(5); 0 for one that is not known."""
+    return _HEX_DIGITS.get(name.lower().replace("-", ""), 0)
+
+
 def incomparable(rules: Iterable[Rule], digest: str) -> Iterator[str]:
     """A sentence for each configured fingerprint that can't match one that Postfix makes with that digest."""
-    sent = _HEX_DIGITS.get(digest.lower().replace("-", ""))
-    if sent is None:
+    sent = digest_length(digest)
+    if not sent:
         return
     told = set()
     for rule in rules:

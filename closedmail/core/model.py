@@ -5,10 +5,12 @@ Durations are whole seconds, sizes bytes, shares fractions of one. Domain keys a
 the domain itself, `.x` for everything below it, as in a Sendmail mailertable.
 """
 
+import shlex
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from typing import Literal
 
+DEFAULT_PATH = "/etc/closedmail/closedmail.toml"
 IPNetwork = IPv4Network | IPv6Network
 
 Mode = Literal["enforce", "defer", "report", "off"]
@@ -193,6 +195,11 @@ class Config:
     networks: tuple[Network, ...] = ()
     partners: tuple[Partner, ...] = ()
     text: str = field(default="", repr=False, compare=False)
+
+    def command(self, *arguments: str) -> str:
+        """A closedmail command with this file, as one writes it in a shell."""
+        which = () if self.path == DEFAULT_PATH else ("--config", self.path)
+        return shlex.join(("closedmail", *which, *arguments))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,75 @@
+"""`closedmail doctor`: facts of the MTA and of what runs, judged theme by theme."""
+
+from collections.abc import Iterator
+
+from closedmail.care.postfix_inspection import inspect_postfix
+from closedmail.care.postfix_machine import PostfixMachine
+from closedmail.care.running import look_at_running, read_store
+from closedmail.core.diagnosis.certificates import certificate_findings
+from closedmail.core.diagnosis.check import check_findings
+from closedmail.core.diagnosis.clients import client_findings
+from closedmail.core.diagnosis.domains import domain_findings
+from closedmail.core.diagnosis.maps import map_findings
+from closedmail.core.diagnosis.running import Running, policyd_findings, state_findings
+from closedmail.core.diagnosis.senders import sender_findings
+from closedmail.core.diagnosis.transports import missing_findings, transport_findings, version_findings
+from closedmail.core.finding import Finding
+from closedmail.core.model import Config, PostfixMaps
+from closedmail.core.postfix_facts import Facts
+from closedmail.core.rule import rules_of
+from closedmail.errors import ClosedmailError
+from closedmail.store.reader import Snapshot
+
+_THEMES = (
+    check_findings,
+    certificate_findings,
+    map_findings,
+    transport_findings,
+    domain_findings,
+    sender_findings,
+    client_findings,
+)
+
+
+def find_findings(config: Config, now: int) -> list[Finding]:
+    """All findings, in the order in which they are best mended. `now` is Unix time. What is wrong raises nothing."""
+    store, snapshot, trouble = read_store(config)
+    with store:
+        running = look_at_running(config, now, snapshot, trouble)
+        state = list(state_findings(config, running))
+        if config.sendmail and not config.postfix:
+            return state
+        try:
+            return list(_postfix_findings(config, snapshot, running, state))
+        except ClosedmailError as error:
+            return [Finding("postfix", "error", str(error)), *state]
+
+
+def _postfix_findings(
+    config: Config, snapshot: Snapshot | None, running: Running, state: list[Finding]
+) -> Iterator[Finding]:
+    facts, machine = gather_facts(config, snapshot)
+    yield from version_findings(facts)
+    yield from missing_findings(facts)  # sync publishes nothing before
+    yield from state
+    yield from policyd_findings(facts, running)
+    for theme in _THEMES:
+        yield from theme(facts)
+    if machine.not_asked:
+        yield Finding(
+            "not-asked", "warning", f"this user may not ask policyd on {machine.not_asked[0]}: run doctor as root"
+        )
+
+
+def gather_facts(config: Config, snapshot: Snapshot | None) -> tuple[Facts, PostfixMachine]:
+    """What the themes judge by. Raises ClosedmailError where Postfix can't be asked."""
+    directory = (config.postfix or PostfixMaps()).config_directory
+    postfix = inspect_postfix(directory)
+    machine = PostfixMachine(directory, postfix.main.get("mail_owner", "postfix"))
+    keys = {partner.key for partner in config.partners}
+    for network in config.networks:
+        for domain in network.closed_domains:
+            keys |= {domain, f".{domain}"}
+    if snapshot:
+        keys.update(key for key, _ in snapshot.records())
+    return Facts(config, tuple(rules_of(config)), postfix, machine, frozenset(keys)), machine

@@ -1,0 +1,103 @@
+"""main.cf and master.cf as text: entries with their continuation lines, and taking a change back without touching
+anything else.
+
+Source: postconf(5) and master(5): a line that begins with white space continues the one before; comments and empty
+lines may stand between. An entry is known by its parameter, or by its service and type.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Taken:
+    """What taking a change back came to: the text, and the keys that somebody has changed since."""
+
+    text: str
+    changed: list[str] = field(default_factory=list)
+
+
+def entries(text: str, *, master: bool = False) -> Iterator[tuple[str, str]]:
+    """The pieces of a file in their order, each with its key ("" for comments and empty lines): together the text."""
+    piece, key, waiting = "", "", ""
+    for line in text.splitlines(keepends=True):
+        blank = not line.strip() or line.lstrip().startswith("#")
+        if blank:
+            waiting += line  # inside of an entry, if that goes on
+        elif line[0].isspace() and piece:
+            piece += waiting + line
+            waiting = ""
+        else:
+            if piece:
+                yield key, piece
+            if waiting:
+                yield "", waiting
+            piece, waiting, key = line, "", _key(line, master=master)
+    if piece:
+        yield key, piece
+    if waiting:
+        yield "", waiting
+
+
+def take_back(
+    current: str, before: str, after: str, *, master: bool = False, earlier: frozenset[str] = frozenset()
+) -> Taken:
+    """Undo in a text what turned `before` into `after`, entry by entry.
+
+    `earlier` are texts of entries, as `plain` has them, that are undone already. What is not as `after` has it stays.
+    """
+    old, new = _by_key(before, master=master), _by_key(after, master=master)
+    changed = []
+    for key in [key for key in {**old, **new} if _plain(old.get(key)) != _plain(new.get(key))]:
+        now = _by_key(current, master=master).get(key, [])
+        if _plain(now) == _plain(new.get(key)):
+            current = _replace(current, key, old.get(key, []), master=master)
+        elif _plain(now) != _plain(old.get(key)) and _mark(key, now) not in earlier:
+            changed.append(key)
+    return Taken(current, changed)
+
+
+def marks(text: str, *, master: bool = False) -> frozenset[str]:
+    """What `earlier` of `take_back` is made of: all entries of a text."""
+    return frozenset(_mark(key, found) for key, found in _by_key(text, master=master).items())
+
+
+def _mark(key: str, pieces: list[str]) -> str:
+    return f"{key}\n{_plain(pieces)}"
+
+
+def _key(line: str, *, master: bool) -> str:
+    if master:
+        return "/".join(line.split()[:2])
+    return line.partition("=")[0].strip()
+
+
+def _by_key(text: str, *, master: bool) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for key, piece in entries(text, master=master):
+        if key:
+            found.setdefault(key, []).append(piece)
+    return found
+
+
+def _plain(pieces: list[str] | None) -> str:
+    return "\n".join(" ".join(piece.split()) for piece in pieces or ())
+
+
+def _replace(text: str, key: str, pieces: list[str], *, master: bool) -> str:
+    """The text with the entries of a key put in place of those that it has, at its end where it has none."""
+    rest, found = list(pieces), ""
+    for name, piece in entries(text, master=master):
+        if name != key:
+            found += piece
+        elif rest:
+            found += _ended("".join(map(_ended, rest)), piece)
+            rest = []
+    if rest:
+        found = (_ended(found) if found else "") + "".join(map(_ended, rest))
+    return found
+
+
+def _ended(piece: str, like: str = "\n") -> str:
+    """With a newline at its end, unless what it replaces has none."""
+    return piece.rstrip("\n") + ("\n" if like.endswith("\n") else "")
