@@ -1,5 +1,6 @@
 """policyd on sockets that were opened for it (sd_listen_fds(3)), in a process that is started as systemd does it."""
 
+import asyncio
 import os
 import re
 import socket
@@ -8,11 +9,12 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
-from support.daemon import Daemon, PolicyClient, request
+from support.daemon import Daemon, PolicyClient, connect, request
 from support.gateway import Gateway, make_gateway
 
 from closedmail.demo.postfix import free_port
-from closedmail.doors.activation import take_sockets
+from closedmail.doors.activation import HandedOver, take_sockets
+from closedmail.doors.servers import Servers
 from closedmail.errors import ClosedmailError
 
 RIGHT, WRONG = "192.0.2.1", "192.0.2.9"
@@ -68,6 +70,37 @@ def test_whoever_comes_between_two_processes_waits(gateway: Gateway, stack: Exit
     waiting.send(request(sender="u@koeln.example", client_address=RIGHT))
     with Daemon(gateway.config, sockets=[listener]):
         assert waiting.action() == "DUNNO"
+
+
+def test_at_the_end_nobody_is_taken_from_the_successor(tmp_path: Path, stack: ExitStack) -> None:
+    listener = unix(stack, tmp_path / "policy.sock")
+    where = f"unix:{tmp_path}/policy.sock"
+    met = []
+
+    def factory() -> asyncio.Protocol:
+        met.append(1)
+        return asyncio.Protocol()
+
+    async def come() -> None:
+        met.clear()
+        stack.enter_context(closing(connect(where)))
+        for _ in range(20):
+            await asyncio.sleep(0.001)
+
+    async def serve_and_end() -> None:
+        copy = listener.dup()
+        copy.setblocking(False)
+        servers = Servers([HandedOver(copy, where, "closedmail-policyd.socket")])
+        await servers.serve_handed_over("policy", factory)
+        await come()
+        assert met
+        servers.close()
+        await come()
+        assert not met
+
+    asyncio.run(serve_and_end())
+    listener.settimeout(15)
+    listener.accept()[0].close()
 
 
 def test_all_sockets_are_served_named_in_the_file_or_not(gateway: Gateway, stack: ExitStack) -> None:
@@ -142,8 +175,11 @@ def test_what_is_no_listening_stream_socket_is_named(gateway: Gateway, stack: Ex
     datagrams = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
     datagrams.bind(("127.0.0.1", 0))
     one, _other = map(stack.enter_context, map(closing, socket.socketpair()))
-    for wrong in (datagrams, one):
-        error = start_fails(gateway, unix(stack, gateway.folder / f"{wrong.type}.sock"), wrong)
+    packets = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+    packets.bind(str(gateway.folder / "packets.sock"))
+    packets.listen()
+    for number, wrong in enumerate((datagrams, one, packets)):
+        error = start_fails(gateway, unix(stack, gateway.folder / f"{number}.sock"), wrong)
         assert "closedmail-policyd.socket: file 4 that it hands over is no listening stream socket; write" in error
     with (gateway.folder / "file").open("w") as file:
         error = start_fails(gateway, file)  # type: ignore[arg-type]

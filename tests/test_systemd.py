@@ -79,6 +79,10 @@ class Gateway:
     def main_pid(self, unit: str = POLICYD) -> int:
         return int(self.machine.show(unit, "MainPID"))
 
+    def wait_for_another(self, pid: int, unit: str = POLICYD) -> int:
+        """The process that has taken that one's place."""
+        return until(lambda: (new := self.main_pid(unit)) != pid and new, "nobody missed it")
+
     def signal(self, number: signal.Signals, pid: int) -> None:
         self.machine.run("kill", f"-{number.value}", str(pid))
 
@@ -304,14 +308,10 @@ def test_a_policyd_that_dies_again_and_again_is_started_again(gateway: Gateway, 
     machine.drop_in(POLICYD, "[Service]\nRestartSec=10ms\n")
     try:
         machine.systemctl("restart", POLICYD)
+        pid = gateway.main_pid()
         for _ in range(8):  # systemd's own limit is 5 in 10 seconds
-            pid = until(gateway.main_pid, "not started again")
             gateway.signal(signal.SIGKILL, pid)
-
-            def is_dead(killed: int = pid) -> bool:
-                return gateway.main_pid() != killed
-
-            until(is_dead, "not dead")
+            pid = gateway.wait_for_another(pid)
         gateway.check()
     finally:
         machine.drop_in(POLICYD, "")
@@ -323,7 +323,7 @@ def test_the_watchdog_replaces_a_policyd_that_hangs(gateway: Gateway, machine: B
         machine.systemctl("restart", POLICYD)
         pid = gateway.main_pid()
         gateway.signal(signal.SIGSTOP, pid)
-        until(lambda: gateway.main_pid() not in (0, pid), "nobody missed it")
+        gateway.wait_for_another(pid)
         assert "watchdog" in machine.journal(POLICYD).lower()
         gateway.check()
     finally:
@@ -396,6 +396,6 @@ def test_a_process_of_the_milter_that_hangs_is_replaced_alone(gateway: Gateway, 
 def test_a_milter_that_hangs_is_replaced(gateway: Gateway, machine: BootedMachine) -> None:
     pid = gateway.main_pid(MILTER)
     gateway.signal(signal.SIGSTOP, pid)
-    until(lambda: gateway.main_pid(MILTER) not in (0, pid), "nobody missed it")
+    gateway.wait_for_another(pid, MILTER)
     until(lambda: machine.show(MILTER, "ActiveState") == "active", "not well again")
     check_milter(machine)
