@@ -116,7 +116,6 @@ class Installation:
             "/etc/systemd/system": str(self.directory / "systemd"),
             "/var/lib/closedmail": str(self.directory / "state"),
             "/var/spool/postfix": str(self.postfix.queue_directory),
-            "/opt/closedmail/bin/closedmail": str(self.directory / "bin" / "closedmail"),
             "-o closedmail": "-o root",
             "EXAMPLE=netz-des-bundes": f"EXAMPLE={self.example}",
             # Listeners
@@ -285,8 +284,8 @@ def apply(made: Installation) -> str:
     made.readme(FILES)
     made.put_certificates()
     made.readme(SYNC)
-    unit = (made.copy / "systemd" / "closedmail-policyd.service").read_text()
-    prepare = re.search(r"^ExecStartPre=\+(.*)$", unit, re.MULTILINE)
+    unit = (made.copy / "systemd" / "closedmail-policyd.socket").read_text()
+    prepare = re.search(r"^ExecStartPre=(.*-g postfix.*)$", unit, re.MULTILINE)
     assert prepare
     made.shell(prepare[1])
     made.start_daemon()
@@ -375,10 +374,10 @@ def test_systemd_likes_the_units(tmp_path: Path) -> None:
     program = tmp_path / "closedmail"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
-    for unit in (*(FOLDER / "systemd").iterdir(), FOLDER / "milter" / "closedmail-milter.service"):
-        (tmp_path / unit.name).write_text(unit.read_text().replace("/opt/closedmail/bin/closedmail", str(program)))
+    for unit in (FOLDER / "systemd").iterdir():
+        (tmp_path / unit.name).write_text(unit.read_text().replace("ExecStart=closedmail", f"ExecStart={program}"))
     units = sorted(str(path) for path in tmp_path.glob("closedmail-*"))
-    assert len(units) == 4
+    assert len(units) == 5
     done = subprocess.run(
         ["systemd-analyze", "verify", *units],  # noqa: S607  Debian's
         capture_output=True,

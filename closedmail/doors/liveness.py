@@ -1,4 +1,4 @@
-"""Whether a daemon still does its work, asked as an MTA would ask, within a few seconds."""
+"""Whether a daemon still does its work, asked as an MTA would ask, within so many seconds."""
 
 import asyncio
 import socket
@@ -7,8 +7,6 @@ from contextlib import suppress
 
 from closedmail.config.places import split_where
 from closedmail.doors.policy_connection import PolicyConnections
-
-_PATIENCE = 5.0  # seconds
 
 # Nobody's business, but nothing is decided before the policy store was looked at.
 _QUESTION = b"request=smtpd_access_policy\nprotocol_state=RCPT\nsender=\n\n"
@@ -19,11 +17,11 @@ _NEGOTIATE = struct.pack("!IcIII", 13, b"O", 6, 0x1FF, 0x1FFFFF)
 _QUIT = struct.pack("!Ic", 1, b"Q")
 
 
-async def policy_answers(connections: PolicyConnections) -> bool:
+async def policy_answers(connections: PolicyConnections, seconds: float) -> bool:
     """Whether a request gets an answer, or its connection is closed for a reason, on a socket that only we know."""
     loop = asyncio.get_running_loop()
     with suppress(TimeoutError, OSError):
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(seconds):
             ours, theirs = socket.socketpair()
             with ours:
                 ours.setblocking(False)
@@ -35,11 +33,11 @@ async def policy_answers(connections: PolicyConnections) -> bool:
     return False
 
 
-async def milter_answers(where: str) -> bool:
+async def milter_answers(where: str, seconds: float) -> bool:
     """Whether libmilter negotiates with who connects to WHERE."""
     place = split_where(where)
     with suppress(TimeoutError, OSError, EOFError):
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(seconds):
             if place.path:
                 reader, writer = await asyncio.open_unix_connection(place.path)
             else:

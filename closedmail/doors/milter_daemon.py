@@ -73,9 +73,9 @@ class MilterDaemon:
     def _all(self) -> list[MilterProcess]:
         return [process for group in self._processes.values() for process in group]
 
-    async def _answer(self) -> bool:
+    async def _answer(self, seconds: float) -> bool:
         """Whether each process answers; those that don't are ended, whereupon they are started again."""
-        return all(await asyncio.gather(*(process.answers() for process in self._all())))
+        return all(await asyncio.gather(*(process.answers(seconds) for process in self._all())))
 
     def _status(self) -> str:
         return f"{len(self._all())} sockets, {self._counters.counters.mails} mails in partners' names counted"

@@ -115,9 +115,9 @@ class MilterProcess:
             with suppress(OSError):
                 self._process.stdin.write(self._line().encode() + b"\n")
 
-    async def answers(self) -> bool:
-        """Whether it answers an MTA. If it does not, though it was to go on, it is ended; `keep` starts it again."""
-        if await milter_answers(self.where) or self._stopping.is_set():
+    async def answers(self, seconds: float) -> bool:
+        """Whether it answers an MTA in time. If not, though it was to go on, it is ended; `keep` starts it again."""
+        if await milter_answers(self.where, seconds) or self._stopping.is_set():
             return True
         if self._started and self._process and self._process.returncode is None:
             self._write(f"error: the process at {self.where} does not answer: ending it\n")

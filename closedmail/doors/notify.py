@@ -10,7 +10,8 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 
 _PATIENCE = 1.0  # seconds that a datagram may wait for a busy systemd
-_SOONER = 5  # a daemon that does not answer is asked again after this part of the usual time
+# Parts of the usual time: how long an answer may take, and when a daemon that did not answer is asked again.
+_SLOWEST, _SOONER = 3, 5
 
 
 class Notifier:
@@ -40,12 +41,15 @@ class Notifier:
         """Begins to end."""
         self._send("STOPPING=1")
 
-    async def stay_alive(self, answers: Callable[[], Awaitable[bool]], status: Callable[[], str]) -> None:
-        """For ever, give signs of life while `answers` says that the daemon does its work; else ask it again soon."""
+    async def stay_alive(self, answers: Callable[[float], Awaitable[bool]], status: Callable[[], str]) -> None:
+        """For ever, give signs of life while `answers` says that the daemon does its work; else ask it again soon.
+
+        `answers` is told how many seconds it may take.
+        """
         if not self.interval:
             return
         while True:
-            if await answers():
+            if await answers(self.interval / _SLOWEST):
                 self._send("WATCHDOG=1", _status(status()))
                 await asyncio.sleep(self.interval)
             else:

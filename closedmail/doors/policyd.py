@@ -100,8 +100,8 @@ class PolicyDaemon:
         finally:
             await self._end()
 
-    async def _answers(self) -> bool:
-        return await policy_answers(self._own_connections)
+    async def _answers(self, seconds: float) -> bool:
+        return await policy_answers(self._own_connections, seconds)
 
     def _status(self) -> str:
         try:

@@ -81,8 +81,9 @@ class Servers:
         return found
 
     def names(self, kind: str) -> list[str]:
-        """WHERE of each socket of that kind, with the port that it really has."""
-        return [name for (served, _), item in self._open.items() if served == kind for name in item.listener.names()]
+        """WHERE of each socket of that kind, with the port that it really has; what was handed over comes first."""
+        own = [name for (served, _), item in self._open.items() if served == kind for name in item.listener.names()]
+        return [*self.handed_over, *own] if kind in self._standing else own
 
     def close(self) -> None:
         """Accept nobody any more. Whoever comes to a socket of systemd's waits there for our successor."""

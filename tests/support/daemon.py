@@ -113,6 +113,16 @@ def connect(where: str) -> socket.socket:
     return connection
 
 
+# Starts a program as systemd does with the sockets of a .socket unit (sd_listen_fds(3)): $1 are their descriptors here.
+_HAND_OVER = """
+import fcntl, os, sys
+high = [fcntl.fcntl(int(each), fcntl.F_DUPFD, 100) for each in sys.argv[1].split(",")]
+for number, descriptor in enumerate(high, 3):
+    os.dup2(descriptor, number)
+os.execve(sys.argv[2], sys.argv[2:], {"LISTEN_FDS": str(len(high)), "LISTEN_PID": str(os.getpid()), **os.environ})
+"""
+
+
 class Daemon:
     """`with Daemon(config) as daemon:` runs `closedmail policyd`, or `milter`, until the block ends.
 
@@ -126,11 +136,18 @@ class Daemon:
         command: str = "policyd",
         limit_files: int = 0,
         python: Sequence[str] = (sys.executable,),
+        sockets: Sequence[socket.socket] = (),
+        environment: Mapping[str, str] | None = None,
     ) -> None:
-        """`python` is how to run Python, with nsenter(1) in front where that is on another machine."""
+        """`python` is how to run Python, with nsenter(1) in front where that is on another machine.
+
+        `sockets` are handed over as systemd does it, `environment` comes on top of what there is.
+        """
         self._command = [*python, "-m", "closedmail", "--config", str(config), command, *arguments]
         self._entered = len(python) > 1
         self._limit = limit_files
+        self._sockets = [each.fileno() for each in sockets]
+        self._environment = environment or {}
         self.where: list[str] = []
         self._lines: list[str] = []
         self._process: subprocess.Popen[str] | None = None
@@ -140,8 +157,12 @@ class Daemon:
         command = self._command
         if self._limit:
             command = ["prlimit", f"--nofile={self._limit}:{self._limit}", *command]
+        if self._sockets:
+            command = [sys.executable, "-c", _HAND_OVER, ",".join(map(str, self._sockets)), *command]
         self._process = subprocess.Popen(
             command,
+            env={**os.environ, **self._environment},
+            pass_fds=self._sockets,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

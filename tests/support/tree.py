@@ -89,6 +89,8 @@ class Machine:
     it has, and every port is free.
     """
 
+    namespaces: tuple[str, ...] = ("--net", "--mount", "--pid")  # that `run` enters, beside the root folder
+
     def __init__(self, tree: Callable[[], Path] = debian_tree) -> None:
         self._tree = tree
         self._folder = Path(tempfile.mkdtemp(prefix="closedmail-machine-"))
@@ -128,9 +130,7 @@ class Machine:
             "nsenter",
             "--target",
             str(self._pid),
-            "--net",
-            "--mount",
-            "--pid",
+            *self.namespaces,
             "--root",
             f"--wd={self.root}",
             "--",
