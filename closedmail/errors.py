@@ -42,6 +42,10 @@ class ConfigError(ClosedmailError):
         self.key = key
 
 
+class NothingSet(ConfigError):
+    """The configuration file sets nothing: so it is when a package has just installed it."""
+
+
 class Refused(ClosedmailError):
     """A list or a publication was refused, and what is in force stays. `code` is one of `Code`."""
 

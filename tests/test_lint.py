@@ -85,6 +85,19 @@ def test_json_of_a_bad_list_without_a_configuration(tmp_path: Path, without: Pat
         assert bad["reason"].isprintable()
 
 
+def test_the_usual_configuration_sets_nothing_yet(tmp_path: Path, without: Path) -> None:
+    """As a package installs it. One that was named by hand should have said something."""
+    file = tmp_path / "list"
+    file.write_text(BAD)
+    without.write_text("#[gateway]\n")
+    assert lines(lint(file, "--json", config=without)) == ALWAYS
+    named = tmp_path / "named.toml"
+    named.write_text("#[gateway]\n")
+    found = lint(file, "--json", config=named)
+    assert (found.status, found.stdout) == (2, "")
+    assert found.stderr.startswith(f"closedmail: error: {named}: nothing is set in it yet; ")
+
+
 def test_own_domains_and_partners_of_the_configuration_count(gateway: Gateway) -> None:
     gateway.list.write_text(BAD)
     found = lint(gateway.list, "--json", config=gateway.config)

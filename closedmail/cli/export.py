@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import click
+from click.shell_completion import CompletionItem
 
 from closedmail.care.export import chunks, edition_of, put_file, write_export
 from closedmail.care.export_signature import clearsigned, says_the_same, with_signer
@@ -24,7 +25,7 @@ _SIGNED = "mailertable"
 
 
 @click.command("export", epilog=_EPILOG)
-@click.argument("name", metavar="TARGET")
+@click.argument("name", metavar="TARGET", shell_complete=lambda _ctx, _param, word: _targets(word))
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
@@ -77,6 +78,11 @@ def command(
             "closedmail sync puts it in force",
             err=True,
         )
+
+
+def _targets(word: str) -> list[CompletionItem]:
+    """What a shell offers for the beginning of a name."""
+    return [CompletionItem(name, help=target.title) for name, target in TARGETS.items() if name.startswith(word)]
 
 
 def _target(name: str, output: Path | None, form: Form, sign: str | None) -> Target:

@@ -10,7 +10,7 @@ from closedmail.cli.output import print_json
 from closedmail.config import load
 from closedmail.core.domain import DomainSet
 from closedmail.core.listing import Admission, Listing, read_mailertable
-from closedmail.errors import ClosedmailError
+from closedmail.errors import ClosedmailError, NothingSet
 from closedmail.lists.openpgp import unverified_text
 from closedmail.lists.suffix_file import load_suffixes
 from closedmail.sync.report import skipped_json, skipped_lines
@@ -48,9 +48,15 @@ def lint(file: Path, admission: Admission) -> Listing:
 def _admission(settings: Settings) -> Admission:
     """The rules of the configuration, where there is one."""
     suffixes, _ = load_suffixes()
-    if str(settings.config_path) == DEFAULT_CONFIG and _is_missing(settings.config_path):
+    usual = str(settings.config_path) == DEFAULT_CONFIG
+    if usual and _is_missing(settings.config_path):
         return Admission(DomainSet(()), suffixes)
-    config = load(settings.config_path)
+    try:
+        config = load(settings.config_path)
+    except NothingSet:
+        if usual:
+            return Admission(DomainSet(()), suffixes)
+        raise
     partners = frozenset(partner.key for partner in config.partners)
     return Admission(DomainSet(config.gateway.own_domains), suffixes, partners)
 

@@ -12,7 +12,7 @@ from closedmail.sync.rules import is_set_aside, rules_digest, set_aside_sentence
 
 
 @click.command("replay")
-@click.argument("logs", nargs=-1, required=True, metavar="MAILLOG...")
+@click.argument("logs", nargs=-1, required=True, type=click.Path(), metavar="MAILLOG...")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @click.pass_obj
 def command(settings: Settings, logs: tuple[str, ...], as_json: bool) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 from closedmail.config.tables import read_config
 from closedmail.config.wording import one_line
 from closedmail.core.model import Config
-from closedmail.errors import ConfigError
+from closedmail.errors import ConfigError, NothingSet
 
 __all__ = ["build", "load", "parse"]
 
@@ -24,7 +24,11 @@ _TOML_ERROR = re.compile(r"(?P<what>.*) \(at (?P<where>line \d+, column \d+|end 
 
 
 def load(path: Path) -> Config:
-    """Read and check a configuration file. Raises ConfigError, for a file that can't be read with an empty key."""
+    """Read and check a configuration file.
+
+    Raises ConfigError, for a file that can't be read with an empty key, and NothingSet, which is one, for a file of
+    comments alone.
+    """
     name = one_line(str(path))
     try:
         with path.open("rb") as file:
@@ -59,6 +63,10 @@ def parse(text: str, path: str = "closedmail.toml") -> Config:
         ) from None
     except ValueError as error:  # TOMLDecodeError, and what Python's int() says of thousands of digits
         raise ConfigError("", f"{one_line(path)}: {_syntax(str(error))}") from None
+    if not data:
+        raise NothingSet(
+            "", f"{one_line(path)}: nothing is set in it yet; begin with own_domains in [gateway], and a [network.NAME]"
+        )
     return replace(build(data, path), text=text)
 
 
