@@ -1,0 +1,136 @@
+"""A Debian with Postfix and our package, nothing else: ten lines, `closedmail setup --yes`, and the gateway works.
+
+Then each thing that an administrator may do wrong is done, and found.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import partial
+
+import pytest
+from support.keys import Signer
+from support.machine import NEEDS, BootedMachine, build_deb, systemd_tree, until
+
+from closedmail.demo.certificates import Authority
+from closedmail.demo.sink import Sink
+
+pytestmark = pytest.mark.real(*NEEDS, "gpg", "openssl")
+
+RIGHT, WRONG = "127.0.0.10", "127.0.0.66"
+PARTNER, OWN = "registry@koeln.example", "root@city.example"
+
+# The ten lines.
+CONFIG = """\
+[gateway]
+own_domains = ["city.example"]
+trusted_clients = ["127.0.0.1", "::1"]
+[postfix]
+[network.ndb]
+source = "/etc/closedmail/list.asc"
+key_file = "/etc/closedmail/network-key.asc"
+signing_keys = ["SIGNER"]
+outbound = { tls = "encrypt", port = 2525 }
+inbound = { mode = "enforce", allow_from = ["127.0.0.10"] }
+"""
+# What an administrator has before: Postfix as Debian sets it up for a host that is on the Internet.
+POSTFIX = {
+    "myhostname": "gateway.city.example",
+    "mydestination": "$myhostname, city.example, localhost",
+    "mynetworks": "127.0.0.1/32 [::1]/128",
+    "smtpd_relay_restrictions": "permit_mynetworks permit_sasl_authenticated defer_unauth_destination",
+}
+
+
+class Evening:
+    """The machine, its partner's host, and what was in main.cf before setup."""
+
+    def __init__(self, machine: BootedMachine, partner: Sink, main_cf: bytes) -> None:
+        self.machine, self.partner, self.main_cf = machine, partner, main_cf
+
+    def found(self) -> set[str]:
+        """What doctor finds."""
+        done = self.machine.run("closedmail", "doctor", "--json", check=False)
+        found = {finding["id"] for finding in json.loads(done.stdout)["findings"]}
+        assert done.returncode == bool(found)
+        return found
+
+    def check(self) -> None:
+        """The main job: refused, delivered, routed."""
+        reply = self.machine.send(PARTNER, WRONG, [OWN])
+        assert (reply.stage, reply.code) == ("rcpt", 554), reply
+        assert "koeln.example" in reply.text
+        before = self._delivered()
+        assert self.machine.send(PARTNER, RIGHT, [OWN]).accepted
+        until(lambda: self._delivered() > before, "nothing was delivered")
+        known = len(self.partner.mails)
+        assert self.machine.send("mayor@city.example", "127.0.0.1", [PARTNER]).accepted
+        until(lambda: len(self.partner.mails) > known, "nothing came to the partner")
+        mail = self.partner.mails[-1]
+        assert (mail.sender, mail.recipients) == ("mayor@city.example", (PARTNER,))
+        assert mail.tls.startswith("TLS")
+
+    def _delivered(self) -> int:
+        box = self.machine.root / "var/mail/root"
+        return box.read_bytes().count(b"\nReturn-Path:") + box.read_bytes().count(b"\nFrom ") if box.exists() else 0
+
+
+@pytest.fixture(scope="module", params=["bookworm", "trixie"])
+def evening(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Evening]:
+    folder = tmp_path_factory.mktemp("evening")
+    with ExitStack() as stack:
+        signer = Signer(folder / "gpg", "Network <list@ndb.example>")
+        stack.callback(signer.stop)
+        certificate = Authority(folder, "Closed Net CA").issue("mx.koeln.example")
+        machine = stack.enter_context(BootedMachine(partial(systemd_tree, request.param)))
+        machine.postconf(POSTFIX)
+        machine.install(build_deb(folder))
+        sink = machine.call(partial(Sink, "127.0.0.20", 2525, certificate=certificate.pair))
+        stack.enter_context(sink)
+        machine.write("/etc/closedmail/network-key.asc", signer.public())
+        machine.write("/etc/closedmail/list.asc", signer.clearsign(b"koeln.example esmtp:[127.0.0.20]\n"))
+        machine.write("/etc/closedmail/closedmail.toml", CONFIG.replace("SIGNER", signer.fingerprint))
+        main_cf = (machine.root / "etc/postfix/main.cf").read_bytes()
+        machine.run("closedmail", "setup", "--yes")
+        machine.systemctl("start", "closedmail-sync")
+        yield Evening(machine, sink, main_cf)
+
+
+def test_the_main_job(evening: Evening) -> None:
+    evening.check()
+
+
+def test_doctor_is_silent(evening: Evening) -> None:
+    assert len(CONFIG.splitlines()) == 10
+    assert evening.found() == set()
+
+
+def test_undo_leaves_postfix_as_it_was(evening: Evening) -> None:
+    machine = evening.machine
+    machine.run("closedmail", "setup", "--undo")
+    assert (machine.root / "etc/postfix/main.cf").read_bytes() == evening.main_cf
+    assert machine.send(PARTNER, WRONG, [OWN]).accepted
+    assert {"sender-restrictions", "data-restrictions", "transport-maps", "tls-policy-maps"} <= evening.found()
+    machine.run("closedmail", "setup", "--yes")
+
+
+# What somebody does, and what doctor makes of it; test_doctor.py has more of the configuration.
+FAULTS = {
+    "systemctl disable --now closedmail-sync.timer": {"timer"},
+    "systemctl disable --now closedmail-policyd.socket closedmail-policyd.service": {"policyd"},
+    "postconf -X smtpd_sender_restrictions smtp_tls_policy_maps": {"sender-restrictions", "tls-policy-maps"},
+    "postconf -e smtpd_data_restrictions=reject_unauth_pipelining": {"data-restrictions"},
+    "chmod 700 /var/lib/closedmail": {"map-access"},
+    "rm /var/lib/closedmail/postfix/transport.db": {"map-missing"},
+    "rm -r /var/lib/closedmail/store": {"no-generation", "policyd"},
+}
+
+
+def test_setup_mends_what_doctor_finds(evening: Evening) -> None:
+    machine = evening.machine
+    for fault, ids in FAULTS.items():
+        machine.run(*fault.split())
+        assert evening.found() == ids, fault
+        machine.run("closedmail", "setup", "--yes")
+        assert evening.found() == set(), fault
+    evening.check()
