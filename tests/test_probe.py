@@ -1,5 +1,6 @@
 """`closedmail probe` beside Postfix: every kind of server at every TLS level, and servers that mean no good."""
 
+import asyncio
 import json
 import re
 import shutil
@@ -21,6 +22,7 @@ from support.gateway import Gateway
 from support.network import Site, toml
 from support.real import require
 
+from closedmail.care.mail_hosts import mail_hosts, place_of
 from closedmail.care.probe import Prober
 from closedmail.care.probe_file import keep_probe, read_probe
 from closedmail.care.probe_targets import ProbeTarget, sendmail_targets
@@ -32,7 +34,7 @@ from closedmail.core.tls_policy import Policy
 from closedmail.demo.certificates import Authority, self_signed
 from closedmail.demo.postfix import Listener, PrivatePostfix, free_port
 from closedmail.demo.sink import Sink
-from closedmail.publish.postfix_client import PostfixClients
+from closedmail.publish.postfix_client import PostfixClients, client_settings
 from closedmail.publish.sendmail_client import sendmail_settings
 from closedmail.store.reader import StoreReader
 
@@ -385,6 +387,32 @@ def test_hosts_that_are_not_there() -> None:
         assert (result.error or "").startswith(error)
 
 
+def test_tls_has_a_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A handshake, too, is bounded: with a small bound an honest one is too long."""
+    require("openssl")
+    monkeypatch.setattr("closedmail.care.probe_visit._MOST_RAW", 1024)
+    with Sink("127.0.0.7", certificate=Authority(tmp_path).issue(NAME).pair) as sink:
+        (result,) = meet(f"[127.0.0.7]:{sink.port}")
+    assert result.error == "the TLS handshake failed: the server sent more than 1 KiB"
+
+
+@pytest.mark.parametrize(
+    ("own", "chains"),
+    [
+        ({}, (("/m/c", "/m/k"),)),
+        ({"smtp_tls_cert_file": "/s/c"}, (("/s/c", "/s/c"),)),
+        ({"smtp_tls_cert_file": "/s/c", "smtp_tls_key_file": "/s/k"}, (("/s/c", "/s/k"),)),
+        ({"smtp_tls_cert_file": ""}, ()),
+        ({"smtp_tls_chain_files": "/s/a, /s/b"}, (("/s/a", "/s/a"), ("/s/b", "/s/b"))),
+        ({"smtp_tls_eccert_file": "/s/e"}, (("/m/c", "/m/k"), ("/s/e", "/s/e"))),
+    ],
+)
+def test_which_certificate_is_ours(own: Mapping[str, str], chains: tuple[tuple[str, str], ...]) -> None:
+    """master.cf's `-o` in front of main.cf; a key of main.cf's is never that of the service's certificate."""
+    main = {"smtp_tls_cert_file": "/m/c", "smtp_tls_key_file": "/m/k", "smtp_tls_eckey_file": ""}
+    assert client_settings({**main, **own}, own).chains == chains
+
+
 def test_what_a_certificate_says_is_text(tmp_path: Path) -> None:
     require("openssl")
     evil = "\N{RIGHT-TO-LEFT OVERRIDE}<script>\u2028"
@@ -492,8 +520,11 @@ def test_mx_hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (result,) = meet("nobody.example", policy="may", settings=settings)
         assert (result.error or "").startswith("the MX hosts of nobody.example can't be looked up: ")
         # Where Postfix looks up none, neither does probe.
-        (result,) = meet(f"localhost:{port}", policy="may", settings=replace(settings, looks_up_mx=False))
-        assert result.ok
+        (result,) = meet(f"koeln.example:{port}", policy="may", settings=replace(settings, looks_up_mx=False))
+        assert (result.error or "").startswith("koeln.example has no address: ")
+        found = asyncio.run(mail_hosts(place_of("koeln.example"), settings))
+        assert found == ["no.such.host.invalid", "localhost"]
+        assert asyncio.run(mail_hosts(place_of("[koeln.example]"), settings)) == ["koeln.example"]
         monkeypatch.setitem(sys.modules, "dns.asyncresolver", None)
         (result,) = meet("koeln.example", policy="may", settings=settings)
         assert "install python3-dnspython" in (result.error or "")
@@ -559,6 +590,14 @@ def test_the_command(plain: Site, tmp_path: Path) -> None:
         assert "  error: the server offers no STARTTLS, and TLS level encrypt demands it\n" in outcome.stdout
         assert outcome.stdout.endswith("\n2 hosts, 1 not ok.\n")
         assert sink.mails == bare.mails == []
+
+        # What the list has lost is held, and has no route.
+        plain.put("koeln.example\tesmtp:[127.0.0.7]\n")
+        plain.published(force=True)
+        outcome = plain.run("probe", "--json")
+        assert [(host["nexthop"], host["domains"]) for host in outcome.json["hosts"]] == [
+            (f"[127.0.0.7]:{sink.port}", 1)
+        ]
     for domain, words in (
         ("stranger.example", "is not routed by a closed network"),
         ("gone.example", "has no route"),
@@ -645,13 +684,8 @@ def test_sendmail_demands(tmp_path: Path) -> None:
     """Where Sendmail alone delivers, its demands are by domain: TLS_Rcpt."""
     rules = 'signature = "none"\nsource = "{list}"'
     gateway = Gateway(tmp_path)
-    gateway.write_list(
-        [
-            "koeln.example\tesmtp:[mx.koeln.example]",
-            "bonn.example\tesmtp:[mx.bonn.example]",
-            "aachen.example\tesmtp:[mx.koeln.example]",
-        ]
-    )
+    hosts = {"koeln.example": "koeln", "bonn.example": "bonn", "aachen.example": "koeln", ".land.example": "land"}
+    gateway.write_list(f"{domain}\tesmtp:[mx.{host}.example]" for domain, host in hosts.items())
     gateway.configure(
         network=rules,
         outbound='tls = "secure"',
@@ -661,11 +695,14 @@ def test_sendmail_demands(tmp_path: Path) -> None:
     gateway.sync()
     with StoreReader(gateway.store) as store:
         targets = sendmail_targets(store.current())
+        (below,) = sendmail_targets(store.current(), ["deep.land.example"])
     assert [(target.nexthop, target.row, count) for target, count in targets.items()] == [
         ("[mx.bonn.example]", "may", 1),
         ("[mx.koeln.example]", "VERIFY:128+CN:mx.koeln.example", 1),
         ("[mx.koeln.example]", "VERIFY:128+CN:relay.example", 1),
+        ("[mx.land.example]", "VERIFY:128+CN:mx.land.example", 1),
     ]
+    assert (below.nexthop, below.row) == ("[mx.land.example]", "VERIFY:128+CN:mx.land.example")
 
 
 def test_sendmail_settings(tmp_path: Path) -> None:

@@ -8,18 +8,12 @@ from closedmail.core.server_check import OPPORTUNISTIC
 from closedmail.core.tls_policy import Policy
 from closedmail.core.tls_protocols import VERSIONS, BadProtocols, allowed_versions, cipher_list
 
-_VERSIONS = dict(
-    zip(
-        VERSIONS,
-        (
-            (ssl.TLSVersion.MINIMUM_SUPPORTED, ssl.OP_NO_TLSv1),  # nothing older is spoken any more
-            (ssl.TLSVersion.TLSv1_1, ssl.OP_NO_TLSv1_1),
-            (ssl.TLSVersion.TLSv1_2, ssl.OP_NO_TLSv1_2),
-            (ssl.TLSVersion.TLSv1_3, ssl.OP_NO_TLSv1_3),
-        ),
-        strict=True,
-    )
-)
+_VERSIONS = {
+    "TLSv1": ssl.TLSVersion.MINIMUM_SUPPORTED,  # nothing older is spoken any more
+    "TLSv1.1": ssl.TLSVersion.TLSv1_1,
+    "TLSv1.2": ssl.TLSVersion.TLSv1_2,
+    "TLSv1.3": ssl.TLSVersion.TLSv1_3,
+}
 
 
 @dataclass(slots=True)
@@ -64,11 +58,12 @@ def _context(settings: ClientSettings, policy: Policy) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False  # names are compared by the MTA's own rules
     context.verify_mode = ssl.CERT_NONE
-    first, last = (ordered := [name for name in VERSIONS if name in versions])[0], ordered[-1]
-    context.minimum_version, context.maximum_version = _VERSIONS[first][0], _VERSIONS[last][0]
-    for name in VERSIONS[VERSIONS.index(first) : VERSIONS.index(last)]:
-        if name not in versions:
-            context.options |= _VERSIONS[name][1]
+    # A range has no gap in it: of a list that has one (`!TLSv1.2`), the newest versions count.
+    last = max(map(VERSIONS.index, versions))
+    first = last
+    while first and VERSIONS[first - 1] in versions:
+        first -= 1
+    context.minimum_version, context.maximum_version = _VERSIONS[VERSIONS[first]], _VERSIONS[VERSIONS[last]]
     grade = attributes.get("ciphers", settings.may_ciphers if may else settings.ciphers)
     context.set_ciphers(cipher_list(grade, settings.grades, settings.may_excluded if may else settings.excluded))
     return context

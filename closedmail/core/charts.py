@@ -19,7 +19,7 @@ class Bar:
     """A row: its parts are (class, value) from left to right, `value` is what stands behind them."""
 
     label: str
-    parts: Sequence[tuple[str, float]]
+    parts: Sequence[tuple[str, int]]
     value: str
 
 

@@ -64,9 +64,7 @@ class SmtpProbe:
         if self.step is not Step.READ:
             return
         if not data:
-            if self._wanted is not _Wanted.QUIT:  # all that is to be known is known then
-                self._fail(f"the server closed the connection {self._when()}")
-            self.step = Step.DONE
+            self._fail(f"the server closed the connection {self._when()}")
             return
         self._received += len(data)
         if self._received > MOST_BYTES:
@@ -79,7 +77,8 @@ class SmtpProbe:
 
     def encrypted(self) -> None:
         """The handshake is done."""
-        self.in_tls, self.step, self._buffer = True, Step.READ, b""
+        self.in_tls, self.step = True, Step.READ
+        self._buffer = b""  # came in the clear
         if not self._wrapped:
             self._say_hello()
 
@@ -104,7 +103,6 @@ class SmtpProbe:
             self.step = Step.DONE
         elif wanted is _Wanted.STARTTLS:
             if code == 220:
-                self._buffer = b""
                 self.step = Step.HANDSHAKE
             else:
                 self.refused_tls = f"the server refused STARTTLS: {printable(lines[-1])}"
@@ -137,7 +135,7 @@ class SmtpProbe:
         self._outgoing += command.encode("ascii", "replace") + b"\r\n"
 
     def _fail(self, reason: str, *, say_quit: bool = False) -> None:
-        if self._wanted is not _Wanted.QUIT:
+        if self._wanted is not _Wanted.QUIT:  # all that is to be known is known then
             self.error = self.error or reason
         if say_quit:
             self._quit()

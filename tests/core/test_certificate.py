@@ -65,6 +65,7 @@ def test_all_fields(folder: Path) -> None:
         # A broken DNS name still puts the common name out of force.
         ("/CN=a.example", ("subjectAltName=DER:3007820561002e6200",), (), "a.example"),
         ("/CN=a.example", ("subjectAltName=DER:300b82056101622e638202622e",), ("b.",), "a.example"),
+        ("/CN=a.example", ("subjectAltName=DER:30048202620 0".replace(" ", ""),), (), "a.example"),
         ("/CN=a\x01b", (), (), ""),
         ("/CN=<b>\N{RIGHT-TO-LEFT OVERRIDE}", (), ("<b>\N{RIGHT-TO-LEFT OVERRIDE}",), "<b>\N{RIGHT-TO-LEFT OVERRIDE}"),
         ("/", (), (), ""),
@@ -80,6 +81,15 @@ def test_the_times_of_the_next_century(folder: Path) -> None:
     read = read_certificate(made(folder, "/CN=a", "-days", "20000"))
     assert datetime.fromtimestamp(read.not_after, UTC).year > 2080
     assert datetime.fromtimestamp(read.not_before, UTC).year < 2050
+
+
+def test_years_of_the_last_century(folder: Path) -> None:
+    """Two digits from 50 on are of the 20th century (RFC 5280), while Python's begin with 69."""
+    der = bytearray(made(folder, "/CN=a"))
+    at = der.index(b"\x17\x0d") + 2  # the first UTCTime
+    for year, expected in ((b"50", 1950), (b"68", 1968), (b"99", 1999), (b"00", 2000), (b"49", 2049)):
+        der[at : at + 2] = year
+        assert datetime.fromtimestamp(read_certificate(bytes(der)).not_before, UTC).year == expected
 
 
 @settings(deadline=None)
