@@ -49,7 +49,7 @@ def test_every_configuration_is_looked_at() -> None:
     assert {path.parent.name for path in CONFIGURATIONS} == APPLIED | set(NETWORKS)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", ["netz-des-bundes", *NETWORKS])
 def test_the_page_says_how_lists_and_routes_come_and_who_says_so(name: str) -> None:
     page = (FOLDER / name / "README.md").read_text(encoding="utf-8")
     assert "**How lists and routes reach a member**" in page
