@@ -29,9 +29,9 @@ def apply_command(command: str, finding: str, config_directory: str, record: Set
             return False
     elif words[0] == "chmod":
         step.modes = {words[-1]: [Path(words[-1]).stat().st_mode & 0o7777]}
-    elif words[0] == "systemctl" and "enable" in words:
+    elif words[:2] == ["systemctl", "enable"]:
         step.units = {words[-1]: [_systemctl("is-active", words[-1]), _systemctl("is-enabled", words[-1])]}
-    elif words[0] != "systemctl":
+    elif words[:2] != ["systemctl", "restart"]:
         raise ClosedmailError(f"{command}: setup does not run such commands")
     record.add(step)
     run(words)

@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 
 from closedmail.care.fix_command import run
 from closedmail.care.setup_record import SetupRecord, Step
-from closedmail.core.config_text import marks, take_back
+from closedmail.core.config_text import entries, marks, take_back
 from closedmail.errors import ClosedmailError
 from closedmail.publish.files import replace_file
 from closedmail.publish.postfix_settings import run_postfix
@@ -60,10 +60,13 @@ def _former(current: str, changes: list[list[str]], *, master: bool) -> tuple[st
 def _take_options_back(current: str, before: str, after: str, keys: list[str]) -> tuple[str, list[str]]:
     """Of entries of master.cf that somebody has changed, the -o settings that are still as setup made them."""
     old, new, now = _options(before), _options(after), _options(current)
+    everywhere = set.intersection(
+        *({key for key, _ in entries(text, master=True)} for text in (current, before, after))
+    )
     left, commands = [], []
     for key in keys:
         names = [name for name in {**old, **new} if name.startswith(f"{key}/") and old.get(name) != new.get(name)]
-        if not names or not any(name.startswith(f"{key}/") for name in now):
+        if key not in everywhere or not names:
             left.append(key)
             continue
         for name in names:
