@@ -49,7 +49,8 @@ def predict(words: list[str], config_directory: str) -> dict[str, list[str]]:
     found = {}
     with TemporaryDirectory(prefix="closedmail-") as folder:
         for name in FILES:
-            shutil.copyfile(Path(config_directory) / name, Path(folder) / name)
+            # With its time: postconf waits for a file that is new.
+            shutil.copy2(Path(config_directory) / name, Path(folder) / name)
         run(["postconf", "-c", folder, *arguments])
         for name in FILES:
             path = Path(config_directory) / name

@@ -1,5 +1,6 @@
 """`closedmail setup --undo`: what setup did is taken back; what somebody has changed since stays, and is named."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -94,8 +95,9 @@ def _options(text: str) -> dict[str, str]:
 
 
 def _write(folder: Path, text: str) -> Path:
-    (folder / "main.cf").touch()
-    master = folder / "master.cf"
+    main, master = folder / "main.cf", folder / "master.cf"
+    main.touch()
+    os.utime(main, (0, 0))  # postconf waits for a file that is new
     master.write_text(text, encoding="utf-8", errors="surrogateescape")
     return master
 
