@@ -36,13 +36,10 @@ def _undo_file(path: Path, changes: list[list[str]]) -> Iterator[str]:
 
 def _former(current: str, changes: list[list[str]], *, master: bool) -> tuple[str, list[str]]:
     """The text without the changes, and the keys that somebody else has changed."""
-    # As a killed setup or a killed undo left it: from there on back, step by step.
-    for number, (before, after) in enumerate(changes):
+    # A killed setup, or a killed undo, has left it as it was before one of them.
+    for number, (before, _) in enumerate(changes):
         if current == before:
             changes = changes[:number]
-            break
-        if current == after:
-            changes = changes[: number + 1]
             break
     earlier = frozenset[str]().union(*(marks(before, master=master) for before, _ in changes))
     changed: dict[str, None] = {}
