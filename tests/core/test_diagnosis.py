@@ -6,6 +6,8 @@ from dataclasses import replace
 import pytest
 
 from closedmail.config import parse
+from closedmail.core.diagnosis.clients import client_findings
+from closedmail.core.diagnosis.domains import domain_findings
 from closedmail.core.diagnosis.running import Running, policyd_findings, state_findings
 from closedmail.core.diagnosis.transports import transport_findings, version_findings
 from closedmail.core.domain_lists import Item, read_domains
@@ -127,6 +129,33 @@ def test_a_socket_unit_has_it_listen_below_the_queue() -> None:
     assert list(policyd_findings(facts({}, where=where), Running())) == []
     outside = facts({}, where="unix:/run/closedmail/policy.sock")
     assert [item.id for item in policyd_findings(outside, Running())] == ["socket-chroot"]
+
+
+@pytest.mark.parametrize(
+    ("raw", "found"),
+    [({}, []), ({"mynetworks": "192.0.2.128/25"}, ["allow-from-mynetworks", "mynetworks-trusted"])],
+)
+def test_the_machines_own_addresses_need_no_trust(raw: Mapping[str, str], found: list[str]) -> None:
+    """They are what Postfix takes where nobody has set mynetworks."""
+    main = {"mynetworks": raw.get("mynetworks", "127.0.0.0/8 203.0.113.25/32 [2001:db8::25]/128")}
+    given = facts(main)
+    given = replace(given, postfix=replace(given.postfix, raw=raw))
+    assert [item.id for item in client_findings(given)] == found
+
+
+@pytest.mark.parametrize(
+    ("keys", "found"),
+    [
+        ({"koeln.example"}, ["partner-local"]),
+        ({".example"}, ["partner-local"]),
+        ({"x.koeln.example"}, ["own-domains"]),
+        # Below our own, nothing but a [partner] table makes a partner.
+        ({"koeln.example", "sub.city.example"}, ["partner-local"]),
+    ],
+)
+def test_partners_in_mydestination(keys: set[str], found: list[str]) -> None:
+    given = replace(facts({"mydestination": "sub.city.example koeln.example"}), partner_keys=frozenset(keys))
+    assert [item.id for item in domain_findings(given)] == found
 
 
 def test_domains_of_a_list() -> None:
