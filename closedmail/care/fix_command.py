@@ -29,9 +29,9 @@ def apply_command(command: str, finding: str, config_directory: str, record: Set
             return False
     elif words[0] == "chmod":
         step.modes = {words[-1]: [Path(words[-1]).stat().st_mode & 0o7777]}
-    elif words[0] == "systemctl" and "enable" in words:
+    elif words[:2] == ["systemctl", "enable"]:
         step.units = {words[-1]: [_systemctl("is-active", words[-1]), _systemctl("is-enabled", words[-1])]}
-    elif words[0] != "systemctl":
+    elif words[:2] != ["systemctl", "restart"]:
         raise ClosedmailError(f"{command}: setup does not run such commands")
     record.add(step)
     run(words)
@@ -49,7 +49,8 @@ def predict(words: list[str], config_directory: str) -> dict[str, list[str]]:
     found = {}
     with TemporaryDirectory(prefix="closedmail-") as folder:
         for name in FILES:
-            shutil.copyfile(Path(config_directory) / name, Path(folder) / name)
+            # With its time: postconf waits for a file that is new.
+            shutil.copy2(Path(config_directory) / name, Path(folder) / name)
         run(["postconf", "-c", folder, *arguments])
         for name in FILES:
             path = Path(config_directory) / name

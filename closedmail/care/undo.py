@@ -1,12 +1,13 @@
 """`closedmail setup --undo`: what setup did is taken back; what somebody has changed since stays, and is named."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from closedmail.care.fix_command import run
 from closedmail.care.setup_record import SetupRecord, Step
-from closedmail.core.config_text import marks, take_back
+from closedmail.core.config_text import entries, marks, take_back
 from closedmail.errors import ClosedmailError
 from closedmail.publish.files import replace_file
 from closedmail.publish.postfix_settings import run_postfix
@@ -35,13 +36,10 @@ def _undo_file(path: Path, changes: list[list[str]]) -> Iterator[str]:
 
 def _former(current: str, changes: list[list[str]], *, master: bool) -> tuple[str, list[str]]:
     """The text without the changes, and the keys that somebody else has changed."""
-    # As a killed setup or a killed undo left it: from there on back, step by step.
-    for number, (before, after) in enumerate(changes):
+    # A killed setup, or a killed undo, has left it as it was before one of them.
+    for number, (before, _) in enumerate(changes):
         if current == before:
             changes = changes[:number]
-            break
-        if current == after:
-            changes = changes[: number + 1]
             break
     earlier = frozenset[str]().union(*(marks(before, master=master) for before, _ in changes))
     changed: dict[str, None] = {}
@@ -60,10 +58,13 @@ def _former(current: str, changes: list[list[str]], *, master: bool) -> tuple[st
 def _take_options_back(current: str, before: str, after: str, keys: list[str]) -> tuple[str, list[str]]:
     """Of entries of master.cf that somebody has changed, the -o settings that are still as setup made them."""
     old, new, now = _options(before), _options(after), _options(current)
+    everywhere = set.intersection(
+        *({key for key, _ in entries(text, master=True)} for text in (current, before, after))
+    )
     left, commands = [], []
     for key in keys:
         names = [name for name in {**old, **new} if name.startswith(f"{key}/") and old.get(name) != new.get(name)]
-        if not names or not any(name.startswith(f"{key}/") for name in now):
+        if key not in everywhere or not names:
             left.append(key)
             continue
         for name in names:
@@ -91,8 +92,9 @@ def _options(text: str) -> dict[str, str]:
 
 
 def _write(folder: Path, text: str) -> Path:
-    (folder / "main.cf").touch()
-    master = folder / "master.cf"
+    main, master = folder / "main.cf", folder / "master.cf"
+    main.touch()
+    os.utime(main, (0, 0))  # postconf waits for a file that is new
     master.write_text(text, encoding="utf-8", errors="surrogateescape")
     return master
 

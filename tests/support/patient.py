@@ -37,6 +37,7 @@ compatibility_level = 3.6
 smtpd_tls_cert_file={folder}/server.pem
 smtpd_tls_key_file={folder}/server.key
 smtpd_tls_security_level=may
+smtpd_tls_CAfile={folder}/ca.pem
 
 smtp_tls_CApath=/etc/ssl/certs
 smtp_tls_security_level=may
