@@ -1,8 +1,8 @@
 """A Debian machine with a running systemd: booted from a tree in half a second, with a private network, thrown away.
 
 `with BootedMachine() as machine:`; `machine.install(build_deb(folder))` puts our package on it, as an administrator
-would. Whatever is written there is in memory. When the test's process goes, systemd-nspawn is killed with it, and so
-is all that it runs.
+would. Whatever is written there is in memory. When the test's process goes, so does the first process of the process
+namespace around the machine, and the kernel takes all that runs in there.
 """
 
 import os
@@ -63,7 +63,9 @@ class BootedMachine(Machine):
 
     def __enter__(self) -> Self:
         tree = self._tree()
-        command = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "sh", "-c", _BOOT, "sh", str(tree)]
+        # systemd-nspawn alone does not take its machine with it when it is killed.
+        around = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
+        command = ["setpriv", "--pdeathsig", "KILL", *around, "sh", "-c", _BOOT, "sh", str(tree)]
         self._process = subprocess.Popen(
             command,
             env={**os.environ, "PATH": f"{SBIN}:/usr/bin:/bin"},
@@ -136,11 +138,11 @@ class BootedMachine(Machine):
 
     def _find_first_process(self) -> int:
         assert self._process.poll() is None, self._process.stdout and self._process.stdout.read()
-        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
-        for child in children:
-            # The one that has become systemd; before, there is a helper of nspawn's.
-            if Path(f"/proc/{child}/comm").read_text() == "systemd\n":
-                return int(child)
+        for outer in _children(self._process.pid):
+            for child in _children(outer):
+                # The one that has become systemd; before, there is a helper of nspawn's.
+                if Path(f"/proc/{child}/comm").read_text() == "systemd\n":
+                    return child
         return 0
 
     def _end(self) -> None:
@@ -148,6 +150,10 @@ class BootedMachine(Machine):
         self._process.wait(15)
         assert self._process.stdout
         self._process.stdout.close()
+
+
+def _children(pid: int) -> list[int]:
+    return list(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
 
 
 def until(find: Callable[[], T], complaint: str) -> T:
