@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from closedmail.care.postfix_inspection import inspect_postfix
 from closedmail.care.postfix_machine import PostfixMachine
 from closedmail.care.running import look_at_running, read_store
+from closedmail.care.sendmail_inspection import sendmail_findings
 from closedmail.core.diagnosis.certificates import certificate_findings
 from closedmail.core.diagnosis.check import check_findings
 from closedmail.core.diagnosis.clients import client_findings
@@ -15,6 +16,7 @@ from closedmail.core.diagnosis.senders import sender_findings
 from closedmail.core.diagnosis.transports import missing_findings, transport_findings, version_findings
 from closedmail.core.finding import Finding
 from closedmail.core.model import Config, PostfixMaps
+from closedmail.core.partner_keys import configured_keys
 from closedmail.core.postfix_facts import Facts
 from closedmail.core.rule import rules_of
 from closedmail.errors import ClosedmailError
@@ -31,18 +33,20 @@ _THEMES = (
 )
 
 
-def find_findings(config: Config, now: int) -> list[Finding]:
-    """All findings, in the order in which they are best mended. `now` is Unix time. What is wrong raises nothing."""
+def find_findings(config: Config, now: int, sendmail_cf: str = "") -> list[Finding]:
+    """All findings, in the order in which they are best mended. `now` is Unix time, `sendmail_cf` a sendmail.cf to
+    judge in place of the one that is installed. What is wrong raises nothing."""
     store, snapshot, trouble = read_store(config)
     with store:
         running = look_at_running(config, now, snapshot, trouble)
         state = list(state_findings(config, running))
+        sendmail = list(sendmail_findings(config, snapshot, sendmail_cf)) if config.sendmail else []
         if config.sendmail and not config.postfix:
-            return state
+            return [*state, *sendmail]
         try:
-            return list(_postfix_findings(config, snapshot, running, state))
+            return [*_postfix_findings(config, snapshot, running, state), *sendmail]
         except ClosedmailError as error:
-            return [Finding("postfix", "error", str(error)), *state]
+            return [Finding("postfix", "error", str(error)), *state, *sendmail]
 
 
 def _postfix_findings(
@@ -66,10 +70,7 @@ def gather_facts(config: Config, snapshot: Snapshot | None) -> tuple[Facts, Post
     directory = (config.postfix or PostfixMaps()).config_directory
     postfix = inspect_postfix(directory)
     machine = PostfixMachine(directory, postfix.main.get("mail_owner", "postfix"))
-    keys = {partner.key for partner in config.partners}
-    for network in config.networks:
-        for domain in network.closed_domains:
-            keys |= {domain, f".{domain}"}
+    keys = configured_keys(config)
     if snapshot:
         keys.update(key for key, _ in snapshot.records())
     return Facts(config, tuple(rules_of(config)), postfix, machine, frozenset(keys)), machine

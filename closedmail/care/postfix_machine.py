@@ -1,6 +1,5 @@
 """The machine under Postfix: files as the user postfix sees them, tables, and whether policyd answers."""
 
-import grp
 import os
 import pwd
 import socket
@@ -10,6 +9,7 @@ from contextlib import closing
 from functools import cache
 from pathlib import Path
 
+from closedmail.care.path_access import groups_of, stopped_at
 from closedmail.core.postfix_facts import FileState
 from closedmail.core.restrictions import split_list
 from closedmail.errors import Refused
@@ -52,19 +52,7 @@ class PostfixMachine:
             user = pwd.getpwnam(self._owner)
         except KeyError:
             return ""
-        groups = {user.pw_gid, *(group.gr_gid for group in grp.getgrall() if self._owner in group.gr_mem)}
-        for each in (*reversed(path.parents), path):
-            try:
-                found = each.stat()
-            except PermissionError:
-                return str(each.parent)
-            except OSError:
-                return ""
-            wanted = 1 if stat.S_ISDIR(found.st_mode) else 2 if stat.S_ISSOCK(found.st_mode) else 4
-            shift = 6 if found.st_uid == user.pw_uid else 3 if found.st_gid in groups else 0
-            if not found.st_mode >> shift & wanted:
-                return str(each)
-        return ""
+        return stopped_at(path, user.pw_uid, groups_of(self._owner, user.pw_gid))
 
     def _table(self, table: str) -> Mapping[str, str] | None:
         kind, _, name = table.removeprefix("proxy:").partition(":")

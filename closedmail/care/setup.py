@@ -13,7 +13,7 @@ from closedmail.errors import ClosedmailError
 
 # Before the first sync: without these nothing is published.
 _BEFORE_SYNC = ("transport-missing",)
-# What makes Postfix ask closedmail, or look into its maps: with one of the blockers, it would put all mail off.
+# What makes the mail server ask closedmail, or look into its maps: with one of the blockers, it would put all mail off.
 _WIRING = (
     "sender-restrictions",
     "data-restrictions",
@@ -23,8 +23,19 @@ _WIRING = (
     "transport-maps",
     "tls-policy-maps",
     "map-type",
+    "sendmail-stale",
 )
-_BLOCKERS = ("no-generation", "policyd", "map-missing", "map-access", "socket-access", "not-asked")
+_BLOCKERS = (
+    "no-generation",
+    "policyd",
+    "map-missing",
+    "map-access",
+    "socket-access",
+    "not-asked",
+    "milter",
+    "milter-folder",
+    "map-folder",
+)
 
 Ask = Callable[[Finding], bool]
 
@@ -52,7 +63,9 @@ class Setup:
             self._say(reload_postfix(self._directory))
         left = self._findings()
         if any(item.id in _WIRING for item in left) and any(item.id in _BLOCKERS for item in left):
-            self._say("Postfix does not ask closedmail yet: it is wired in once what stands in front is mended.")
+            self._say(
+                "The mail server does not ask closedmail yet: it is wired in once what stands in front is mended."
+            )
         return left
 
     def _findings(self) -> list[Finding]:

@@ -15,11 +15,20 @@ from closedmail.core.finding import Finding
 
 @click.command("doctor")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@click.option(
+    "--sendmail-cf",
+    metavar="FILE",
+    default="",
+    help="Judge this sendmail.cf, for instance before it is installed; default: /etc/mail/sendmail.cf.",
+)
 @click.pass_obj
-def command(settings: Settings, as_json: bool) -> int:
+def command(settings: Settings, as_json: bool, sendmail_cf: str) -> int:
     """Check the mail server's configuration and what runs, and say what mends it; exit 1 if anything is found."""
+    config = load(settings.config_path)
+    if sendmail_cf and not config.sendmail:
+        raise click.UsageError(f"--sendmail-cf: {config.path} has no table [sendmail]; write one")
     os.environ.update(environment())
-    findings = find_findings(load(settings.config_path), int(time.time()))
+    findings = find_findings(config, int(time.time()), sendmail_cf)
     if as_json:
         print_json({"findings": [finding.to_json() for finding in findings]})
     else:

@@ -39,14 +39,15 @@ def read_domains(value: str, tables: Tables) -> Iterator[Item]:
             continue
         if text.startswith("/") or re.match(r"[a-z0-9_]+:", text):
             for key in tables.table(text) or {}:
-                found = _key(key)
+                found = domain_key(key)
                 if found and not key.startswith("!"):
                     yield Item(found, source=text)
-        elif found := _key(text):
+        elif found := domain_key(text):
             yield Item(found, literal=text)
 
 
-def _key(text: str) -> str:
+def domain_key(text: str) -> str:
+    """An item as a key, "" for none: addresses, names of one label, and those of this machine."""
     try:
         key = parse_key(text.rstrip(".") if text != "." else text)
     except DomainError:

@@ -5,6 +5,7 @@ from ipaddress import ip_network
 
 from closedmail.core.finding import Finding, Severity
 from closedmail.core.model import IPNetwork
+from closedmail.core.networks import allowed_networks, covered, overlap, trusted_findings
 from closedmail.core.postfix_facts import Facts, Place, places
 from closedmail.core.restrictions import parse_restrictions, split_list, walk
 
@@ -99,8 +100,8 @@ def _network_findings(facts: Facts) -> Iterator[Finding]:
     seen = set()
     for place in places(facts.postfix, facts.guarded, "mynetworks"):
         for network in parse_networks(place.value):
-            for other, table in _allowed(facts):
-                if network.version == other.version and network.overlaps(other) and (other, table) not in seen:
+            for other, table in allowed_networks(facts.active):
+                if overlap(network, other) and (other, table) not in seen:
                     seen.add((other, table))
                     yield Finding(
                         "allow-from-mynetworks",
@@ -110,7 +111,7 @@ def _network_findings(facts: Facts) -> Iterator[Finding]:
                     )
             # What nobody set is the machine's own addresses (mynetworks_style = host).
             named = place.service or "mynetworks" in facts.postfix.raw
-            if named and not network.is_loopback and not _covered(network, gateway.trusted_clients):
+            if named and not network.is_loopback and not covered(network, gateway.trusted_clients):
                 yield Finding(
                     "mynetworks-trusted",
                     "warning",
@@ -118,30 +119,4 @@ def _network_findings(facts: Facts) -> Iterator[Finding]:
                     f'checked as a stranger\'s; write "{network}" into trusted_clients of [gateway] in '
                     f"{facts.config.path}, or take it out of mynetworks",
                 )
-    for other, table in _allowed(facts):
-        for network in gateway.trusted_clients:
-            if network.version == other.version and network.overlaps(other):
-                yield Finding(
-                    "allow-from-trusted",
-                    "warning",
-                    f"{table}.inbound.allow_from has {other}, which overlaps trusted_clients ({network}): what comes "
-                    "from there is never checked; make one of the two narrower",
-                )
-
-
-def _allowed(facts: Facts) -> Iterator[tuple[IPNetwork, str]]:
-    """Each network of `allow_from`, with the first table that has it."""
-    told: set[tuple[str, IPNetwork]] = set()
-    for rule in facts.active:
-        for network in rule.inbound.allow_from:
-            if (rule.network, network) not in told:
-                told.add((rule.network, network))
-                yield network, rule.table
-
-
-def _covered(network: IPNetwork, trusted: tuple[IPNetwork, ...]) -> bool:
-    # The versions are compared first, which mypy can't see.
-    return any(
-        network.version == item.version and network.subnet_of(item)  # type: ignore[arg-type]
-        for item in trusted
-    )
+    yield from trusted_findings(facts.active, gateway)

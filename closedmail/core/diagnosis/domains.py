@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from closedmail.core.domain import DomainSet, parents
 from closedmail.core.domain_lists import Item, read_domains
 from closedmail.core.finding import Finding
+from closedmail.core.partner_keys import PartnerKeys
 from closedmail.core.postfix_facts import Facts, Place
 from closedmail.core.restrictions import split_list
 
@@ -16,20 +16,19 @@ _NAMED = 5
 
 def domain_findings(facts: Facts) -> Iterator[Finding]:
     """All about Postfix's lists of domains."""
-    own, tables = DomainSet(facts.config.gateway.own_domains), facts.config.partners
-    explicit = {partner.key for partner in tables}
+    partners = PartnerKeys(facts.config, facts.partner_keys)
     missing: dict[str, str] = {}
     for name in (*_FINAL, _RELAY):
         place = Place(facts.postfix, name)
         items = list(read_domains(place.value, facts.machine))
         for item in items:
-            partner = _partner(facts, item.key, own, explicit)
+            partner = partners.partner_of(item.key)
             if partner:
                 yield _claimed(place, item, partner)
-            elif not own.covers(item.key):
+            elif not partners.is_own(item.key):
                 missing.setdefault(item.key, name)
         if name == _RELAY:
-            yield from _below(facts, items)
+            yield from _below(facts, partners, items)
     if missing:
         names = [f"{key} ({name})" for key, name in list(missing.items())[:_NAMED]]
         more = ", …" if len(missing) > _NAMED else ""
@@ -40,15 +39,6 @@ def domain_findings(facts: Facts) -> Iterator[Finding]:
             "claim them; write them into own_domains of [gateway] in "
             f"{facts.config.path} and run: closedmail sync",
         )
-
-
-def _partner(facts: Facts, key: str, own: DomainSet, explicit: set[str]) -> str:
-    """The partner that a domain is, or lies below; of our own, only what has a table."""
-    if key in facts.partner_keys:
-        return key if key in explicit or not own.covers(key) else ""
-    if own.covers(key):
-        return ""
-    return next((f".{parent}" for parent in parents(key.removeprefix(".")) if f".{parent}" in facts.partner_keys), "")
 
 
 def _claimed(place: Place, item: Item, partner: str) -> Finding:
@@ -70,18 +60,13 @@ def _claimed(place: Place, item: Item, partner: str) -> Finding:
     return Finding(name, "error", text, place.set(", ".join(rest)) if removable else (), by_hand=True)
 
 
-def _below(facts: Facts, relayed: list[Item]) -> Iterator[Finding]:
+def _below(facts: Facts, partners: PartnerKeys, relayed: list[Item]) -> Iterator[Finding]:
     """Partners below a domain that is relayed for."""
     place = Place(facts.postfix, _PARENTS)
     matching = split_list(place.value)
     parent_matches = _RELAY in matching
     above = {item.key for item in relayed if parent_matches or item.key.startswith(".")}
-    found: dict[str, str] = {}
-    for key in facts.partner_keys:
-        # An own name for all below it is no partner below itself.
-        over = next((name for name in parents(key.removeprefix(".")) if {name, f".{name}"} & above), None)
-        if over is not None:
-            found[key] = over
+    found = partners.below(above)
     if not found:
         return
     shown = ", ".join(f"{key} (below {found[key]})" for key in sorted(found)[:_NAMED])

@@ -1,0 +1,107 @@
+"""The machine under Sendmail: paths by their modes, as Sendmail looks at them, and whether the milter answers."""
+
+import pwd
+import shutil
+import socket
+import stat
+import struct
+from contextlib import closing
+from functools import cache
+from pathlib import Path
+
+from closedmail.care.path_access import groups_of, stopped_at
+from closedmail.core.sendmail_facts import PathState
+
+_LARGEST = 64 * 1024 * 1024  # bytes of a file that is read
+_PATIENCE = 5  # seconds
+# The milter protocol (mfdef.h of libmilter): a length, a command; SMFIC_OPTNEG offers version, actions and steps.
+_NEGOTIATE = struct.pack("!IcIII", 13, b"O", 6, 0x1FF, 0x1FFFFF)
+_QUIT = struct.pack("!Ic", 1, b"Q")
+
+
+class SendmailMachine:
+    """A `sendmail_facts.SendmailMachine`; everything is looked at once. `not_asked` are sockets that this user may not
+    use."""
+
+    def __init__(self, state_dir: str, *, sticky: bool) -> None:
+        """With `sticky` Sendmail trusts folders that all may write, but only owners remove from (TrustStickyBit)."""
+        self._state_dir, self._sticky = Path(state_dir), sticky
+        self.not_asked: list[str] = []
+        self.path = cache(self._path)
+        self.lines = cache(self._lines)
+        self.answers = cache(self._answers)
+
+    def _path(self, path: str) -> PathState:
+        place = Path(path)
+        stopped, writable = "", ""
+        for each in reversed(place.parents):
+            try:
+                mode = each.stat().st_mode
+            except OSError:
+                break
+            if mode & 0o022 and not (self._sticky and mode & stat.S_ISVTX):
+                writable = writable or str(each)
+            # libsmutil's safedirpath: root has to come through as any other user.
+            stopped = stopped or stopped_at(each, 0, {0})
+        try:
+            found = place.stat()
+        except OSError:
+            return PathState("", 0, stopped, writable)
+        kind = "folder" if stat.S_ISDIR(found.st_mode) else "socket" if stat.S_ISSOCK(found.st_mode) else "file"
+        certificates = _read(path).count(b"-----BEGIN CERTIFICATE-----") if kind == "file" else 0
+        return PathState(kind, stat.S_IMODE(found.st_mode), stopped, writable, certificates)
+
+    def _lines(self, path: str) -> list[str]:
+        return _read(path).decode("utf-8", "replace").splitlines()
+
+    def unreadable(self, path: str) -> str:
+        """Why the owner of the state directory can't read a file, "" where it can."""
+        try:
+            found = Path(path).stat()
+            owner = self._state_dir.stat().st_uid
+        except OSError as error:
+            return error.strerror or "it is not there" if error.filename == path else ""
+        if not stat.S_ISREG(found.st_mode):
+            return "it is no file"
+        if owner == 0:
+            return ""
+        try:
+            user = pwd.getpwuid(owner)
+        except KeyError:
+            return ""
+        stopped = stopped_at(Path(path), owner, groups_of(user.pw_name, user.pw_gid))
+        return f"because of {stopped}" if stopped else ""
+
+    def has_program(self, name: str) -> bool:
+        """Whether there is such a program."""
+        return shutil.which(name) is not None
+
+    def _answers(self, where: str) -> bool:
+        kind, _, rest = where.partition(":")
+        family = socket.AF_UNIX if kind == "unix" else socket.AF_INET6 if rest.startswith("[") else socket.AF_INET
+        with closing(socket.socket(family, socket.SOCK_STREAM)) as connection:
+            connection.settimeout(_PATIENCE)
+            try:
+                if kind == "unix":
+                    connection.connect(rest)
+                else:
+                    host, _, port = rest.rpartition(":")
+                    connection.connect((host.strip("[]"), int(port)))
+                connection.sendall(_NEGOTIATE)
+                answer = connection.recv(5)
+                connection.sendall(_QUIT)
+            except PermissionError:
+                self.not_asked.append(where)
+                return True
+            except (OSError, ValueError, OverflowError):
+                return False
+            return answer[4:5] == b"O"
+
+
+def _read(path: str) -> bytes:
+    """What is in a file, b"" where it can't be read."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(_LARGEST)
+    except OSError:
+        return b""

@@ -1,0 +1,46 @@
+"""The keys of all partners, compared with domains that an MTA takes for its own or relays for."""
+
+from collections.abc import Iterable
+
+from closedmail.core.domain import DomainSet, parents
+from closedmail.core.model import Config
+
+
+def configured_keys(config: Config) -> set[str]:
+    """The partners that the configuration names, without any list: its tables, and closed domains."""
+    keys = {partner.key for partner in config.partners}
+    for network in config.networks:
+        for domain in network.closed_domains:
+            keys |= {domain, f".{domain}"}
+    return keys
+
+
+class PartnerKeys:
+    """`keys` are those of the configuration and of the list in force."""
+
+    def __init__(self, config: Config, keys: Iterable[str]) -> None:
+        self.keys = frozenset(keys)
+        self._own = DomainSet(config.gateway.own_domains)
+        self._explicit = {partner.key for partner in config.partners}
+
+    def partner_of(self, key: str) -> str:
+        """The partner that a domain is, or lies below, "" for none; of our own, only what has a table."""
+        if key in self.keys:
+            return key if key in self._explicit or not self._own.covers(key) else ""
+        if self._own.covers(key):
+            return ""
+        return next((f".{parent}" for parent in parents(key.removeprefix(".")) if f".{parent}" in self.keys), "")
+
+    def is_own(self, key: str) -> bool:
+        """Whether `own_domains` covers it."""
+        return self._own.covers(key)
+
+    def below(self, names: set[str]) -> dict[str, str]:
+        """The partners below such domains (`x` and `.x` stand for all below x), each with the nearest of them."""
+        found = {}
+        for key in self.keys:
+            # An own name for all below it is no partner below itself.
+            over = next((name for name in parents(key.removeprefix(".")) if {name, f".{name}"} & names), None)
+            if over is not None and (key in self._explicit or not self._own.covers(key)):
+                found[key] = over
+        return found
