@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from closedmail.care.postfix_inspection import inspect_postfix
 from closedmail.care.postfix_machine import PostfixMachine
 from closedmail.care.running import look_at_running, read_store
-from closedmail.care.sendmail_inspection import sendmail_findings
+from closedmail.care.sendmail_inspection import BEFORE_SYNC, sendmail_findings
 from closedmail.core.diagnosis.certificates import certificate_findings
 from closedmail.core.diagnosis.check import check_findings
 from closedmail.core.diagnosis.clients import client_findings
@@ -41,12 +41,14 @@ def find_findings(config: Config, now: int, sendmail_cf: str = "") -> list[Findi
         running = look_at_running(config, now, snapshot, trouble)
         state = list(state_findings(config, running))
         sendmail = list(sendmail_findings(config, snapshot, sendmail_cf)) if config.sendmail else []
+        first = [item for item in sendmail if item.id in BEFORE_SYNC]
+        sendmail = [item for item in sendmail if item not in first]
         if config.sendmail and not config.postfix:
-            return [*state, *sendmail]
+            return [*first, *state, *sendmail]
         try:
-            return [*_postfix_findings(config, snapshot, running, state), *sendmail]
+            return [*first, *_postfix_findings(config, snapshot, running, state), *sendmail]
         except ClosedmailError as error:
-            return [Finding("postfix", "error", str(error)), *state, *sendmail]
+            return [Finding("postfix", "error", str(error)), *first, *state, *sendmail]
 
 
 def _postfix_findings(

@@ -22,6 +22,9 @@ from closedmail.errors import ConfigError
 from closedmail.store.reader import Snapshot
 from closedmail.sync.own_rows import OwnRows, read_own_rows
 
+# Without what these are about, sync publishes nothing.
+BEFORE_SYNC = ("own-rows", "makemap")
+
 
 def sendmail_findings(config: Config, snapshot: Snapshot | None, cf_path: str = "") -> Iterator[Finding]:
     """All findings about Sendmail. `cf_path` is a sendmail.cf to judge in place of the one that is installed; then

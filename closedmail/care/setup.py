@@ -12,7 +12,7 @@ from closedmail.core.model import Config, PostfixMaps
 from closedmail.errors import ClosedmailError
 
 # Before the first sync: without these nothing is published.
-_BEFORE_SYNC = ("transport-missing",)
+_BEFORE_SYNC = ("transport-missing", "own-rows")
 # What makes the mail server ask closedmail, or look into its maps: with one of the blockers, it would put all mail off.
 _WIRING = (
     "sender-restrictions",
