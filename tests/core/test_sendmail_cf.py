@@ -110,6 +110,7 @@ def test_sockets(socket: str, where: str) -> None:
         ("ipv6:2001:db8::1", "2001:db8::1/128"),
         ("300.1", None),
         ("ipv6:", None),
+        ("ipv6:2001:db8:", "2001:db8::/32"),
         ("ipv6:x", None),
         ("10.example", None),
         ("1.2.3.4.5", None),

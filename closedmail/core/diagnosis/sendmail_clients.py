@@ -56,7 +56,7 @@ def access_network(text: str) -> IPNetwork | None:
     try:
         if text[:5].lower() == "ipv6:":
             groups = text[5:].rstrip(":").split(":") if "::" not in text else []
-            if not groups or len(groups) == 8:
+            if not all(groups) or len(groups) in (0, 8):
                 return ip_network(ip_address(text[5:]))
             return ip_network(f"{':'.join(groups)}::/{16 * len(groups)}")
         if not _OCTETS.fullmatch(text):
