@@ -274,6 +274,29 @@ FAULTS = [
         "klinik.city.example (below city.example)",
         toml=('[partner."klinik.example"]', '[partner."klinik.city.example"]'),
     ),
+    Fault(
+        "relay-parents",
+        "klinik.city.example (below city.example)",
+        mc=add("FEATURE(`relay_hosts_only')", "FEATURE(`relay_entire_domain')"),
+        toml=('[partner."klinik.example"]', '[partner."klinik.city.example"]'),
+    ),
+    Fault(
+        "relay-by-sender",
+        "relay_mail_from",
+        mc=add("FEATURE(`relay_mail_from')"),
+        run="echo 'From:city.example\tRELAY' >>/etc/mail/access.own",
+    ),
+    Fault(
+        "allow-from-trusted",
+        "192.0.2.0/24, which overlaps trusted_clients (192.0.2.0/28)",
+        toml=('["10.1.1.0/24"]', '["10.1.1.0/24", "192.0.2.0/28"]'),
+        severity="warning",
+    ),
+    Fault(
+        "outbound-ca",
+        "partners' certificates verified",
+        mc=("/etc/mail/tls", "/none"),
+    ),
     Fault("open-relay", "promiscuous_relay", mc=add("FEATURE(`promiscuous_relay')")),
     Fault("relay-by-sender", "relay_local_from", mc=add("FEATURE(`relay_local_from')")),
     Fault("permit-mx-backup", "MX", mc=add("FEATURE(`relay_based_on_MX')"), severity="warning"),
@@ -334,6 +357,76 @@ def test_fault(well: Patient, fault: Fault) -> None:
     finally:
         if fault.undo:
             well.shell(fault.undo)
+
+
+# What looks like a fault, and is none.
+SEQUENCE = f"""LOCAL_CONFIG
+Kours hash {MAPS}/mailertable
+Kmore hash -o /etc/mail/more
+FEATURE(`mailertable', `sequence more ours')"""
+KEY = ("chmod 640 /etc/mail/tls/gateway.key", "chmod 600 /etc/mail/tls/gateway.key")
+OTHER = "MAIL_FILTER(`o', `S=local:/x')"
+WELL: dict[str, dict[str, Any]] = {
+    "a sequence": {"mc": (MAILERTABLE, SEQUENCE)},
+    "the map with its ending": {"mc": (f"{MAPS}/mailertable", f"{MAPS}/mailertable.db")},
+    "mail is put off by closing": {"mc": ("F=T", "F=4")},
+    "another word for the socket": {"mc": ("local:/run", "unix:/run")},
+    "another name": {"mc": ("`closedmail', `S", "`cm', `S")},
+    "no rule asks": {"mc": (FILTER, ""), "toml": ('mode = "report"', 'mode = "off"')},
+    "back from a filter": {"mc": add(OTHER, "DAEMON_OPTIONS(`Name=B, Port=2525, Addr=127.0.0.1, InputMailFilters=o')")},
+    "users log in": {"mc": add(OTHER, "DAEMON_OPTIONS(`Name=B, Port=587, M=Ea, InputMailFilters=o')")},
+    "two filters": {"mc": add(OTHER, "DAEMON_OPTIONS(`Name=B, Port=2525, InputMailFilters=o;closedmail')")},
+    "a key for a group": {
+        "mc": add("define(`confDONT_BLAME_SENDMAIL', `GroupReadableKeyFile')"),
+        "toml": SUBJECT,
+        "run": KEY[0],
+        "undo": KEY[1],
+    },
+    "an unsafe folder": {
+        "mc": add("define(`confDONT_BLAME_SENDMAIL', `MapInUnsafeDirPath')"),
+        "run": f"chmod 775 {MAPS}",
+        "undo": f"chmod 755 {MAPS}",
+    },
+    "hosts only": {
+        "mc": add("FEATURE(`relay_hosts_only')"),
+        "toml": ('[partner."klinik.example"]', '[partner."klinik.city.example"]'),
+    },
+    "certificates by subject": {"run": "echo 'CertIssuer:/CN=CA\tSUBJECT' >>/etc/mail/access.own"},
+    "no sender may relay": {"mc": add("FEATURE(`relay_mail_from')")},
+    "TLS as it should be": {"toml": SUBJECT},
+    "digests of one kind": {
+        "mc": add("define(`confCERT_FINGERPRINT_ALGORITHM', `sha256')"),
+        "toml": pinned(f'fingerprint = "{SHA256}"'),
+    },
+    "no certificate is needed": {"run": "echo 'Srv_Features:10.1.1\tV' >>/etc/mail/access.own"},
+}
+
+
+@pytest.mark.parametrize("name", WELL)
+def test_no_fault(well: Patient, name: str) -> None:
+    fault = Fault("", "", **WELL[name])
+    fault.put(well)
+    try:
+        assert well.doctor() == []
+    finally:
+        well.shell(fault.undo)
+
+
+def test_the_line_for_a_milter_on_tcp(well: Patient) -> None:
+    well.machine.write(CONFIG, replaced(well.toml, ("[milter]", '[milter]\nlisten = ["inet:[::1]:8899"]')))
+    well.machine.write(SENDMAIL_CF, well.made(well.mc.replace(FILTER, "")))
+    missing, silent = well.doctor()
+    assert (missing["id"], silent["id"]) == ("milter-missing", "milter")
+    assert "S=inet6:8899@::1, F=T" in missing["text"]
+
+
+def test_beside_postfix_both_are_judged(well: Patient) -> None:
+    """There is no Postfix on the machine, which is a finding of its own; a missing sendmail.cf is then none."""
+    well.machine.write(CONFIG, f"{well.toml}\n[postfix]\n")
+    well.machine.write(SENDMAIL_CF, well.made(well.mc.replace(" F=T,", "")))
+    assert [item["id"] for item in well.doctor()] == ["postfix", "milter-flags"]
+    well.machine.run("rm", SENDMAIL_CF)
+    assert [item["id"] for item in well.doctor()] == ["postfix"]
 
 
 def test_another_sendmail_cf(well: Patient) -> None:
