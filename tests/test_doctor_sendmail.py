@@ -185,6 +185,12 @@ FAULTS = [
         mc=(MAILERTABLE, "FEATURE(`mailertable')"),
         line=f"{MAILERTABLE}dnl",
     ),
+    Fault(
+        "mailertable-map",
+        "does not look into",
+        mc=(MAILERTABLE, f"LOCAL_CONFIG\nKmailertable hash {MAPS}/mailertable"),
+        line=f"{MAILERTABLE}dnl",
+    ),
     Fault("access-map", "does not look into", mc=(ACCESS, ""), line=f"{ACCESS}dnl"),
     Fault(
         "access-map",
@@ -211,6 +217,12 @@ FAULTS = [
         "because of /etc/mail/access.own",
         run="chmod 600 /etc/mail/access.own",
         fix=("chmod 0644 /etc/mail/access.own",),
+    ),
+    Fault(
+        "own-rows",
+        "because of /root): sync is refused; mend that",
+        toml=("/etc/mail/access.own", "/root/access.own"),
+        run="cp /etc/mail/access.own /root && chmod 700 /root",
     ),
     Fault("own-rows", "No such file", run="rm /etc/mail/mailertable.own"),
     Fault("makemap", "apt install", run="mv /usr/sbin/makemap /x", undo="mv /x /usr/sbin/makemap"),
@@ -269,6 +281,12 @@ FAULTS = [
     Fault("partner-relayed", "access.own has koeln", run="echo 'To:koeln.example\tRELAY' >>/etc/mail/access.own"),
     Fault("own-domains", "town.example (class R", mc=add("RELAY_DOMAIN(`town.example')"), severity="warning"),
     Fault("own-domains", "town.example (class w", mc=add("LOCAL_DOMAIN(`town.example')"), severity="warning"),
+    Fault(
+        "own-domains",
+        "town.example (/etc/mail/access.own)",
+        run="echo 'To:town.example\tRELAY' >>/etc/mail/access.own",
+        severity="warning",
+    ),
     Fault(
         "relay-parents",
         "klinik.city.example (below city.example)",
@@ -387,6 +405,18 @@ WELL: dict[str, dict[str, Any]] = {
         "run": f"chmod 775 {MAPS}",
         "undo": f"chmod 755 {MAPS}",
     },
+    "a folder with the sticky bit": {"run": f"chmod 1777 {STATE}", "undo": f"chmod 755 {STATE}"},
+    "an own domain below a partner": {
+        "toml": ('["city.example"]', '["city.example", "own.kreis.example"]'),
+        "mc": add("LOCAL_DOMAIN(`own.kreis.example')"),
+    },
+    "certificates that nobody asks for": {
+        "mc": ("_KEY', `/etc/mail/tls/gateway", "_KEY', `/gone"),
+        "toml": (
+            '["192.0.2.0/24"]',
+            '["192.0.2.0/24"]\ncertificates = [{subject = "mx.example"}]',
+        ),
+    },
     "hosts only": {
         "mc": add("FEATURE(`relay_hosts_only')"),
         "toml": ('[partner."klinik.example"]', '[partner."klinik.city.example"]'),
@@ -446,6 +476,7 @@ def test_setup_applies_and_takes_back(well: Patient) -> None:
     well.shell(f"chmod 775 {STATE}", f"chmod 700 {MAPS}", "chmod 600 /etc/mail/access.own")
     done = well.machine.closedmail(CONFIG, "setup", "--yes", check=False)
     assert done.returncode == 0, done
+    assert "did not do all" not in done.stdout
     assert (modes(), well.doctor()) == ("755\n755\n644\n", [])
     well.machine.closedmail(CONFIG, "setup", "--undo")
     assert modes() == "775\n700\n600\n"
@@ -473,6 +504,9 @@ def test_sendmail_calls_such_folders_unsafe(well: Patient) -> None:
     """Where doctor says that Sendmail opens no map, and does not start, it does so."""
     sendmail = running(well)
     assert sendmail.lookup("mailertable", "koeln.example") == "esmtp:[127.0.0.11]"
+    well.shell(f"chmod 1777 {STATE}")
+    assert sendmail.lookup("mailertable", "koeln.example") == "esmtp:[127.0.0.11]"
+    well.shell(f"chmod 755 {STATE}")
     for mode in ("775", "700"):
         well.shell(f"chmod {mode} {MAPS}")
         assert sendmail.lookup("mailertable", "koeln.example") is None

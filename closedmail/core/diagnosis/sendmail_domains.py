@@ -28,8 +28,8 @@ def sendmail_domain_findings(facts: SendmailFacts) -> Iterator[Finding]:
         partner = facts.partners.partner_of(key)
         if partner:
             yield _relayed_partner(facts, key, partner, place)
-        elif not facts.partners.is_own(key) and place != facts.maps.own_access:
-            missing.setdefault(key, _RELAY)
+        elif not facts.partners.is_own(key):
+            missing.setdefault(key, place if place == facts.maps.own_access else _RELAY)
     yield from _below(facts, set(relayed))
     if missing:
         names = [f"{key} ({words})" for key, words in list(missing.items())[:_NAMED]]
