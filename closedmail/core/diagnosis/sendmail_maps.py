@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from closedmail.core.finding import Finding
 from closedmail.core.sendmail_cf import KeyedMap, SendmailCf
-from closedmail.core.sendmail_facts import SendmailFacts, rebuild
+from closedmail.core.sendmail_facts import SENDMAIL_MC, SendmailFacts, rebuild
 
 MAILERTABLE, ACCESS = "mailertable", "access"
 # What cf/m4/proto.m4 makes rules of where the map is defined by its FEATURE: the rule sets look into it by this.
@@ -47,7 +47,8 @@ def _reference_findings(facts: SendmailFacts, name: str) -> Iterator[Finding]:
     path = f"{facts.map_folder}/{name}"
     named = facts.cf.files(name)
     ours = next((item for item in named if item.path == path), None)
-    mend = rebuild(feature(facts, name))
+    line = feature(facts, name)
+    mend = f"replace its FEATURE in {SENDMAIL_MC} by {line} and run: sendmailconfig" if named else rebuild(line)
     if ours is None or not facts.cf.has_rule(_USED[name]):
         text = f"sendmail.cf does not look into {path}: {_UNUSED[name]}"
         if ours is None and named:
