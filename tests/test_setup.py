@@ -314,7 +314,7 @@ def test_nothing_is_wired_in_that_does_not_answer() -> None:
         main = fresh.main.read_text()
         done = closedmail_inside("setup", "--yes", config=fresh.config)
         assert done.status == 1
-        assert "Postfix does not ask closedmail yet" in done.stdout
+        assert "The mail server does not ask closedmail yet" in done.stdout
         assert "policyd does not answer" in done.stdout
         # Only what harms nobody.
         added = fresh.main.read_text().removeprefix(main)
