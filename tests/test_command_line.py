@@ -252,7 +252,7 @@ def test_files_without_permission(open_gateway: Gateway) -> None:
     open_gateway.config.chmod(0o600)
     for arguments in (ASKED, ["status"], ["policyd"], ["lint", str(open_gateway.list)]):
         said = closedmail_as(NOBODY, *arguments, config=open_gateway.config)
-        assert (said.status, "Permission denied" in said.error) == (2, True)
+        assert (said.status, "Permission denied" in said.error) == (2, True), (arguments, said)
 
 
 @pytest.mark.real("root")

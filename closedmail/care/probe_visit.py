@@ -166,7 +166,7 @@ class _Line:
 
 def _words(error: Exception) -> str:
     """An error of the system, or of OpenSSL without its place in the source."""
-    if isinstance(error, ssl.SSLEOFError):
+    if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
         return "the server closed the connection"
     if isinstance(error, ssl.SSLError) and error.reason:
         return printable(error.reason.lower().replace("_", " "))

@@ -54,7 +54,7 @@ class _Commands(click.Group):
 @click.option(
     "--config",
     "config_path",
-    type=click.Path(),
+    type=click.Path(readable=False),
     envvar="CLOSEDMAIL_CONFIG",
     default=DEFAULT_CONFIG,
     show_default=True,
