@@ -2,13 +2,12 @@
 
 import os
 import pwd
-import socket
 import stat
 from collections.abc import Mapping
-from contextlib import closing
 from functools import cache
 from pathlib import Path
 
+from closedmail.care.asking import ask
 from closedmail.care.path_access import groups_of, stopped_at
 from closedmail.core.postfix_facts import FileState
 from closedmail.core.restrictions import split_list
@@ -18,7 +17,6 @@ from closedmail.publish.postfix_settings import run_postfix
 _LARGEST = 64 * 1024 * 1024  # bytes of a file that is read
 _INDEXED = ("hash", "btree", "lmdb", "cdb", "dbm", "sdbm")
 _TEXTS = ("texthash", "cidr", "pcre", "regexp")
-_PATIENCE = 5  # seconds
 # A mail without a sender is nobody's business, but a generation must be there to say so.
 _QUESTION = (
     b"request=smtpd_access_policy\nprotocol_state=RCPT\nprotocol_name=SMTP\nsender=\nrecipient=\n"
@@ -75,23 +73,11 @@ class PostfixMachine:
         return None
 
     def _answers(self, where: str) -> bool:
-        kind, _, rest = where.partition(":")
-        family = socket.AF_UNIX if kind == "unix" else socket.AF_INET6 if rest.startswith("[") else socket.AF_INET
-        with closing(socket.socket(family, socket.SOCK_STREAM)) as connection:
-            connection.settimeout(_PATIENCE)
-            try:
-                if kind == "unix":
-                    connection.connect(rest)
-                else:
-                    host, _, port = rest.rpartition(":")
-                    connection.connect((host.strip("[]"), int(port)))
-                connection.sendall(_QUESTION)
-                return connection.recv(512).startswith(b"action=")
-            except PermissionError:
-                self.not_asked.append(where)
-                return True
-            except (OSError, ValueError):
-                return False
+        try:
+            return ask(where, _QUESTION, 512).startswith(b"action=")
+        except PermissionError:
+            self.not_asked.append(where)
+            return True
 
 
 def _pair(line: str) -> tuple[str, str]:

@@ -2,18 +2,16 @@
 
 import pwd
 import shutil
-import socket
 import stat
 import struct
-from contextlib import closing
 from functools import cache
 from pathlib import Path
 
+from closedmail.care.asking import ask
 from closedmail.care.path_access import groups_of, stopped_at
 from closedmail.core.sendmail_facts import PathState
 
 _LARGEST = 64 * 1024 * 1024  # bytes of a file that is read
-_PATIENCE = 5  # seconds
 # The milter protocol (mfdef.h of libmilter): a length, a command; SMFIC_OPTNEG offers version, actions and steps.
 _NEGOTIATE = struct.pack("!IcIII", 13, b"O", 6, 0x1FF, 0x1FFFFF)
 _QUIT = struct.pack("!Ic", 1, b"Q")
@@ -77,25 +75,11 @@ class SendmailMachine:
         return shutil.which(name) is not None
 
     def _answers(self, where: str) -> bool:
-        kind, _, rest = where.partition(":")
-        family = socket.AF_UNIX if kind == "unix" else socket.AF_INET6 if rest.startswith("[") else socket.AF_INET
-        with closing(socket.socket(family, socket.SOCK_STREAM)) as connection:
-            connection.settimeout(_PATIENCE)
-            try:
-                if kind == "unix":
-                    connection.connect(rest)
-                else:
-                    host, _, port = rest.rpartition(":")
-                    connection.connect((host.strip("[]"), int(port)))
-                connection.sendall(_NEGOTIATE)
-                answer = connection.recv(5)
-                connection.sendall(_QUIT)
-            except PermissionError:
-                self.not_asked.append(where)
-                return True
-            except (OSError, ValueError, OverflowError):
-                return False
-            return answer[4:5] == b"O"
+        try:
+            return ask(where, _NEGOTIATE, 5, _QUIT)[4:5] == b"O"
+        except PermissionError:
+            self.not_asked.append(where)
+            return True
 
 
 def _read(path: str) -> bytes:
