@@ -364,6 +364,13 @@ def test_a_running_postfix() -> None:
         def send(client: str, recipient: str = OWN) -> int:
             return deliver("127.0.0.1", port, sender=PARTNER, recipients=[recipient], source_address=client).code
 
+        def soon(client: str, code: int) -> bool:
+            """Whether a mail gets that answer, in the end: an smtpd of before a reload may take one more client."""
+            deadline = time.monotonic() + 30
+            while (found := send(client)) != code and time.monotonic() < deadline:
+                time.sleep(0.1)
+            return found == code
+
         with postfix, Daemon(config):
             before = [(postfix.etc / name).read_text() for name in ("main.cf", "master.cf")]
             assert send("127.0.0.66") == 250
@@ -371,11 +378,12 @@ def test_a_running_postfix() -> None:
             assert (done.status, done.stderr) == (0, ""), done
             assert done.stdout.endswith("Postfix has read its configuration anew.\nNothing is wrong.\n")
             postfix.wait_for_log("reload -- version")
+            assert soon("127.0.0.66", 554)
             assert (send("127.0.0.66"), send("127.0.0.10")) == (554, 250)
             assert (send("127.0.0.66", "postmaster"), send("127.0.0.10", "postmaster")) == (554, 250)
             done = closedmail_inside("setup", "--undo", config=config)
             assert done.status == 0
             assert [(postfix.etc / name).read_text() for name in ("main.cf", "master.cf")] == before
             postfix.wait_for_log("(?s)reload -- version.*reload -- version")
-            assert send("127.0.0.66") == 250
+            assert soon("127.0.0.66", 250)
             assert "fatal" not in postfix.log()
