@@ -73,6 +73,27 @@ async def mail_hosts(place: Place, settings: ClientSettings) -> list[str]:
     return list(dict.fromkeys(hosts))[:_MOST_HOSTS]
 
 
+async def mx_signed(place: Place) -> bool:
+    """Whether the MX records of a nexthop are signed, as the system's resolver says; also where it has, or needs, none:
+    then all hangs on the host's own records. Raises Unresolved."""
+    if not place.mx:
+        return True
+    import dns.asyncresolver  # `mail_hosts` has said so where it is missing
+    import dns.exception
+    import dns.flags
+    import dns.resolver
+
+    try:
+        resolver = dns.asyncresolver.Resolver()
+        resolver.flags = dns.flags.RD | dns.flags.AD  # RFC 6840, section 5.7
+        answer = await resolver.resolve(place.name, "MX", lifetime=_PATIENCE, search=False)
+    except dns.resolver.NoAnswer:
+        return True
+    except dns.exception.DNSException as error:
+        raise Unresolved(f"the MX hosts of {place.name} can't be looked up: {error}") from None
+    return bool(answer.response.flags & dns.flags.AD)
+
+
 async def addresses_of(host: str, port: int, settings: ClientSettings) -> list[Address]:
     """The addresses of a host. Raises Unresolved."""
     try:

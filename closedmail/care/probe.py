@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-from closedmail.care.mail_hosts import Address, Place, Unresolved, addresses_of, mail_hosts, place_of
+from closedmail.care.mail_hosts import Address, Place, Unresolved, addresses_of, mail_hosts, mx_signed, place_of
+from closedmail.care.posttls_finger import ask_posttls_finger, find_posttls_finger
 from closedmail.care.probe_targets import ProbeTarget
 from closedmail.care.probe_visit import Visit, connect, converse
 from closedmail.care.tls_client import TlsClient, tls_client
 from closedmail.core.certificate import Certificate, NotACertificate, read_certificate
 from closedmail.core.client_settings import ClientSettings
+from closedmail.core.dane import DANE, Course, course, read_answer, without_records
 from closedmail.core.probe_result import HostResult, days_left
 from closedmail.core.server_check import Demand, Seen, demand_of, why_not
 from closedmail.core.smtp_probe import SmtpProbe, printable
@@ -26,18 +28,22 @@ Progress = Callable[[str], None]
 
 class Prober:
     """Probes targets. `settings_of` gives the settings of a service, `pin_digest` is what the MTA's server makes
-    fingerprints of clients with, "" where it is not known. `patience` is in seconds, for each host."""
+    fingerprints of clients with, "" where it is not known. `config_directory` is Postfix's, whose posttls-finger is
+    asked at levels dane and dane-only; "" where there is none. `patience` is in seconds, for each host."""
 
     def __init__(
         self,
         settings_of: Callable[[str], ClientSettings],
         pin_digest: str = "",
         *,
+        config_directory: str = "",
         patience: float = PATIENCE,
         at_once: int = AT_ONCE,
     ) -> None:
         self._settings_of, self._pin_digest = settings_of, pin_digest
         self._patience, self._at_once = patience, at_once
+        self._config_directory = config_directory
+        self._posttls_finger = find_posttls_finger() if config_directory else None
         self._known: dict[str, ClientSettings] = {}
         self._clients: dict[tuple[str, str], TlsClient] = {}
 
@@ -87,12 +93,31 @@ class Prober:
         try:
             async with asyncio.timeout(self._patience):
                 await meeting.hold(blank.host, place.port)
+                if demand.level in DANE and meeting.visit and not meeting.error:
+                    meeting.course = await self._course(demand, settings, place)
         except TimeoutError:
             meeting.error = f"not done within {self._patience:g} s, and given up"
         try:
             return self._result(blank, meeting)
         except ValueError as error:  # of hashlib
             return replace(blank, error=f"smtp_tls_fingerprint_digest: {printable(str(error))}")
+
+    async def _course(self, demand: Demand, settings: ClientSettings, place: Place) -> Course | None:
+        """How Postfix goes on at level dane or dane-only, None where it can't be asked."""
+        policy = settings.insecure_mx
+        try:
+            signed = not settings.dnssec or await mx_signed(place)
+            found = without_records(demand.level, dnssec=settings.dnssec, mx_signed=signed, insecure_mx=policy)
+            if found or not self._posttls_finger:
+                return found
+            said = await ask_posttls_finger(
+                self._posttls_finger, demand.host, place.port, settings, self._config_directory, self._patience
+            )
+        except OSError as error:
+            return Course("", f"posttls-finger: {error.strerror}")
+        except Unresolved as error:
+            return Course("", printable(str(error)))
+        return course(demand.level, read_answer(said), mx_signed=signed, insecure_mx=policy)
 
     def _settings(self, service: str) -> ClientSettings:
         if service not in self._known:
@@ -112,14 +137,15 @@ class Prober:
             tls_error=visit.tls_error or visit.probe.refused_tls,
             bits=visit.bits,
         )
-        problem = meeting.error or visit.probe.error or why_not(demand, seen) or unreadable or None
-        note = f"{seen.tls_error}; at level may Postfix goes on in plain text" if seen.tls_error else None
+        problem = meeting.error or visit.probe.error or _why_not(demand, seen, meeting.course) or unreadable or None
+        notes = [f"{seen.tls_error}; at level may Postfix goes on in plain text"] if seen.tls_error else []
+        notes += [meeting.course.words] if meeting.course and meeting.course.words else []
         found = replace(
             blank,
             reachable=True,
             starttls=seen.offered,
             ok=problem is None,
-            error=problem or note,
+            error=problem or "; ".join(notes) or None,
             address=visit.address,
             protocol=visit.protocol,
             client_certificate=client.certificate if visit.protocol else "",
@@ -142,7 +168,8 @@ class Prober:
 @dataclass(slots=True)
 class _Meeting:
     """One host, met once, or twice where its chain is not trusted: Python shows a certificate only of a connection that
-    came to be. `visit` is the connection that counts, `error` what ended it from outside."""
+    came to be. `visit` is the connection that counts, `error` what ended it from outside, `course` what Postfix says at
+    levels dane and dane-only, where it was asked."""
 
     settings: ClientSettings
     client: TlsClient
@@ -150,6 +177,7 @@ class _Meeting:
     uses_tls: bool
     visit: Visit | None = None
     error: str = ""
+    course: Course | None = None
 
     async def hold(self, host: str, port: int) -> None:
         try:
@@ -172,6 +200,18 @@ class _Meeting:
         if wanted == "hostname" or self.demand.level.startswith("dane"):
             return self.demand.host
         return (self.demand.nexthop if wanted == "nexthop" else wanted) or None
+
+
+def _why_not(demand: Demand, seen: Seen, taken: Course | None) -> str | None:
+    """`why_not` at the level that Postfix goes on at."""
+    if taken is None or demand.level not in DANE:
+        return why_not(demand, seen)
+    if taken.level == "dane" and not seen.encrypted:
+        return why_not(demand, seen)
+    if taken.level in ("dane", ""):
+        return taken.words
+    problem = why_not(replace(demand, level=taken.level), seen)
+    return f"{problem}; {taken.words}" if problem and taken.words else problem
 
 
 def _certificate(der: bytes) -> tuple[Certificate | None, str]:

@@ -36,7 +36,8 @@ def command(settings: Settings, domains: tuple[str, ...], as_json: bool) -> int:
     with StoreReader(store_path(config.gateway.state_dir)) as store:
         snapshot = store.current()
         targets, settings_of = _plan(config, snapshot, domains)
-        prober = Prober(settings_of, snapshot.manifest.fingerprint_digest)
+        directory = config.postfix.config_directory if config.postfix else ""
+        prober = Prober(settings_of, snapshot.manifest.fingerprint_digest, config_directory=directory)
     with progress(len(targets), verbose=settings.verbose) as step:
         results = prober.probe(targets, step)
     try:

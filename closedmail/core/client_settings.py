@@ -13,7 +13,8 @@ class ClientSettings:
 
     `protocols` and `ciphers` are for levels that demand TLS, `may_…` for level may; `grades` are OpenSSL's lists by
     Postfix's names. `server_name` is smtp_tls_servername. `looks_up_mx` says whether names without brackets are
-    expanded to MX hosts; `least_bits` is what Sendmail's ENCR asks of a cipher.
+    expanded to MX hosts, `dnssec` whether names are looked up with DNSSEC, `insecure_mx` is
+    smtp_tls_dane_insecure_mx_policy; `least_bits` is what Sendmail's ENCR asks of a cipher.
     """
 
     helo: str
@@ -37,5 +38,7 @@ class ClientSettings:
     bind_address6: str = ""
     families: Families = "all"
     looks_up_mx: bool = True
+    dnssec: bool = False
+    insecure_mx: str = "may"
     wrapped: bool = False
     least_bits: int = 0

@@ -10,11 +10,11 @@ import idna
 
 from closedmail.core.certificate import Certificate
 from closedmail.core.client_settings import ClientSettings
+from closedmail.core.dane import DANE
 from closedmail.core.tls_policy import Policy
 
 OPPORTUNISTIC = ("none", "may")
 _TRUSTING = ("verify", "secure")
-_DANE = ("dane", "dane-only")
 _COMMON_NAME = "CN"  # as core.recipient_tls writes it
 
 
@@ -81,10 +81,10 @@ def why_not(demand: Demand, seen: Seen) -> str | None:
         return seen.tls_error or f"the server offers no STARTTLS, and TLS level {demand.level} demands it"
     if demand.level != "may" and seen.bits < demand.least_bits:
         return f"the cipher has {seen.bits} bits, and {demand.least_bits} are demanded"
-    if demand.level in _DANE:
+    if demand.level in DANE:
         return (
-            f"TLS level {demand.level} hangs on DNSSEC and TLSA records, which probe does not look up; ask Postfix "
-            f"itself: posttls-finger -c -l {demand.level} {demand.nexthop}"
+            f"TLS level {demand.level} hangs on DNSSEC and TLSA records, which only Postfix's posttls-finger looks up, "
+            f"and it is not found here: posttls-finger -c -l {demand.level} {demand.nexthop}"
         )
     if demand.level == "fingerprint":
         return _why_not_pinned(demand, seen.certificate)

@@ -8,6 +8,7 @@ from closedmail.core.client_settings import ClientSettings, Families
 from closedmail.publish.postfix_settings import run_postfix
 
 _GRADES = ("high", "medium", "low", "export", "null")
+_INSECURE_MX = "smtp_tls_dane_insecure_mx_policy"
 _NAMES = (
     *(f"tls_{grade}_cipherlist" for grade in _GRADES),
     "inet_protocols",
@@ -21,6 +22,7 @@ _NAMES = (
     "smtp_tls_cert_file",
     "smtp_tls_chain_files",
     "smtp_tls_ciphers",
+    _INSECURE_MX,
     "smtp_tls_eccert_file",
     "smtp_tls_eckey_file",
     "smtp_tls_exclude_ciphers",
@@ -55,6 +57,13 @@ class PostfixClients:
             found = _SERVICE.fullmatch(line)
             if found:
                 self._services.setdefault(found[1], {})[found[2]] = found[3].strip()
+        for own in self._services.values():
+            level = own.get("smtp_tls_security_level", "")
+            if level.startswith("dane") and _INSECURE_MX not in own:  # its default hangs on the level
+                given = ("-o", f"smtp_tls_security_level={level}")
+                own[_INSECURE_MX] = run_postfix(
+                    "postconf", "-c", config_directory, "-h", "-x", *given, _INSECURE_MX
+                ).strip()
 
     def settings(self, service: str) -> ClientSettings:
         """The settings of one delivery service of master.cf."""
@@ -90,6 +99,8 @@ def client_settings(values: Mapping[str, str], own: Mapping[str, str]) -> Client
         bind_address6=of("smtp_bind_address6"),
         families=next((one for one in get_args(Families) if one == families), "all"),
         looks_up_mx=of("smtp_dns_support_level") != "disabled" and "dns" in _words(of("smtp_host_lookup")),
+        dnssec=of("smtp_dns_support_level") == "dnssec" and "dns" in _words(of("smtp_host_lookup")),
+        insecure_mx=of(_INSECURE_MX) or "may",
         wrapped=of("smtp_tls_wrappermode") == "yes",
     )
 
