@@ -154,8 +154,8 @@ def test_what_is_installed(machine: Machine) -> None:
         done = machine.run("closedmail", command, check=False)
         assert (done.returncode, done.stdout) == (2, "")
         assert re.fullmatch(f"closedmail: error: /{CONFIG}: nothing is set in it yet; .*\n", done.stderr)
-    machine.write("/root/list", "koeln.example esmtp:[192.0.2.1]\n")
-    assert machine.run("closedmail", "lint", "/root/list").stdout == "1 lines, 1 domains, 0 lines skipped\n"
+    machine.write("/srv/list", "koeln.example esmtp:[192.0.2.1]\n")
+    assert machine.run("closedmail", "lint", "/srv/list").stdout == "1 lines, 1 domains, 0 lines skipped\n"
     assert "Every mail met the answer that it had to" in machine.run("closedmail", "demo", timeout=120).stdout
 
 

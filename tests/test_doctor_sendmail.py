@@ -220,9 +220,9 @@ FAULTS = [
     ),
     Fault(
         "own-rows",
-        "because of /root): sync is refused; mend that",
-        toml=("/etc/mail/access.own", "/root/access.own"),
-        run="cp /etc/mail/access.own /root && chmod 700 /root",
+        "because of /srv/closed): sync is refused; mend that",
+        toml=("/etc/mail/access.own", "/srv/closed/access.own"),
+        run="install -d -m 700 /srv/closed && cp /etc/mail/access.own /srv/closed",
     ),
     Fault("own-rows", "No such file", run="rm /etc/mail/mailertable.own"),
     Fault("makemap", "apt install", run="mv /usr/sbin/makemap /x", undo="mv /x /usr/sbin/makemap"),

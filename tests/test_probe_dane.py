@@ -102,10 +102,10 @@ def test_what_is_said(
 # posttls-finger that is missing, or means no good: a script in its place.
 
 
-def meet(nexthop: str, program: Path | None, monkeypatch: pytest.MonkeyPatch) -> HostResult:
+def meet(nexthop: str, program: Path | None, monkeypatch: pytest.MonkeyPatch, patience: float = 60.0) -> HostResult:
     monkeypatch.setattr("closedmail.care.probe.find_posttls_finger", lambda: program and str(program))
     target = ProbeTarget(nexthop, "smtp", "dane", Policy("dane"))
-    (result,) = Prober(lambda _: SETTINGS, config_directory="/etc/postfix", patience=2.0).probe({target: 1})
+    (result,) = Prober(lambda _: SETTINGS, config_directory="/etc/postfix", patience=patience).probe({target: 1})
     return result
 
 
@@ -125,13 +125,15 @@ def test_it_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         result = meet(nexthop, None, monkeypatch)
         assert "only Postfix's posttls-finger looks up, and it is not found here" in (result.error or "")
         cases = (
-            (f"sleep 600 & echo $! $$ >{pids}; wait", "not done within 2 s, and given up"),
+            (f"sleep 600 & echo $! $$ >{pids}; wait", "not done within 5 s, and given up"),
             (f"echo $$ >{pids}; exec yes", "posttls-finger tells nothing of TLSA records: it said nothing"),
             (f"echo $$ >{pids}; printf 'posttls-finger: \\033[2J\\n'", r"tells nothing of TLSA records: \x1b[2J"),
             (f"echo $$ >{pids}; exit 1", "posttls-finger tells nothing of TLSA records: it said nothing"),
         )
         for text, error in cases:
-            result = meet(nexthop, script(tmp_path, text), monkeypatch)
+            # Only what does not end by itself is not waited for.
+            patience = 5.0 if "sleep" in text else 60.0
+            result = meet(nexthop, script(tmp_path, text), monkeypatch, patience)
             assert (result.ok, result.reachable, result.protocol) == (False, True, "TLSv1.3")
             assert error in (result.error or "")
             assert all(line.isprintable() and len(line) < 400 for line in result.lines())

@@ -12,6 +12,7 @@ from support.network import DAY, Site, routes
 
 from closedmail.care.probe_file import keep_probe
 from closedmail.care.report import gather_report
+from closedmail.care.status import find_status
 from closedmail.core.probe_result import HostResult
 
 pytestmark = pytest.mark.real("gpg", "postmap", "postconf")
@@ -74,7 +75,7 @@ def test_all_that_is_known(site: Site, tmp_path: Path) -> None:
         ],
         "2026-11-24T03:00:00Z",
     )
-    data = gather_report(site.config, site.now)
+    data = gather_report(site.config, find_status(site.config, site.now), site.now)
     assert (data.generation, data.partners, data.state) == (2, 4, "warning")
     assert [(row.key, row.network, row.why, row.until) for row in data.held.rows] == [
         ("bonn.example", "ndb", "the list lost it", site.now + 7 * DAY)

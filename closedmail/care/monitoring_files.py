@@ -13,14 +13,17 @@ from closedmail.errors import ClosedmailError
 def write_monitoring_files(config: Config, now: int) -> Iterator[str]:
     """Write what is configured, at a time (Unix seconds). Gives a sentence for each file that could not be written."""
     textfile, report = config.monitoring.textfile, config.monitoring.report
+    if not (textfile or report):
+        return
+    status = find_status(config, now)
     if textfile:
         try:
-            write_textfile(Path(textfile), find_status(config, now), now)
+            write_textfile(Path(textfile), status, now)
         except OSError as error:
             yield not_written("monitoring.textfile", textfile, error)
     if report:
         try:
-            write_report(config, Path(report), now)
+            write_report(config, Path(report), status, now)
         except ClosedmailError as error:
             yield f"monitoring.report: {error}"
 

@@ -2,7 +2,7 @@
 
 from closedmail.core.postfix_facts import PostfixFacts, Service
 from closedmail.errors import ClosedmailError, Refused
-from closedmail.publish.postfix_settings import run_postfix
+from closedmail.publish.postfix_settings import read_options, read_values, run_postfix
 
 # Services whose own settings matter; all others see main.cf's.
 _INSPECTED = ("smtpd", "cleanup", "smtp", "lmtp")
@@ -12,10 +12,10 @@ _CHROOT_BY_DEFAULT = 1  # below this compatibility_level, "-" in master.cf means
 def inspect_postfix(config_directory: str) -> PostfixFacts:
     """All that postconf says. Raises ClosedmailError."""
     try:
-        main = _settings(run_postfix("postconf", "-c", config_directory, "-x"))
-        raw = _settings(run_postfix("postconf", "-c", config_directory, "-n"))
+        main = read_values(run_postfix("postconf", "-c", config_directory, "-x"))
+        raw = read_values(run_postfix("postconf", "-c", config_directory, "-n"))
         table = run_postfix("postconf", "-c", config_directory, "-M").splitlines()
-        options = _options(run_postfix("postconf", "-c", config_directory, "-P"))
+        options = read_options(run_postfix("postconf", "-c", config_directory, "-P"))
         services = tuple(
             _service(line, options, main, config_directory) for line in table if len(line.split(None, 8)) >= 8
         )
@@ -23,20 +23,6 @@ def inspect_postfix(config_directory: str) -> PostfixFacts:
         raise ClosedmailError(f"{refusal.reason}: see config_directory of [postfix]") from None
     raw.pop("config_directory", None)  # of -c, not of the file
     return PostfixFacts(_version(main.get("mail_version", "")), main, raw, services, config_directory)
-
-
-def _settings(text: str) -> dict[str, str]:
-    pairs = (line.partition("=") for line in text.splitlines())
-    return {name.strip(): value.strip() for name, _, value in pairs}
-
-
-def _options(text: str) -> dict[str, dict[str, str]]:
-    """The -o settings by service: lines of postconf -P, `name/type/parameter = value`."""
-    found: dict[str, dict[str, str]] = {}
-    for name, value in _settings(text).items():
-        service, _, parameter = name.rpartition("/")
-        found.setdefault(service, {})[parameter] = value
-    return found
 
 
 def _service(line: str, options: dict[str, dict[str, str]], main: dict[str, str], config_directory: str) -> Service:
@@ -47,7 +33,7 @@ def _service(line: str, options: dict[str, dict[str, str]], main: dict[str, str]
     values = main
     if own and command in _INSPECTED:
         arguments = [argument for item, value in own.items() for argument in ("-o", f"{item}={value}")]
-        values = _settings(run_postfix("postconf", "-c", config_directory, "-x", *arguments))
+        values = read_values(run_postfix("postconf", "-c", config_directory, "-x", *arguments))
     return Service(name, kind, chrooted, command, own, values)
 
 

@@ -46,7 +46,7 @@ async def ask_posttls_finger(
         if process.returncode is None:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
+        await process.communicate()  # to the end of the pipe, or asyncio closes it when its loop is gone
     return said.decode("utf-8", "backslashreplace")
 
 

@@ -1,13 +1,12 @@
 """The results of the last probe, for `report`: `probe.json` in the state directory."""
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from closedmail.core.probe_result import HostResult
-from closedmail.publish.files import replace_file
+from closedmail.publish.files import give_to_owner, replace_file
 
 _FILE = "probe.json"
 _LONGEST = 256 << 20  # bytes; 100,000 hosts are some 80 MB
@@ -48,6 +47,4 @@ def keep_probe(state_dir: Path, results: Sequence[HostResult], probed_at: str) -
     path = state_dir / _FILE
     data = {"probed_at": probed_at, "hosts": [result.to_json() for result in results]}
     replace_file(path, [json.dumps(data, indent=1).encode()], 0o640)
-    if os.geteuid() == 0:  # what root writes belongs to the owner of the state directory
-        owner = state_dir.stat()
-        os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+    give_to_owner(path)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from closedmail.care.probe_file import read_probe
-from closedmail.care.status import NetworkStatus, find_status
+from closedmail.care.status import NetworkStatus, Status
 from closedmail.care.traffic import find_counters
 from closedmail.core.counters import ALONE, Counters
 from closedmail.core.model import Config
@@ -43,10 +43,10 @@ _WHY = {
 }
 
 
-def write_report(config: Config, path: Path, now: int) -> None:
+def write_report(config: Config, path: Path, status: Status, now: int) -> None:
     """Put the page in place of a file, in one step, for everybody to read. Raises ClosedmailError, and then what was
     there stands."""
-    page = report_page(gather_report(config, now))
+    page = report_page(gather_report(config, status, now))
     try:
         replace_file(path, (piece.encode("utf-8", "replace") for piece in page))
     except OSError as error:
@@ -55,9 +55,8 @@ def write_report(config: Config, path: Path, now: int) -> None:
         ) from None
 
 
-def gather_report(config: Config, now: int) -> ReportData:
-    """All that a report shows, at a time (Unix seconds). What can't be read is said in its problems."""
-    status = find_status(config, now)
+def gather_report(config: Config, status: Status, now: int) -> ReportData:
+    """All that a report shows, at a time (Unix seconds). What can't be read `status` says."""
     state_dir = Path(config.gateway.state_dir)
     tables: Sequence[PartnerRow] = ()
     held: Sequence[HeldRow] = ()

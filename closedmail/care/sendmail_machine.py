@@ -3,18 +3,15 @@
 import pwd
 import shutil
 import stat
-import struct
 from functools import cache
 from pathlib import Path
 
 from closedmail.care.asking import ask
 from closedmail.care.path_access import groups_of, stopped_at
 from closedmail.core.sendmail_facts import PathState
+from closedmail.doors.liveness import NEGOTIATE, QUIT
 
 _LARGEST = 64 * 1024 * 1024  # bytes of a file that is read
-# The milter protocol (mfdef.h of libmilter): a length, a command; SMFIC_OPTNEG offers version, actions and steps.
-_NEGOTIATE = struct.pack("!IcIII", 13, b"O", 6, 0x1FF, 0x1FFFFF)
-_QUIT = struct.pack("!Ic", 1, b"Q")
 
 
 class SendmailMachine:
@@ -76,7 +73,7 @@ class SendmailMachine:
 
     def _answers(self, where: str) -> bool:
         try:
-            return ask(where, _NEGOTIATE, 5, _QUIT)[4:5] == b"O"
+            return ask(where, NEGOTIATE, 5, QUIT)[4:5] == b"O"
         except PermissionError:
             self.not_asked.append(where)
             return True

@@ -15,9 +15,10 @@ from closedmail.config import load
 from closedmail.core.client_settings import ClientSettings
 from closedmail.core.model import Config
 from closedmail.core.probe_result import HostResult, paste_lines
+from closedmail.core.sendmail_facts import DEFAULT_CF
 from closedmail.errors import ClosedmailError, ConfigError, Refused
 from closedmail.publish.postfix_client import PostfixClients
-from closedmail.publish.sendmail_client import SENDMAIL_CF, sendmail_settings
+from closedmail.publish.sendmail_client import sendmail_settings
 from closedmail.store.environment import store_path
 from closedmail.store.reader import Snapshot, StoreReader
 from closedmail.sync.report import counted, iso
@@ -70,7 +71,7 @@ def _plan(
         client = sendmail_settings()
     except OSError as error:
         raise ClosedmailError(
-            f"{SENDMAIL_CF}: {error.strerror}: Sendmail's settings are needed to do as it does"
+            f"{DEFAULT_CF}: {error.strerror}: Sendmail's settings are needed to do as it does"
         ) from None
     return sendmail_targets(snapshot, domains), lambda _: client
 

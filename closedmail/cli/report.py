@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from closedmail.care.report import write_report
+from closedmail.care.status import find_status
 from closedmail.cli.main import Settings
 from closedmail.config import load
 
@@ -24,4 +25,5 @@ def command(settings: Settings, output: Path) -> None:
 
     It needs nothing but itself: no script, no other file. FILE is replaced in one step.
     """
-    write_report(load(settings.config_path), output, int(time.time()))
+    config, now = load(settings.config_path), int(time.time())
+    write_report(config, output, find_status(config, now), now)

@@ -6,7 +6,6 @@ something was counted, at SIGHUP and at its end. What was counted after that is 
 
 import asyncio
 import json
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from closedmail.core.counters import Counters, Series
-from closedmail.publish.files import replace_file
+from closedmail.publish.files import give_to_owner, replace_file
 
 POLICYD, MILTER = "counters.json", "counters-milter.json"
 _EVERY = 30.0  # seconds
@@ -84,7 +83,7 @@ class CountersFile:
                 return  # also where a slow thread comes after the last save of all
             try:
                 replace_file(self._file, _encoded(counters, int(time.time())), 0o640)
-                _give_to_owner(self._file)
+                give_to_owner(self._file)
             except OSError as error:
                 if str(error) != self._trouble:
                     self._write(f"error: {self._file}: {_reason(error)}: counters are kept in memory only\n")
@@ -102,13 +101,6 @@ def _encoded(counters: Counters, now: int) -> Iterator[bytes]:
         yield f"{comma}{json.dumps([*series, number])}".encode()
         comma = ",\n"
     yield b"\n]}\n"
-
-
-def _give_to_owner(file: Path) -> None:
-    """What root writes belongs to the owner of the state directory, who runs the daemon the next time."""
-    if os.geteuid() == 0:
-        owner = file.parent.stat()
-        os.chown(file, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
 def _count(network: str, partner: str, verdict: str, reason: str, number: int) -> tuple[Series, int]:

@@ -13,8 +13,8 @@ _QUESTION = b"request=smtpd_access_policy\nprotocol_state=RCPT\nsender=\n\n"
 
 # The first packet of an MTA, of Sendmail 8.14 and later (version 6 with all actions and steps), and the last one.
 # Source: libmilter's mfdef.h and comm.c.
-_NEGOTIATE = struct.pack("!IcIII", 13, b"O", 6, 0x1FF, 0x1FFFFF)
-_QUIT = struct.pack("!Ic", 1, b"Q")
+NEGOTIATE = struct.pack("!IcIII", 13, b"O", 6, 0x1FF, 0x1FFFFF)
+QUIT = struct.pack("!Ic", 1, b"Q")
 
 
 async def policy_answers(connections: PolicyConnections, seconds: float) -> bool:
@@ -43,9 +43,9 @@ async def milter_answers(where: str, seconds: float) -> bool:
             else:
                 reader, writer = await asyncio.open_connection(place.host, place.port)
             try:
-                writer.write(_NEGOTIATE)
+                writer.write(NEGOTIATE)
                 answer = await reader.readexactly(5)
-                writer.write(_QUIT)
+                writer.write(QUIT)
                 return answer[4:] == b"O"
             finally:
                 writer.close()

@@ -45,6 +45,16 @@ def replace_file(path: Path, chunks: Iterable[bytes], mode: int = 0o644) -> None
     sync_path(path.parent)
 
 
+def give_to_owner(path: Path) -> None:
+    """What root has written into the state directory belongs to that one's owner, who writes it the next time.
+
+    Raises OSError.
+    """
+    if os.geteuid() == 0:
+        owner = path.parent.stat()
+        os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+
+
 def make_folder(path: Path, mode: int = 0o755) -> None:
     """Make a folder where it is missing, with just this mode, whatever the umask is. Raises OSError."""
     if not path.is_dir():

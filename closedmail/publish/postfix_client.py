@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import get_args
 
 from closedmail.core.client_settings import ClientSettings, Families
-from closedmail.publish.postfix_settings import run_postfix
+from closedmail.publish.postfix_settings import read_options, read_values, run_postfix
 
 _GRADES = ("high", "medium", "low", "export", "null")
 _INSECURE_MX = "smtp_tls_dane_insecure_mx_policy"
@@ -38,7 +38,6 @@ _NAMES = (
     "smtp_tls_wrappermode",
     "tls_append_default_CA",
 )
-_SERVICE = re.compile(r"([^/]+)/unix/(\S+) = ?(.*)")
 _PAIRS = (("smtp_tls_cert_file", "smtp_tls_key_file"), ("smtp_tls_eccert_file", "smtp_tls_eckey_file"))
 
 
@@ -47,16 +46,9 @@ class PostfixClients:
 
     def __init__(self, config_directory: str) -> None:
         """Ask postconf. Raises Refused(publish-failed) where it can't answer."""
-        self._main: dict[str, str] = {}
         # A Postfix that does not know one of the names says so on stderr, and gives the others.
-        for line in run_postfix("postconf", "-c", config_directory, "-x", *_NAMES).splitlines():
-            name, _, value = line.partition("=")
-            self._main[name.strip()] = value.strip()
-        self._services: dict[str, dict[str, str]] = {}
-        for line in run_postfix("postconf", "-c", config_directory, "-x", "-P").splitlines():
-            found = _SERVICE.fullmatch(line)
-            if found:
-                self._services.setdefault(found[1], {})[found[2]] = found[3].strip()
+        self._main = read_values(run_postfix("postconf", "-c", config_directory, "-x", *_NAMES))
+        self._services = read_options(run_postfix("postconf", "-c", config_directory, "-x", "-P"))
         for own in self._services.values():
             level = own.get("smtp_tls_security_level", "")
             if level.startswith("dane") and _INSECURE_MX not in own:  # its default hangs on the level
@@ -67,7 +59,7 @@ class PostfixClients:
 
     def settings(self, service: str) -> ClientSettings:
         """The settings of one delivery service of master.cf."""
-        own = self._services.get(service, {})
+        own = self._services.get(f"{service}/unix", {})
         return client_settings({**self._main, **own}, own)
 
 

@@ -34,11 +34,8 @@ class PostfixSettings:
 
 def read_settings(config_directory: str) -> PostfixSettings:
     """Ask the Postfix with that configuration. Raises Refused(publish-failed)."""
-    values = {}
     # -x expands $name, as Postfix will when it uses the value.
-    for line in run_postfix("postconf", "-c", config_directory, "-x", *_NAMES).splitlines():
-        name, _, value = line.partition("=")
-        values[name.strip()] = value.strip()
+    values = read_values(run_postfix("postconf", "-c", config_directory, "-x", *_NAMES))
     services, digest = set(), values.get("smtpd_tls_fingerprint_digest", "")
     for line in run_postfix("postconf", "-c", config_directory, "-M").splitlines():
         fields = line.split()
@@ -55,6 +52,22 @@ def read_settings(config_directory: str) -> PostfixSettings:
         mydomain=values.get("mydomain", "").lower(),
     )
     return PostfixSettings(values.get("default_database_type", "hash"), rewriting, frozenset(services), digest)
+
+
+def read_values(text: str) -> dict[str, str]:
+    """What postconf prints: lines of `name = value`."""
+    pairs = (line.partition("=") for line in text.splitlines())
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def read_options(text: str) -> dict[str, dict[str, str]]:
+    """What postconf -P prints, the -o settings of master.cf, by `name/type` of the service: lines of
+    `name/type/parameter = value`."""
+    found: dict[str, dict[str, str]] = {}
+    for name, value in read_values(text).items():
+        service, _, parameter = name.rpartition("/")
+        found.setdefault(service, {})[parameter] = value
+    return found
 
 
 def run_postfix(*command: str, stdin: Path | None = None, stdout: Path | None = None) -> str:

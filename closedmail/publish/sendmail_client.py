@@ -5,29 +5,24 @@ import socket
 from pathlib import Path
 
 from closedmail.core.client_settings import ClientSettings
+from closedmail.core.sendmail_cf import parse_cf
+from closedmail.core.sendmail_facts import DEFAULT_CF
 
-SENDMAIL_CF = Path("/etc/mail/sendmail.cf")
-_OPTION = re.compile(r"O\s*(CACertFile|CACertPath|ClientCertFile|ClientKeyFile)\s*=\s*(\S+)\s*")
-_NAME = re.compile(r"Dj([A-Za-z0-9.-]+)\s*")
 _LEAST_BITS = 128  # as core.access_map asks for
 
 
-def sendmail_settings(configuration: Path = SENDMAIL_CF) -> ClientSettings:
+def sendmail_settings(configuration: Path = Path(DEFAULT_CF)) -> ClientSettings:
     """Read sendmail.cf (the options of cf/README, "STARTTLS"). Raises OSError."""
-    options: dict[str, str] = {}
-    helo = ""
-    for line in configuration.read_text(encoding="utf-8", errors="replace").splitlines():
-        if found := _OPTION.fullmatch(line):
-            options[found[1]] = found[2]
-        elif named := _NAME.fullmatch(line):
-            helo = named[1]
-    certificate = options.get("ClientCertFile", "")
+    cf = parse_cf(configuration.read_text(encoding="utf-8", errors="replace"))
+    name = cf.macros.get("j", "")
+    certificate = cf.option("ClientCertFile")
     return ClientSettings(
-        helo=helo or socket.getfqdn(),
+        # Mostly it is made of macros, which Sendmail itself fills in from the host's name.
+        helo=name if re.fullmatch(r"[A-Za-z0-9.-]+", name) else socket.getfqdn(),
         mta="Sendmail",
-        ca_file=options.get("CACertFile", ""),
-        ca_path=options.get("CACertPath", ""),
-        chains=((certificate, options.get("ClientKeyFile", certificate)),) if certificate else (),
+        ca_file=cf.option("CACertFile"),
+        ca_path=cf.option("CACertPath"),
+        chains=((certificate, cf.option("ClientKeyFile") or certificate),) if certificate else (),
         grades={"medium": "DEFAULT"},
         least_bits=_LEAST_BITS,
     )

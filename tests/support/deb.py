@@ -45,8 +45,8 @@ def deb_machine(suite: str) -> Machine:
 
 
 def install(machine: Machine, package: Path) -> None:
-    machine.copy([package], "/root")
-    machine.run("dpkg", "--force-confold", "--install", f"/root/{package.name}")
+    machine.copy([package], "/srv")
+    machine.run("dpkg", "--force-confold", "--install", f"/srv/{package.name}")
     (machine.root / "root" / package.name).unlink()
 
 

@@ -110,8 +110,8 @@ class BootedMachine(Machine):
 
     def install(self, package: Path) -> str:
         """Install a Debian package whose dependencies are there, or upgrade it; what dpkg says."""
-        self.copy([package], "/root")
-        done = self.run("env", "DEBIAN_FRONTEND=noninteractive", "dpkg", "--install", f"/root/{package.name}")
+        self.copy([package], "/srv")
+        done = self.run("env", "DEBIAN_FRONTEND=noninteractive", "dpkg", "--install", f"/srv/{package.name}")
         return done.stdout + done.stderr
 
     def postconf(self, settings: Mapping[str, str]) -> None:
