@@ -8,10 +8,9 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from support.dane_bench import CASES, NEEDS, in_namespace
+from support.dane_bench import CASES, NEEDS, Outcome, in_namespace
 from support.real import require
 
 from closedmail.care.posttls_finger import ask_posttls_finger
@@ -28,7 +27,7 @@ SETTINGS = ClientSettings("city.example", grades={"medium": "DEFAULT"}, families
 
 
 @pytest.fixture(scope="module")
-def bench() -> Iterator[dict[tuple[str, str], dict[str, Any]]]:
+def bench() -> Iterator[Outcome]:
     require(*NEEDS)
     pytest.importorskip("dns.asyncresolver")
     folder = Path(tempfile.mkdtemp(prefix="closedmail-"))
@@ -40,16 +39,16 @@ def bench() -> Iterator[dict[tuple[str, str], dict[str, Any]]]:
 
 
 @pytest.mark.real(*NEEDS)
-def test_the_verdict_is_that_of_a_delivery(bench: dict[tuple[str, str], dict[str, Any]]) -> None:
-    assert list(bench) == CASES
-    assert {case: found["probe"]["ok"] for case, found in bench.items()} == {
-        case: found["arrived"] for case, found in bench.items()
+def test_the_verdict_is_that_of_a_delivery(bench: Outcome) -> None:
+    assert list(bench.cases) == CASES
+    assert {case: found["probe"]["ok"] for case, found in bench.cases.items()} == {
+        case: found["arrived"] for case, found in bench.cases.items()
     }
     for level in ("dane", "dane-only"):
-        assert {found["arrived"] for case, found in bench.items() if case[0] == level} == {True, False}
+        assert {found["arrived"] for case, found in bench.cases.items() if case[0] == level} == {True, False}
     # A host that is ok without a word is one that was delivered to with TLS.
-    assert all(found["tls"] for found in bench.values() if found["probe"]["ok"] and not found["probe"]["error"])
-    assert all(found["probe"]["fingerprint"] for found in bench.values() if found["tls"])
+    assert all(found["tls"] for found in bench.cases.values() if found["probe"]["ok"] and not found["probe"]["error"])
+    assert all(found["probe"]["fingerprint"] for found in bench.cases.values() if found["tls"])
 
 
 ABSENT, UNUSABLE = "no TLSA record is found in a signed zone", "none of the TLSA records is usable"
@@ -89,14 +88,20 @@ MAY, NEVER = "Postfix delivers as at level may, if need be in plain text", "does
         ("dane-only.blind", "[right.signed.example]", False, (BLIND, NEVER)),
     ],
 )
-def test_what_is_said(
-    bench: dict[tuple[str, str], dict[str, Any]], service: str, nexthop: str, ok: bool, words: tuple[str, ...] | None
-) -> None:
-    result = bench[service, nexthop]["probe"]
+def test_what_is_said(bench: Outcome, service: str, nexthop: str, ok: bool, words: tuple[str, ...] | None) -> None:
+    result = bench.cases[service, nexthop]["probe"]
     assert result["ok"] is ok
     assert (result["error"] is None) is (words is None)
     for part in words or ():
         assert part in result["error"]
+
+
+@pytest.mark.real(*NEEDS)
+def test_the_command(bench: Outcome) -> None:
+    assert bench.status == 1
+    assert "[right.signed.example] (1 domain, TLS dane): ok\n  reached at 127.0.0.21: TLSv1.3\n" in bench.said
+    assert f"[absent.signed.example] (1 domain, TLS dane): ok\n  note: {ABSENT}: {MAY}\n" in bench.said
+    assert "[wrong.signed.example] (1 domain, TLS dane): NOT OK\n  error: the server is not what" in bench.said
 
 
 # posttls-finger that is missing, or means no good: a script in its place.

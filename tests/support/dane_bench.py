@@ -1,7 +1,7 @@
 """DANE in a network namespace of its own: a signed zone, a resolver that validates, servers, a Postfix that delivers.
 
 `in_namespace(folder)` runs this module there as a program and gives what it prints: of each case, whether the mail
-arrived, the TLS that it came with, and what `Prober` said.
+arrived, the TLS that it came with, and what `Prober` said; and what `closedmail probe` said of a list.
 """
 
 import json
@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from closedmail.demo.postfix import PrivatePostfix
 from closedmail.demo.sink import Sink
 from closedmail.publish.postfix_client import PostfixClients
 from support.dns_servers import running
+from support.network import toml
 
 NEEDS = (
     *("root", "postfix", "openssl", "posttls-finger", "ip", "unshare"),
@@ -120,8 +121,20 @@ _AT = {
 CASES = [(service, nexthop) for service in SERVICES for nexthop in _AT.get(service.partition(".")[2], NEXTHOPS)]
 
 
-def in_namespace(folder: Path) -> dict[tuple[str, str], dict[str, Any]]:
-    """Run all cases, below a folder that Postfix can enter; by (service, nexthop): `arrived`, `tls`, and `probe`."""
+LIST = "".join(f"{name}.example\tesmtp:[{name}.signed.example]\n" for name in ("absent", "right", "wrong"))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """`cases` are by (service, nexthop), each with `arrived`, `tls`, `probe`; `status` and `said` are the command's."""
+
+    cases: dict[tuple[str, str], dict[str, Any]]
+    status: int
+    said: str
+
+
+def in_namespace(folder: Path) -> Outcome:
+    """Run all cases, below a folder that Postfix can enter."""
     names = ("--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
     command = ["unshare", *names, sys.executable, "-m", "support.dane_bench", str(folder)]
     done = subprocess.run(
@@ -133,7 +146,8 @@ def in_namespace(folder: Path) -> dict[tuple[str, str], dict[str, Any]]:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    return {tuple(case): found for case, found in json.loads(done.stdout)}
+    found = json.loads(done.stdout)
+    return Outcome({tuple(case): values for case, values in found["cases"]}, found["status"], found["said"])
 
 
 def _sign(folder: Path, pin: str) -> None:
@@ -154,6 +168,27 @@ def _sign(folder: Path, pin: str) -> None:
     (key,) = folder.glob("K*.key")
     (folder / "anchor").write_text(key.read_text())
     (folder / "unbound.conf").write_text(_UNBOUND.format(folder=folder))
+
+
+def _command(folder: Path, etc: str) -> tuple[int, str]:
+    """What `closedmail probe` says of a list, at level dane."""
+    (folder / "list").write_text(LIST)
+    settings = {
+        "gateway.state_dir": str(folder / "state"),
+        "gateway.own_domains": ["city.example"],
+        "postfix.map_dir": str(folder / "maps"),
+        "postfix.config_directory": etc,
+        "network.ndb.source": str(folder / "list"),
+        "network.ndb.signature": "none",
+        "network.ndb.inbound.mode": "off",
+        "network.ndb.outbound.tls": "dane",
+    }
+    (folder / "closedmail.toml").write_text(toml(settings))
+    words = [sys.executable, "-m", "closedmail", "--config", str(folder / "closedmail.toml")]
+    done = subprocess.run([*words, "sync"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    done = subprocess.run([*words, "probe"], capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr
 
 
 def _main(folder: Path) -> None:
@@ -214,7 +249,8 @@ def _main(folder: Path) -> None:
             )
             for case, domain in domains.items()
         ]
-    print(json.dumps(found))
+        status, said = _command(folder, etc)
+    print(json.dumps({"cases": found, "status": status, "said": said}))
 
 
 if __name__ == "__main__":
