@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from support.daemon import Daemon
 from support.gateway import Gateway, make_gateway
+from support.real import require
 
 from closedmail.core.counters import Counters
 from closedmail.doors.liveness import milter_answers, policy_answers
@@ -71,7 +72,7 @@ def gateway(tmp_path: Path) -> Gateway:
 @pytest.mark.parametrize("command", ["policyd", "milter"])
 def test_a_daemon_tells_of_its_life(gateway: Gateway, manager: Manager, command: str) -> None:
     if command == "milter":
-        pytest.importorskip("milter")
+        require("python3-milter")
     environment = {"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "300000"}
     with Daemon(gateway.config, command=command, environment=environment) as daemon:
         ready, status = manager.hear()

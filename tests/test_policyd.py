@@ -318,9 +318,9 @@ def test_a_client_that_hangs_up_in_the_middle(daemon: Daemon) -> None:
 # Many, slow and greedy clients
 
 
+@pytest.mark.real("1,200 open files")
 def test_a_thousand_idle_connections(own: Gateway) -> None:
-    if not raise_file_limit(1200):
-        pytest.skip("needs 1,200 open files")
+    assert raise_file_limit(1200)
     with Daemon(own.config) as daemon:
         idle = [daemon.client() for _ in range(1000)]
         try:
@@ -371,9 +371,8 @@ def test_memory_is_bounded_whatever_the_attributes_hold(own: Gateway) -> None:
         assert daemon.memory() - before < 24 << 20
 
 
+@pytest.mark.real("prlimit")
 def test_running_out_of_files_ends_nothing(own: Gateway) -> None:
-    if shutil.which("prlimit") is None:
-        pytest.skip("needs prlimit")
     with Daemon(own.config, limit_files=40) as daemon:
         with daemon.client() as first:
             assert first.ask(sender="u@koeln.example", client_address=WRONG) == REFUSED
@@ -387,10 +386,9 @@ def test_running_out_of_files_ends_nothing(own: Gateway) -> None:
         assert "Traceback" not in daemon.log()
 
 
+@pytest.mark.real("prlimit")
 def test_a_new_generation_when_files_have_run_out(own: Gateway) -> None:
     """Whatever connects, files are left to read it."""
-    if shutil.which("prlimit") is None:
-        pytest.skip("needs prlimit")
     with Daemon(own.config, limit_files=200) as daemon, daemon.client() as first:
         assert first.ask(sender="u@koeln.example", client_address=WRONG) == REFUSED
         crowd = [daemon.client() for _ in range(250)]

@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 import smtplib
-import socket
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -438,10 +437,9 @@ def test_addresses_that_postfix_never_tells(door: Door, client: str) -> None:
     assert (reply.stage, reply.code) == ("xclient", 501)
 
 
+@pytest.mark.real("::1")
 def test_a_client_that_comes_over_ipv6(door: Door) -> None:
     """A real one, on the IPv6 loopback."""
-    if not socket.has_ipv6 or not Path("/proc/net/if_inet6").read_text().startswith("0" * 31 + "1 "):
-        pytest.skip("needs ::1")
     assert door.send("u@loopback.example", "", 7).accepted
     reply = door.send("u@koeln.example", "", 7)
     assert (reply.stage, refused(reply)) == ("rcpt", True)

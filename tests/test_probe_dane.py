@@ -28,8 +28,7 @@ SETTINGS = ClientSettings("city.example", grades={"medium": "DEFAULT"}, families
 
 @pytest.fixture(scope="module")
 def bench() -> Iterator[Outcome]:
-    require(*NEEDS)
-    pytest.importorskip("dns.asyncresolver")
+    require(*NEEDS, "python3-dnspython")
     folder = Path(tempfile.mkdtemp(prefix="closedmail-"))
     folder.chmod(0o755)  # Postfix enters it
     try:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from support.daemon import Daemon, PolicyClient, connect, request
 from support.gateway import Gateway, make_gateway
+from support.real import require
 
 from closedmail.demo.postfix import free_port
 from closedmail.doors.activation import HandedOver, take_sockets
@@ -203,7 +204,7 @@ def test_metrics_need_a_port_of_their_own(gateway: Gateway, stack: ExitStack) ->
 
 
 def test_the_milter_takes_no_sockets(gateway: Gateway) -> None:
-    pytest.importorskip("milter")
+    require("python3-milter")
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
         daemon = Daemon(gateway.config, command="milter", sockets=[listener])
         with pytest.raises(AssertionError, match="unknown: the milter opens its sockets itself"):

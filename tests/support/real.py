@@ -5,6 +5,7 @@ Two pytest hooks (taken over by conftest.py): `@pytest.mark.real("root", "postfi
 """
 
 import functools
+import importlib.util
 import os
 import resource
 import shutil
@@ -54,13 +55,23 @@ def _may_open(files: int) -> bool:
     return limit == resource.RLIM_INFINITY or limit >= files
 
 
+def _has_ipv6_loopback() -> bool:
+    addresses = Path("/proc/net/if_inet6")
+    return addresses.exists() and addresses.read_text().startswith("0" * 31 + "1 ")
+
+
 PARTS: Mapping[str, Callable[[], bool]] = {
     "docker-compose": _has_compose,
     "root": lambda: os.geteuid() == 0,
     "postfix-lmdb": _has_lmdb_tables,
     "strace": _can_trace,
+    "::1": _has_ipv6_loopback,
+    "1,200 open files": lambda: _may_open(1_200),
     "2,500 open files": lambda: _may_open(2_500),
     "tmpfs": functools.cache(can_mount),
+    # Modules of extras, as Debian's packages are called.
+    "python3-dnspython": lambda: importlib.util.find_spec("dns") is not None,
+    "python3-milter": lambda: importlib.util.find_spec("milter") is not None,
 }
 
 
