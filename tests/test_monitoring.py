@@ -465,6 +465,27 @@ def test_a_switch_that_happens_meanwhile(synced: Site) -> None:
     assert seen.is_set()
 
 
+def test_a_switch_that_ends_while_the_maps_are_looked_at(synced: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was seen before its end is looked at once more."""
+    mark, place, aside = synced.state_dir / "switching", synced.map_dir / "transport", synced.folder / "aside"
+    mark.touch()
+    place.rename(aside)
+    looks, seen = map_check._problems, []
+
+    def look(config: Config, manifest: Any) -> Any:
+        found = list(looks(config, manifest))
+        seen.append(len(found))
+        if len(seen) == 2:
+            aside.rename(place)
+            mark.unlink()
+        return iter(found)
+
+    monkeypatch.setattr(map_check, "_PATIENCE", 60.0)
+    monkeypatch.setattr(map_check, "_problems", look)
+    assert find_status(synced.config, synced.now).problems == []
+    assert seen == [1, 1, 0]
+
+
 def test_a_switch_that_was_interrupted(synced: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its end is not waited for for ever."""
     monkeypatch.setattr(map_check, "_PATIENCE", 0.3)

@@ -22,13 +22,16 @@ def map_problems(config: Config, store: StoreReader) -> list[str]:
     StoreError.
     """
     deadline = time.monotonic() + _PATIENCE
-    known: list[dict[str, list[int]]] = []
+    state_dir = Path(config.gateway.state_dir)
+    known: tuple[list[dict[str, list[int]]], list[str]] | None = None
     while True:
         manifest = store.current().manifest
+        # Before and after: one that ends, or begins, while the maps are looked at leaves no mark at the other time.
+        switching = interrupted(state_dir)
         problems = list(_problems(config, manifest))
-        found = [manifest.maps, manifest.sendmail_maps]
-        settled = found == known and not interrupted(Path(config.gateway.state_dir))
-        if not problems or settled or time.monotonic() > deadline:
+        switching = switching or interrupted(state_dir)
+        found = [manifest.maps, manifest.sendmail_maps], problems
+        if not problems or (found == known and not switching) or time.monotonic() > deadline:
             return problems
         known = found
         time.sleep(_PAUSE)
