@@ -12,6 +12,8 @@ from support.daemon import Daemon, closedmail_as, closedmail_inside
 from support.keys import Signer
 from support.patient import Patient, patient
 
+from closedmail.care.postfix_inspection import inspect_postfix
+
 pytestmark = pytest.mark.real("root", "postconf", "postmap", "openssl")
 NOBODY = 65534
 WAYS = Path(__file__).parents[1] / "postfix-examples" / "ways-in"
@@ -703,3 +705,14 @@ def test_a_user_that_may_not_ask_policyd(well: Patient) -> None:
     found = [item["id"] for item in json.loads(done.stdout)["findings"]]
     # Neither may it read the store.
     assert (done.status, found) == (1, ["no-generation", "not-asked"])
+
+
+@pytest.mark.real("postfix")
+@pytest.mark.parametrize(("level", "chrooted"), [("0", True), ("3.6", False)])
+def test_a_dash_for_chroot(tmp_path: Path, level: str, chrooted: bool) -> None:
+    """Its meaning hangs on compatibility_level (master(5))."""
+    (tmp_path / "main.cf").write_text(f"compatibility_level = {level}\n")
+    entries = ("smtp inet n - - - - smtpd", "1025 inet n - y - - smtpd", "1026 inet n - n - - smtpd")
+    (tmp_path / "master.cf").write_text("\n".join((*entries, "")))
+    found = inspect_postfix(str(tmp_path)).services
+    assert [item.chroot for item in found] == [chrooted, True, False]

@@ -8,6 +8,7 @@ import pytest
 from closedmail.config import parse
 from closedmail.core.diagnosis.clients import client_findings
 from closedmail.core.diagnosis.domains import domain_findings
+from closedmail.core.diagnosis.endpoint import best_endpoint
 from closedmail.core.diagnosis.running import Running, policyd_findings, state_findings
 from closedmail.core.diagnosis.transports import transport_findings, version_findings
 from closedmail.core.domain_lists import Item, read_domains
@@ -171,3 +172,20 @@ def test_domains_of_a_list() -> None:
 def test_a_finding_as_json() -> None:
     finding = Finding("a", "error", "b", ("c",), by_hand=True)
     assert finding.to_json() == {"id": "a", "severity": "error", "text": "b", "fix": ["c"]}
+
+
+@pytest.mark.parametrize(
+    ("answering", "spelled"),
+    [
+        (("/run/closedmail/policy.sock",), "unix:/run/closedmail/policy.sock"),
+        (("/run/closedmail/policy.sock", "/q/closedmail/policy.sock"), "unix:closedmail/policy.sock"),
+    ],
+)
+def test_the_socket_that_a_chrooted_smtpd_finds_is_taken_first(answering: tuple[str, ...], spelled: str) -> None:
+    """Also where none is chrooted: one may be, some day."""
+    given = facts({"queue_directory": "/q"})
+    listener = replace(given.postfix.services[1], chroot=False)
+    machine = NoMachine(*(f"unix:{path}" for path in answering))
+    found = best_endpoint(replace(given, postfix=replace(given.postfix, services=(listener,)), machine=machine))
+    assert found is not None
+    assert found.spelled == spelled
