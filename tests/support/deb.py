@@ -47,7 +47,7 @@ def deb_machine(suite: str) -> Machine:
 def install(machine: Machine, package: Path) -> None:
     machine.copy([package], "/srv")
     machine.run("dpkg", "--force-confold", "--install", f"/srv/{package.name}")
-    (machine.root / "root" / package.name).unlink()
+    (machine.root / "srv" / package.name).unlink()
 
 
 class Shell:
