@@ -9,8 +9,9 @@ from contextlib import ExitStack
 from functools import partial
 
 import pytest
+from support.deb import build
 from support.keys import Signer
-from support.machine import NEEDS, BootedMachine, build_deb, systemd_tree, until
+from support.machine import NEEDS, BootedMachine, systemd_tree, until
 
 from closedmail.demo.certificates import Authority
 from closedmail.demo.sink import Sink
@@ -84,7 +85,7 @@ def evening(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         certificate = Authority(folder, "Closed Net CA").issue("mx.koeln.example")
         machine = stack.enter_context(BootedMachine(partial(systemd_tree, request.param)))
         machine.postconf(POSTFIX)
-        machine.install(build_deb(folder))
+        machine.install(build(folder))
         sink = machine.call(partial(Sink, "127.0.0.20", 2525, certificate=certificate.pair))
         stack.enter_context(sink)
         machine.write("/etc/closedmail/network-key.asc", signer.public())

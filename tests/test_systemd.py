@@ -15,9 +15,11 @@ from typing import Self
 
 import pytest
 from support.daemon import PolicyClient
+from support.deb import build, renumbered
 from support.keys import Signer
-from support.machine import NEEDS, BootedMachine, build_deb, systemd_tree, until
+from support.machine import NEEDS, BootedMachine, systemd_tree, until
 
+from closedmail import __version__
 from closedmail.demo.smtp_client import Reply
 
 pytestmark = pytest.mark.real(*NEEDS, "gpg")
@@ -60,9 +62,10 @@ POSTFIX = {
 class Gateway:
     """The machine, and what was seen on it while it was set up."""
 
-    def __init__(self, machine: BootedMachine, package: Path, signer: Signer) -> None:
-        self.machine, self.package, self._signer = machine, package, signer
-        machine.install(package)
+    def __init__(self, machine: BootedMachine, folder: Path, signer: Signer) -> None:
+        self.machine, self._signer = machine, signer
+        self.package = build(folder)
+        machine.install(renumbered(self.package, f"{__version__}~previous", folder))
         self.failed_at_first = machine.systemctl("--failed", "--no-legend")
         machine.systemctl("start", "closedmail-sync")
         self.first_sync = machine.show("closedmail-sync.service", "Result"), machine.journal("closedmail-sync")
@@ -99,7 +102,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     try:
         suite = os.environ.get("CLOSEDMAIL_TEST_DEBIAN", "bookworm")
         with BootedMachine(partial(systemd_tree, suite)) as machine:
-            yield Gateway(machine, build_deb(folder), signer)
+            yield Gateway(machine, folder, signer)
     finally:
         signer.stop()
 
@@ -262,11 +265,12 @@ def test_restart_reload_and_upgrade_lose_nothing(gateway: Gateway, machine: Boot
         load.go_on()
         pids.add(gateway.main_pid())
         load.go_on()
-        machine.install(gateway.package)
+        said = machine.install(gateway.package)
         pids.add(gateway.main_pid())
         load.go_on()
     assert load.bad == []
     assert len(pids) == 6
+    assert f"over ({__version__}~previous)" in said
     assert "Traceback" not in machine.journal(POLICYD)
 
 

@@ -1,6 +1,6 @@
 """A Debian machine with a running systemd: booted from a tree in half a second, with a private network, thrown away.
 
-`with BootedMachine() as machine:`; `machine.install(build_deb(folder))` puts our package on it, as an administrator
+`with BootedMachine() as machine:`; `machine.install(deb.build(folder))` puts our package on it, as an administrator
 would. Whatever is written there is in memory. When the test's process goes, so does the first process of the process
 namespace around the machine, and the kernel takes all that runs in there.
 """
@@ -15,9 +15,8 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from closedmail.demo.smtp_client import Reply, deliver
-from support.docker import run
 from support.real import SBIN
-from support.tree import CHECKOUT, Machine, debian_tree
+from support.tree import Machine, debian_tree
 
 T = TypeVar("T")
 
@@ -43,13 +42,6 @@ exec systemd-nspawn --quiet --directory="$1" --register=no --keep-unit --boot --
 def systemd_tree(suite: str = "bookworm") -> Path:
     """A Debian with systemd and Postfix, and with what our package depends on."""
     return debian_tree("systemd", PACKAGES, suite)
-
-
-def build_deb(folder: Path) -> Path:
-    """Our package, made of this checkout."""
-    run([CHECKOUT / "scripts" / "build-deb", "--output", folder], timeout=300)
-    (package,) = folder.glob("closedmail_*.deb")
-    return package
 
 
 class BootedMachine(Machine):
