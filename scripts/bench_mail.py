@@ -20,7 +20,7 @@ from sys import executable
 from bench_common import ListShape, closedmail, configuration, cpu_seconds, domain, run, server
 from bench_policy import connect
 
-from closedmail.demo.postfix import Listener, PrivatePostfix, free_port
+from closedmail.demo.private_postfix import Listener, PrivatePostfix, free_port
 from closedmail.errors import ClosedmailError
 
 _AIM = "-3 %"

@@ -18,7 +18,7 @@ from support.real import pytest_configure as pytest_configure
 from support.real import pytest_runtest_setup as pytest_runtest_setup
 from support.real import require
 
-from closedmail.demo.postfix import Listener, PrivatePostfix
+from closedmail.demo.private_postfix import Listener, PrivatePostfix
 
 
 class StartPostfix(Protocol):

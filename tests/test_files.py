@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from closedmail.publish.files import fresh_folder, remove_tree
+from closedmail.files import fresh_folder, remove_tree
 
 
 def add(folder: Path) -> None:

@@ -13,7 +13,7 @@ from support.deb import build
 from support.keys import Signer
 from support.machine import NEEDS, BootedMachine, systemd_tree, until
 
-from closedmail.demo.certificates import Authority
+from closedmail.demo.demo_certificates import Authority
 from closedmail.demo.sink import Sink
 
 pytestmark = pytest.mark.real(*NEEDS, "gpg", "openssl")

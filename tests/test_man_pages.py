@@ -1,7 +1,7 @@
 """The manual pages in docs/man say what the program does: commands, options, exit statuses, keys with their defaults,
 and examples.
 
-The rows of closedmail-mailertable(5) are tried in core/test_mailertable_page.py.
+The rows of closedmail-mailertable(5) are tried in mailertable/test_mailertable_page.py.
 """
 
 import re
@@ -17,9 +17,9 @@ from support.real import find
 
 from closedmail.cli.main import cli
 from closedmail.config import build, parse
-from closedmail.core.decision import Reason
 from closedmail.errors import Code, ConfigError
 from closedmail.exports.targets import TARGETS
+from closedmail.inbound.decision import Reason
 
 PAGES = sorted(FOLDER.glob("*.[1578]"))
 COMMANDS = cli.list_commands(click.Context(cli))

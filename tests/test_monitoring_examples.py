@@ -15,9 +15,9 @@ from support.daemon import Daemon
 from support.gateway import make_gateway
 from support.real import find
 
-from closedmail.care.status import find_status
-from closedmail.care.textfile import families
 from closedmail.config import load
+from closedmail.status.status import find_status
+from closedmail.status.textfile import families
 
 FOLDER = Path(__file__).parents[1] / "postfix-examples" / "monitoring"
 ALERTS = FOLDER / "alerts.yml"

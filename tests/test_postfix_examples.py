@@ -30,8 +30,8 @@ from support.keys import Signer
 from support.real import SBIN, require
 
 from closedmail.config import load
-from closedmail.demo.certificates import Authority, Certificate, self_signed
-from closedmail.demo.postfix import PrivatePostfix, free_port
+from closedmail.demo.demo_certificates import Authority, Certificate, self_signed
+from closedmail.demo.private_postfix import PrivatePostfix, free_port
 from closedmail.demo.sink import Sink
 from closedmail.demo.smtp_client import Reply, deliver
 

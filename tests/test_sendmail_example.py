@@ -10,7 +10,7 @@ from support.sendmail import HEAD, Sendmail
 from support.sendmail_gateway import CONFIG, MAPS
 from support.tree import CHECKOUT, NEEDS, Machine
 
-from closedmail.demo.certificates import Authority
+from closedmail.demo.demo_certificates import Authority
 from closedmail.demo.sink import Sink
 
 pytestmark = pytest.mark.real(*NEEDS, "openssl")

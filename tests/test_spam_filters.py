@@ -13,7 +13,7 @@ from support.filters_tree import filters_tree
 from support.real import require
 from support.tree import NEEDS, Machine
 
-from closedmail.core.authentication_results import bears_our_mark, mark
+from closedmail.milter.authentication_results import bears_our_mark, mark
 
 pytestmark = pytest.mark.real(*NEEDS)
 

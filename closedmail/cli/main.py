@@ -14,25 +14,25 @@ from closedmail.core.model import DEFAULT_PATH
 from closedmail.errors import ClosedmailError, ConfigError, Refused
 
 DEFAULT_CONFIG = DEFAULT_PATH
-# Where each subcommand lives; imported when it is called, so that `explain` does not pay for what `sync` needs.
-_COMMANDS = {
-    "demo": "demo",
-    "doctor": "doctor",
-    "explain": "explain",
-    "export": "export",
-    "history": "history",
-    "lint": "lint",
-    "milter": "milter",
-    "policyd": "policyd",
-    "probe": "probe",
-    "release": "release",
-    "report": "report",
-    "replay": "replay",
-    "rollback": "rollback",
-    "setup": "setup",
-    "status": "status",
-    "sync": "sync",
-}
+# Each is `cli/NAME_command.py`, imported when it is called, so that `explain` does not pay for what `sync` needs.
+_COMMANDS = (
+    "demo",
+    "doctor",
+    "explain",
+    "export",
+    "history",
+    "lint",
+    "milter",
+    "policyd",
+    "probe",
+    "release",
+    "replay",
+    "report",
+    "rollback",
+    "setup",
+    "status",
+    "sync",
+)
 
 
 class _Commands(click.Group):
@@ -44,9 +44,9 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in _COMMANDS:
             return None
-        command = import_module(f"closedmail.cli.{_COMMANDS[cmd_name]}").command
+        command = import_module(f"closedmail.cli.{cmd_name}_command").command
         if not isinstance(command, click.Command):
-            raise TypeError(f"closedmail.cli.{cmd_name} has no command")
+            raise TypeError(f"closedmail.cli.{cmd_name}_command has no command")
         return command
 
 

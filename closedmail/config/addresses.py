@@ -3,12 +3,12 @@
 import re
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Interface, IPv6Network, ip_address, ip_interface
 
-from closedmail.config.reader import Kind
+from closedmail.config.toml_table import Kind
 from closedmail.config.values import parse_line
 from closedmail.config.wording import quote
 from closedmail.core.domain import DomainError, parse_key, parse_name
-from closedmail.core.mailertable import MAX_LINE, LocalMailerError, MailertableError, canonical
 from closedmail.core.model import IPNetwork
+from closedmail.mailertable.grammar import MAX_LINE, LocalMailerError, MailertableError, canonical
 
 
 def parse_network(text: str) -> IPNetwork:

@@ -1,10 +1,10 @@
 """Rules that hang on several keys: what nothing can satisfy, and sockets that stand twice."""
 
-from closedmail.config.reader import Table
+from closedmail.config.toml_table import Table
 from closedmail.config.wording import quote
-from closedmail.core.mailertable import Route, parse_value
 from closedmail.core.model import Inbound, Milter, Network, Partner, Policyd
 from closedmail.errors import ConfigError
+from closedmail.mailertable.grammar import Route, parse_value
 
 _REMEDY = 'set allow_from, certificates or another require, or mode = "off"'
 

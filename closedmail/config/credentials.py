@@ -2,7 +2,7 @@
 
 import re
 
-from closedmail.config.reader import Kind
+from closedmail.config.toml_table import Kind
 from closedmail.config.values import parse_line
 from closedmail.config.wording import one_of, quote
 from closedmail.core.domain import DomainError, parse_key

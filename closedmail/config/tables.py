@@ -7,10 +7,10 @@ from typing import Literal
 
 from closedmail.config.addresses import DOMAIN, NETWORK
 from closedmail.config.checks import check_listeners
-from closedmail.config.networks import read_networks
-from closedmail.config.partners import read_partners
-from closedmail.config.places import METRICS_WHERE, OPTIONAL_PATH, PATH, POSTFIX_PATH, TEXTFILE, WHERE
-from closedmail.config.reader import Table, keys_of
+from closedmail.config.locations import METRICS_WHERE, OPTIONAL_PATH, PATH, POSTFIX_PATH, TEXTFILE, WHERE
+from closedmail.config.network_tables import read_networks
+from closedmail.config.partner_table import read_partners
+from closedmail.config.toml_table import Table, keys_of
 from closedmail.config.values import (
     AUTHSERV_ID,
     DURATION,

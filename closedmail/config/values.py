@@ -9,7 +9,7 @@ import re
 import string
 from collections.abc import Callable
 
-from closedmail.config.reader import Kind
+from closedmail.config.toml_table import Kind
 from closedmail.config.wording import one_of, quote
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}

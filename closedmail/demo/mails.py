@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from closedmail.demo.network import OWN, RELAY, ROUTE_HOST
+from closedmail.demo.demo_network import OWN, RELAY, ROUTE_HOST
 
 STRANGER = "127.0.0.66"
 Shown = Literal["", "right", "wrong"]

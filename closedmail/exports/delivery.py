@@ -1,6 +1,6 @@
 """Where mail to a key goes, in words that every export can use; the rows are those of Postfix's transport table.
 
-`core/transport_map.py` makes Postfix's rows of a generation that is being settled, this module the same rows of one
+`maps/postfix_transport.py` makes Postfix's rows of a generation that is being settled, this module the same rows of one
 that is in force, with hosts in place of nexthops.
 """
 
@@ -12,14 +12,14 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from closedmail.core.domain import parents
-from closedmail.core.generation import interleave
-from closedmail.core.listing import SMARTHOST
-from closedmail.core.mailertable import Refusal, parse_value
 from closedmail.core.model import Outbound
-from closedmail.core.nexthop import target
 from closedmail.core.record import Entry, State, Why
 from closedmail.core.rule import Rule
 from closedmail.exports.edition import Edition
+from closedmail.generation.generation import interleave
+from closedmail.mailertable.grammar import Refusal, parse_value
+from closedmail.mailertable.listing import SMARTHOST
+from closedmail.routes.nexthop import target
 
 _NEXTHOP = re.compile(r"(?:\[(?P<inner>[^]]+)\]|(?P<bare>[^:\[\]]+))(?::(?P<port>\d+))?")
 _ONE_ADDRESS = re.compile(r"[a-z0-9]+:(\[[0-9.]+\])")  # as a canonical value has it

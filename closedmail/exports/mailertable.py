@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 
-from closedmail.core.mailertable import MAX_LINE
 from closedmail.exports.delivery import Delivery, Kind, deliveries
 from closedmail.exports.edition import Edition
 from closedmail.exports.header import header
 from closedmail.exports.notes import Notes
 from closedmail.exports.target import File, Request
+from closedmail.mailertable.grammar import MAX_LINE
 
 _APPLYING = (
     "Held domains are answered 4xx and wait, closed domains 5xx. Keys are A-labels, each in one line.",

@@ -10,11 +10,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 
-from closedmail.core import mailertable
-from closedmail.core.decision import Match
 from closedmail.core.model import CertificatePin, Inbound
 from closedmail.exports.edition import Edition
 from closedmail.exports.notes import Notes
+from closedmail.inbound.decision import Match
+from closedmail.mailertable import grammar
 
 _WORDS = {"enforce": "REJECT 5.7.1", "defer": "DEFER 4.7.1", "report": "WARN"}
 _EVERYBODY = ("0.0.0.0/0", "::/0")
@@ -99,8 +99,8 @@ def _fingerprint(pin: CertificatePin) -> str:
 
 
 def _route_hosts(value: str) -> list[str]:
-    route = mailertable.parse_value(value) if value else None
-    if not isinstance(route, mailertable.Route):
+    route = grammar.parse_value(value) if value else None
+    if not isinstance(route, grammar.Route):
         return []
     return sorted({host.name for host in route.hosts if host.is_address})
 

@@ -10,11 +10,11 @@ never looked up further.
 from collections.abc import Callable, Iterator
 
 from closedmail.core.address import AddressSet
-from closedmail.core.decision import Match, claimed
 from closedmail.core.domain import DomainSet, fold, to_unicode
 from closedmail.core.model import HeaderFrom, Rewriting
 from closedmail.exports.edition import Edition
 from closedmail.exports.notes import Notes
+from closedmail.inbound.decision import Match, claimed
 
 NOT_OURS = "DUNNO"
 _BELOW = "*."  # a label that no key has

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from closedmail.core.model import Source
+from closedmail.files import replace_file
 from closedmail.lists.fetch import Validators
-from closedmail.publish.files import replace_file
 
 _FILE = "sync.json"
 

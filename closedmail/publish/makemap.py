@@ -12,7 +12,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from closedmail.errors import Refused
-from closedmail.publish.files import sync_path, write_synced
+from closedmail.files import sync_path, write_synced
 
 _CHUNK = 4096  # rows written at a time
 _TIME_LIMIT = 600  # seconds

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from closedmail.errors import Refused
-from closedmail.publish.files import sync_path, write_synced
-from closedmail.publish.postfix_settings import run_postfix
+from closedmail.files import sync_path, write_synced
+from closedmail.mta.postfix_settings import run_postfix
 
 _CHUNK = 4096  # rows written at a time
 _BLOCK = 1 << 20  # bytes compared at a time

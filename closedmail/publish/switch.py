@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from closedmail.errors import Refused, StoreError
-from closedmail.publish.files import remove_tree, sync_path
-from closedmail.publish.maps import DISPLACED, BuiltMaps, tell
+from closedmail.files import remove_tree, sync_path
+from closedmail.publish.built_maps import DISPLACED, BuiltMaps, tell
 from closedmail.store.writer import StoreWriter
 
 _MARK = "switching"

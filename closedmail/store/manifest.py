@@ -5,9 +5,9 @@ from dataclasses import asdict, dataclass, field
 from ipaddress import ip_network
 from typing import Any
 
-from closedmail.core.listing import SkippedLine
 from closedmail.core.model import CertificatePin, Inbound, IPNetwork, Outbound, Rewriting
 from closedmail.core.rule import Rule
+from closedmail.mailertable.listing import SkippedLine
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Manifest:
     from the configuration file. `former` has the newest accepted signing time of networks that are no longer
     configured: they may be again, and an old list is no newer then. `holds_due` and `rows_due` are the seconds at which
     the first hold ends and the first TLS row that only stays for a time may go, 0 for never. `maps` tells the files of
-    Postfix's maps by their identities (`publish.maps`), `sendmail_maps` those of Sendmail's. `fingerprint_digest` is
+    Postfix's maps by their identities (`built_maps.py`), `sendmail_maps` those of Sendmail's. `fingerprint_digest` is
     Postfix's for certificates, "" where it is not known.
 
     After a rollback `rules_of` is the generation whose rules are in force in place of the file's, and `set_aside` the

@@ -9,7 +9,7 @@ from typing import Any
 import lmdb
 
 from closedmail.core.record import Entry, encode
-from closedmail.core.tls_policy import Row
+from closedmail.routes.tls_policy import Row
 from closedmail.store.archive import Archived
 from closedmail.store.environment import (
     ARCHIVE,

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 from closedmail import __version__
 from closedmail.core.domain import DomainSet
-from closedmail.core.listing import Admission
 from closedmail.core.model import Config, Rewriting
 from closedmail.core.rule import rules_of
-from closedmail.core.sendmail_limits import why_refused
 from closedmail.errors import ConfigError, Refused
 from closedmail.lists.obtain import key_file_digest
 from closedmail.lists.suffix_file import load_suffixes
-from closedmail.publish.postfix_settings import PostfixSettings, read_settings
-from closedmail.sync.own_rows import OwnRows, read_own_rows
+from closedmail.mailertable.listing import Admission
+from closedmail.maps.local_rows_file import OwnRows, read_own_rows
+from closedmail.mta.postfix_settings import PostfixSettings, read_settings
+from closedmail.routes.sendmail_limits import why_refused
 from closedmail.sync.rules import rules_digest
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from closedmail.errors import ClosedmailError, Refused
-from closedmail.publish.files import make_folder
+from closedmail.files import make_folder
 
 
 def prepare_state_dir(state_dir: Path) -> None:

@@ -4,17 +4,17 @@ from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from pathlib import Path
 
-from closedmail.core.listing import Admission, Listing, SkippedLine, read_csv, read_domains, read_mailertable
-from closedmail.core.mailertable import MailertableError
 from closedmail.core.model import Network, Source
 from closedmail.core.record import Why
 from closedmail.errors import Refused
+from closedmail.files import fresh_folder
 from closedmail.lists.fetch_log import FetchRecord
 from closedmail.lists.obtain import Obtained, check_replay, file_digest, obtain
-from closedmail.publish.files import fresh_folder
+from closedmail.mailertable.grammar import MailertableError
+from closedmail.mailertable.listing import Admission, Listing, SkippedLine, read_csv, read_domains, read_mailertable
 from closedmail.store.manifest import ListInForce
-from closedmail.store.reader import Snapshot
-from closedmail.sync.report import iso
+from closedmail.store.snapshot import Snapshot
+from closedmail.sync.sync_report import iso
 
 
 class NetworkList:

@@ -3,13 +3,13 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from closedmail.core.generation import Changes, Generation
-from closedmail.core.listing import Admission, Listing, SkippedLine
 from closedmail.core.model import Config
+from closedmail.generation.generation import Changes, Generation
+from closedmail.mailertable.listing import Admission, Listing, SkippedLine
 from closedmail.store.manifest import Details
-from closedmail.store.reader import Snapshot
+from closedmail.store.snapshot import Snapshot
 from closedmail.sync.network_list import NetworkList
-from closedmail.sync.report import NetworkReport, SyncReport
+from closedmail.sync.sync_report import NetworkReport, SyncReport
 
 
 def standing_report(config: Config, snapshot: Snapshot | None, *, dry_run: bool = False) -> SyncReport:

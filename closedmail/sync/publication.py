@@ -5,25 +5,25 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from closedmail.core.access_map import access_rows
-from closedmail.core.generation import Generation
-from closedmail.core.mailertable_map import mailertable_rows
-from closedmail.core.recipient_linger import Standing, staying_recipients
-from closedmail.core.recipient_tls import recipient_policies
-from closedmail.core.tls_policy import Policy, Row, linger
-from closedmail.core.transport_map import policy_rows, transport_rows
 from closedmail.errors import Refused, StoreError
-from closedmail.publish.files import remove_tree, sync_path
-from closedmail.publish.maps import BuiltMaps, header
-from closedmail.publish.postfix import build_maps
-from closedmail.publish.sendmail import build_sendmail_maps
+from closedmail.files import remove_tree, sync_path
+from closedmail.generation.generation import Generation
+from closedmail.generation.sendmail_tls_demands import recipient_policies
+from closedmail.maps.postfix_transport import policy_rows, transport_rows
+from closedmail.maps.sendmail_access import access_rows
+from closedmail.maps.sendmail_linger import Standing, staying_recipients
+from closedmail.maps.sendmail_mailertable import mailertable_rows
+from closedmail.publish.built_maps import BuiltMaps, header
+from closedmail.publish.postfix_maps import build_maps
+from closedmail.publish.sendmail_maps import build_sendmail_maps
 from closedmail.publish.switch import switch
+from closedmail.routes.tls_policy import Policy, Row, linger
 from closedmail.store.archive import Archived
 from closedmail.store.manifest import Details, ListInForce, Manifest
 from closedmail.store.writer import StoreWriter
 from closedmail.sync.inputs import Inputs
-from closedmail.sync.report import iso
 from closedmail.sync.session import Session
+from closedmail.sync.sync_report import iso
 
 Reason = Literal["sync", "configuration", "rollback", "release"]
 

@@ -2,19 +2,19 @@
 
 from collections.abc import Sequence
 
-from closedmail.core.changes import report_changes
-from closedmail.core.difference import compare
 from closedmail.core.model import Config
-from closedmail.core.own_rows import note_own_rows
 from closedmail.core.record import Entry, State, Why
-from closedmail.core.settle import released_line, settle
-from closedmail.core.standing import Without
 from closedmail.errors import ClosedmailError
+from closedmail.generation.changes import report_changes
+from closedmail.generation.difference import compare
+from closedmail.generation.earlier import Without
+from closedmail.generation.settle import released_line, settle
+from closedmail.maps.local_rows import note_own_rows
 from closedmail.sync.inputs import check_services, gather
 from closedmail.sync.outcome import details_of, report_published, standing_report
 from closedmail.sync.publication import Edition, Publication
-from closedmail.sync.report import SyncReport
 from closedmail.sync.session import open_session
+from closedmail.sync.sync_report import SyncReport
 
 _MEND = {
     Why.TLS: "its TLS demand can't be met, which closedmail sync explains: mend that in place of letting its mail go",

@@ -7,23 +7,23 @@ list gets in, and the lists that were rolled back from are noted, so that the ne
 
 from dataclasses import replace
 
-from closedmail.core.changes import report_changes
-from closedmail.core.difference import compare
 from closedmail.core.model import Config
-from closedmail.core.own_rows import note_own_rows
-from closedmail.core.settle import settle
-from closedmail.core.standing import Earlier, hold_anew
 from closedmail.errors import ClosedmailError
+from closedmail.generation.changes import report_changes
+from closedmail.generation.difference import compare
+from closedmail.generation.earlier import Earlier, hold_anew
+from closedmail.generation.settle import settle
 from closedmail.lists.fetch_log import FetchRecord
+from closedmail.maps.local_rows import note_own_rows
 from closedmail.store.archive import Archived
 from closedmail.store.manifest import ListInForce, Manifest
-from closedmail.store.reader import Snapshot
+from closedmail.store.snapshot import Snapshot
 from closedmail.sync.inputs import check_services, gather
 from closedmail.sync.outcome import details_of, report_published, standing_report
 from closedmail.sync.publication import Edition, Publication
-from closedmail.sync.report import SyncReport
 from closedmail.sync.rules import archived_rules, set_aside_digest
 from closedmail.sync.session import Session, open_session
+from closedmail.sync.sync_report import SyncReport
 
 _REMEMBERED = 100  # texts of unsigned lists that were rolled back from, a network
 

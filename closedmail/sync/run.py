@@ -4,26 +4,26 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from closedmail.core.changes import report_changes
-from closedmail.core.difference import Difference, NothingInForce, Previous, check_brakes, compare
-from closedmail.core.listing import Listing
 from closedmail.core.model import Config
-from closedmail.core.own_rows import note_own_rows
-from closedmail.core.settle import settle
 from closedmail.errors import ClosedmailError, ConfigError, Refused, StoreError
+from closedmail.files import remove_tree
+from closedmail.generation.changes import report_changes
+from closedmail.generation.difference import Difference, NothingInForce, Previous, check_brakes, compare
+from closedmail.generation.settle import settle
 from closedmail.lists.fetch_log import FetchRecord, write_log
-from closedmail.publish.files import remove_tree
-from closedmail.publish.maps import maps_in_force
+from closedmail.mailertable.listing import Listing
+from closedmail.maps.local_rows import note_own_rows
+from closedmail.publish.built_maps import maps_in_force
 from closedmail.publish.switch import interrupted
 from closedmail.store.environment import store_path
-from closedmail.store.reader import StoreReader
+from closedmail.store.snapshot import StoreReader
 from closedmail.sync.inputs import Inputs, check_services, gather
 from closedmail.sync.network_list import NetworkList
 from closedmail.sync.outcome import details_of, report_published, standing_report
 from closedmail.sync.publication import Edition, Publication, Reason
-from closedmail.sync.report import SyncReport
 from closedmail.sync.rules import is_set_aside, set_aside_sentence
 from closedmail.sync.session import Session, open_session
+from closedmail.sync.sync_report import SyncReport
 
 Progress = Callable[[str], None]
 

@@ -8,12 +8,12 @@ from tempfile import TemporaryDirectory
 
 from closedmail.core.model import Config
 from closedmail.errors import ClosedmailError, StoreError
+from closedmail.files import fresh_folder, remove_tree
 from closedmail.lists.fetch_log import FetchRecord, read_log
-from closedmail.publish.files import fresh_folder, remove_tree
-from closedmail.publish.maps import remove_leftovers
+from closedmail.publish.built_maps import remove_leftovers
 from closedmail.store.environment import open_environment, store_path
 from closedmail.store.manifest import ListInForce, Manifest
-from closedmail.store.reader import Snapshot
+from closedmail.store.snapshot import Snapshot
 from closedmail.sync.inputs import Inputs
 from closedmail.sync.lock import prepare_state_dir, sync_lock
 from closedmail.sync.network_list import NetworkList

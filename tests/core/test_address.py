@@ -2,10 +2,10 @@
 
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
-import core_samples as samples
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support import core_samples as samples
 
 from closedmail.core.address import AddressSet, parse_client
 

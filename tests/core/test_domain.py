@@ -1,9 +1,9 @@
 """Domain names have one spelling each, whatever they are written like."""
 
 import pytest
-from core_samples import shipped_suffixes
 from hypothesis import given
 from hypothesis import strategies as st
+from support.core_samples import shipped_suffixes
 
 from closedmail.core.domain import DomainError, DomainSet, fold, parents, parse_key, parse_name, to_unicode
 from closedmail.core.suffixes import PublicSuffixes

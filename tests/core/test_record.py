@@ -1,9 +1,9 @@
 """Records: what goes into the policy store comes out of it."""
 
-import core_samples as samples
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support import core_samples as samples
 
 from closedmail.core.record import Entry, State, Why, decode, encode, rule_number
 

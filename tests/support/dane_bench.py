@@ -14,13 +14,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from closedmail.care.probe import Prober
-from closedmail.care.probe_targets import ProbeTarget
-from closedmail.core.tls_policy import Policy
-from closedmail.demo.certificates import self_signed
-from closedmail.demo.postfix import PrivatePostfix
+from closedmail.demo.demo_certificates import self_signed
+from closedmail.demo.private_postfix import PrivatePostfix
 from closedmail.demo.sink import Sink
-from closedmail.publish.postfix_client import PostfixClients
+from closedmail.mta.postfix_client import PostfixClients
+from closedmail.probe.probe import Prober
+from closedmail.probe.probe_targets import ProbeTarget
+from closedmail.routes.tls_policy import Policy
 from support.dns_servers import running
 from support.network import toml
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from closedmail.config import load
-from closedmail.sync.report import SyncReport
 from closedmail.sync.run import sync
+from closedmail.sync.sync_report import SyncReport
 
 # A partner of every mode and kind of proof; the addresses that may send are 192.0.2.1 and what has 2001:db8::/32.
 PARTNERS = """

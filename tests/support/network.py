@@ -31,9 +31,9 @@ from closedmail.lists.fetch_log import FetchRecord, read_log
 from closedmail.lists.suffix_file import load_suffixes
 from closedmail.store.environment import store_path
 from closedmail.store.manifest import Manifest
-from closedmail.store.reader import StoreReader
-from closedmail.sync.report import NetworkReport, SyncReport
+from closedmail.store.snapshot import StoreReader
 from closedmail.sync.run import sync
+from closedmail.sync.sync_report import NetworkReport, SyncReport
 from support.keys import Signer
 from support.real import SBIN
 

@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from closedmail.care.doctor import find_findings
 from closedmail.config import load
-from closedmail.core.finding import Finding
-from closedmail.demo.certificates import Authority
+from closedmail.demo.demo_certificates import Authority
+from closedmail.doctor.doctor import find_findings
+from closedmail.doctor.finding import Finding
 from closedmail.sync.run import sync
 from support.daemon import Daemon
 from support.real import SBIN

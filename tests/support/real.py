@@ -71,7 +71,7 @@ PARTS: Mapping[str, Callable[[], bool]] = {
     "tmpfs": functools.cache(can_mount),
     # Modules of extras, as Debian's packages are called.
     "python3-dnspython": lambda: importlib.util.find_spec("dns") is not None,
-    "python3-milter": lambda: importlib.util.find_spec("milter") is not None,
+    "python3-milter": lambda: importlib.util.find_spec("Milter") is not None,
 }
 
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from closedmail.core.model import Rewriting
-from closedmail.core.sender import SenderError
+from closedmail.inbound.sender import SenderError
 from support.sender_oracle import is_partner, whose
 from support.spellings import BASE, SETTINGS
 

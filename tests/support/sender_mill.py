@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from closedmail.demo.postfix import Listener, PrivatePostfix
+from closedmail.demo.private_postfix import Listener, PrivatePostfix
 
 # Settings of trivial-rewrite(8), which completes a sender; all others are smtpd's and cleanup's.
 REWRITING = ("swap_bangpath", "allow_percent_hack", "append_at_myorigin", "myorigin", "append_dot_mydomain", "mydomain")

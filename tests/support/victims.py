@@ -34,7 +34,7 @@ CALLS = (
 # number is told, then its exit status.
 _SERVER = """
 import os, signal, sys
-import closedmail.cli.sync
+import closedmail.cli.sync_command
 from closedmail.cli.main import main
 {patch}
 orders = os.fdopen(os.dup(0), "r")

@@ -1,1 +1,0 @@
-"""Looking after a gateway: what is in force, why a mail goes where it goes, what is wrong."""

@@ -1,0 +1,81 @@
+"""`closedmail explain`."""
+
+import os
+
+import click
+
+from closedmail.cli.main import Settings
+from closedmail.cli.output import print_json
+from closedmail.config import load
+from closedmail.errors import ClosedmailError
+from closedmail.explain.explain import Inbound, Outbound, explain_inbound, explain_outbound
+from closedmail.inbound.sender import SenderError
+from closedmail.maps.local_rows_file import read_own_rows
+from closedmail.policyd.policy_protocol import Request, envelope_of
+from closedmail.store.environment import store_path
+from closedmail.store.snapshot import StoreReader
+from closedmail.sync.rules import is_set_aside, rules_digest, set_aside_sentence
+
+
+@click.command("explain")
+@click.option("--sender", metavar="A", help='The envelope sender; "" is a bounce.')
+@click.option("--client-address", metavar="IP", help="The client's address.")
+@click.option("--helo-name", metavar="NAME", help="What the client calls itself; no rule depends on it.")
+@click.option("--sasl-username", metavar="NAME", help="The login, if there was one.")
+@click.option("--ccert-subject", metavar="CN", help="The certificate's common name, as Postfix sends it.")
+@click.option("--ccert-issuer", metavar="CN", help="The issuer's common name, as Postfix sends it.")
+@click.option("--ccert-fingerprint", metavar="HEX", help="The certificate's fingerprint.")
+@click.option("--ccert-pubkey-fingerprint", metavar="HEX", help="The public key's fingerprint.")
+@click.option("--encryption-protocol", metavar="NAME", help="For example TLSv1.3; none is a plain connection.")
+@click.option("--recipient", metavar="A", help="Where a mail to this recipient, or domain, would go.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@click.pass_obj
+def command(settings: Settings, /, recipient: str | None, as_json: bool, **attributes: str | None) -> int:
+    """Say why a mail is accepted or refused (--sender and --client-address), or where it is routed (--recipient)."""
+    inbound = attributes["sender"] is not None
+    if inbound == (recipient is not None):
+        raise click.UsageError("give either --sender and --client-address, or --recipient")
+    if inbound and attributes["client_address"] is None:
+        raise click.UsageError("--sender needs --client-address too")
+    if not inbound and any(value is not None for value in attributes.values()):
+        raise click.UsageError("--recipient stands alone")
+    config = load(settings.config_path)
+    found: Inbound | Outbound
+    with StoreReader(store_path(config.gateway.state_dir)) as store:
+        snapshot = store.current()
+        try:
+            if recipient is not None:
+                own_rows = read_own_rows(config.sendmail) if config.sendmail else None
+                found = explain_outbound(snapshot, recipient, own_rows)
+            else:
+                asked = {name: os.fsencode(value) for name, value in attributes.items() if value}
+                request = Request(**{name: value for name, value in asked.items() if name in Request._fields})
+                found = explain_inbound(snapshot, envelope_of(request))
+        except SenderError as error:
+            raise ClosedmailError(f"{error}: the door would close the connection, and Postfix defer the mail") from None
+        stale = snapshot.manifest.rules_digest != rules_digest(config)
+        set_aside = is_set_aside(config, snapshot.manifest)
+    if as_json:
+        print_json({**found.to_json(), "configuration_changed": stale})
+    else:
+        click.echo(found.text)
+        if isinstance(found, Inbound):
+            facts = found.verdict.facts
+            click.echo(f"verdict: {found.verdict.outcome} ({found.verdict.reason})")
+            if found.verdict.match:
+                click.echo(f"facts: address {_word(facts.ip)}, certificate {_word(facts.cert)}, TLS {_word(facts.tls)}")
+            click.echo(f"Postfix is told: {found.verdict.action}")
+        elif found.sendmail:
+            click.echo(found.sendmail.text())
+        click.echo(f"generation: {found.generation}")
+        if set_aside:
+            click.echo(f"Note: {set_aside_sentence(snapshot.manifest)}.")
+        elif stale:
+            click.echo("The configuration file has changed since; closedmail sync puts it in force.")
+    if isinstance(found, Inbound):
+        return 1 if found.refused else 0
+    return 0 if found.verdict == "routed" else 1
+
+
+def _word(fact: bool | None) -> str:
+    return {True: "yes", False: "no", None: "unknown"}[fact]

@@ -1,0 +1,116 @@
+"""`closedmail export`."""
+
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import click
+from click.shell_completion import CompletionItem
+
+from closedmail.cli.export_options import Given, request_of, target_options
+from closedmail.cli.main import Settings
+from closedmail.config import load
+from closedmail.exports.export_files import chunks, edition_of, put_file, write_export
+from closedmail.exports.export_signature import clearsigned, says_the_same, with_signer
+from closedmail.exports.target import Form, Target
+from closedmail.exports.targets import TARGETS
+from closedmail.store.environment import store_path
+from closedmail.store.snapshot import StoreReader
+from closedmail.sync.rules import is_set_aside, rules_digest, set_aside_sentence
+
+_EPILOG = "\b\nTargets:\n" + "\n".join(f"  {name:16} {target.title}" for name, target in TARGETS.items())
+_PLACE = re.compile(r"[A-Za-z0-9/._+-]+", re.ASCII)
+_SIGNED = "mailertable"
+
+
+@click.command("export", epilog=_EPILOG)
+@click.argument("name", metavar="TARGET", shell_complete=lambda _ctx, _param, word: _targets(word))
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="The file to write; of a target with several files the folder in which they will lie: they name each other.",
+)
+@click.option(
+    "--form",
+    type=click.Choice(["mx", "forward"]),
+    default="mx",
+    show_default=True,
+    help="Of a DNS target: MX records from the list, or forwarding to the network's own servers ([network.X.dns]).",
+)
+@click.option("--sign", metavar="FINGERPRINT", help="Clearsign the mailertable with this key of yours, by gpg.")
+@target_options
+@click.pass_obj
+def command(
+    settings: Settings, /, name: str, output: Path | None, form: Form, sign: str | None, **given: Given
+) -> None:
+    """Write the routes and rules in force as the configuration of another system, to standard output or to PATH.
+
+    The same generation gives the same text. PATH is replaced in one step, and not touched where it says the same
+    already. Each export begins with what it could not express, and how it is applied.
+    """
+    target = _target(name, output, form, sign)
+    request = request_of(name, target, form, given)
+    config = load(settings.config_path)
+    with StoreReader(store_path(config.gateway.state_dir)) as store:
+        snapshot = store.current()
+        edition = edition_of(snapshot, config)
+        if sign is not None:
+            lines = with_signer(target.render(edition, request)[0].lines, sign)
+            signed = clearsigned(chunks(target, lines), sign)
+            if output is None:
+                _print([signed])
+            elif not says_the_same(output, signed):
+                put_file(output, [signed])
+        elif output is None:
+            _print(chunks(target, target.render(edition, request)[0].lines))
+        else:
+            changed = write_export(target, edition, request, output)
+            if settings.verbose:
+                click.echo(f"closedmail: {len(changed)} changed: {', '.join(map(str, changed)) or 'none'}", err=True)
+        manifest = snapshot.manifest
+    if is_set_aside(config, manifest):
+        click.echo(f"closedmail: note: {set_aside_sentence(manifest)}", err=True)
+    elif manifest.rules_digest != rules_digest(config):
+        click.echo(
+            f"closedmail: note: the configuration file has changed since generation {manifest.generation}; "
+            "closedmail sync puts it in force",
+            err=True,
+        )
+
+
+def _targets(word: str) -> list[CompletionItem]:
+    """What a shell offers for the beginning of a name."""
+    return [CompletionItem(name, help=target.title) for name, target in TARGETS.items() if name.startswith(word)]
+
+
+def _target(name: str, output: Path | None, form: Form, sign: str | None) -> Target:
+    """The target, if it can be had so. Raises UsageError."""
+    target = TARGETS.get(name)
+    if target is None:
+        raise click.UsageError(f"unknown target {name!r}; there are: {', '.join(TARGETS)}")
+    if form not in target.forms:
+        raise click.UsageError(f"{name} has no form {form!r}: only DNS targets forward")
+    if target.folder and output is None:
+        raise click.UsageError(f"{name} is several files: name a folder for them with --output")
+    if target.folder and output is not None and not _PLACE.fullmatch(str(output.absolute())):
+        raise click.UsageError(
+            f"--output: {str(output)!r} will stand in configuration files: letters, digits, / . _ - only"
+        )
+    if sign is not None and name != _SIGNED:
+        raise click.UsageError(f"only a {_SIGNED} can be signed, {name} can't")
+    if sign is not None and not (len(sign) == 40 and all(char in "0123456789abcdefABCDEF" for char in sign)):
+        raise click.UsageError(f"--sign: {sign!r} is no fingerprint of 40 hex digits; see gpg --list-secret-keys")
+    return target
+
+
+def _print(data: Iterable[bytes]) -> None:
+    """Bytes to standard output, UTF-8 whatever the locale is."""
+    stream = getattr(sys.stdout, "buffer", None)
+    for chunk in data:
+        if stream is None:
+            sys.stdout.write(chunk.decode())
+        else:
+            stream.write(chunk)
+    sys.stdout.flush()

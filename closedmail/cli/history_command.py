@@ -1,0 +1,52 @@
+"""`closedmail history`."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from closedmail.cli.main import Settings
+from closedmail.cli.output import print_json
+from closedmail.config import load
+from closedmail.store.environment import store_path
+from closedmail.store.snapshot import StoreReader
+from closedmail.sync.sync_report import counted
+
+
+@click.command("history")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@click.pass_obj
+def command(settings: Settings, as_json: bool) -> None:
+    """List the generations that are kept, newest first; closedmail rollback puts one of them back in force."""
+    config = load(settings.config_path)
+    with StoreReader(store_path(config.gateway.state_dir)) as store:
+        snapshot = store.current()
+        generations = [_line(number, snapshot.generation, line) for number, line in snapshot.history()]
+    if as_json:
+        print_json({"generations": generations})
+    else:
+        for generation in generations:
+            for text in _words(generation):
+                click.echo(text)
+
+
+def _line(number: int, in_force: int, line: dict[str, Any]) -> dict[str, Any]:
+    """A generation as the public interface has it; `rolled_back_to` is ours."""
+    return {
+        "generation": number,
+        "published_at": line["published_at"],
+        "in_force": number == in_force,
+        "reason": line["reason"],
+        "rolled_back_to": line.get("rolled_back_to"),
+        "networks": line["networks"],
+    }
+
+
+def _words(generation: dict[str, Any]) -> Iterator[str]:
+    back_to = f" to {generation['rolled_back_to']}" if generation["rolled_back_to"] else ""
+    now = ", in force" if generation["in_force"] else ""
+    yield f"{generation['generation']}: {generation['published_at']}, {generation['reason']}{back_to}{now}"
+    for name, network in generation["networks"].items():
+        changes = f"+{network['added']} -{network['removed']} ~{network['changed']}"
+        signed = f", signed {network['signed_at']}" if network["signed_at"] else ""
+        yield f"  {name}: {counted(network['domains'], 'domain')} ({changes}){signed}"

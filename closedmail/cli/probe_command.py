@@ -1,0 +1,91 @@
+"""`closedmail probe`."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from closedmail.cli.main import Settings
+from closedmail.cli.output import print_json, progress
+from closedmail.config import load
+from closedmail.core.model import Config
+from closedmail.errors import ClosedmailError, ConfigError, Refused
+from closedmail.mta.client_settings import ClientSettings
+from closedmail.mta.postfix_client import PostfixClients
+from closedmail.mta.sendmail_client import sendmail_settings
+from closedmail.mta.sendmail_facts import DEFAULT_CF
+from closedmail.probe.probe import Prober
+from closedmail.probe.probe_file import keep_probe
+from closedmail.probe.probe_result import HostResult, paste_lines
+from closedmail.probe.probe_targets import ProbeTarget, postfix_targets, sendmail_targets
+from closedmail.store.environment import store_path
+from closedmail.store.snapshot import Snapshot, StoreReader
+from closedmail.sync.sync_report import counted, iso
+
+
+@click.command("probe")
+@click.argument("domains", metavar="[DOMAIN]...", nargs=-1)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@click.pass_obj
+def command(settings: Settings, domains: tuple[str, ...], as_json: bool) -> int:
+    """Connect to each route host, or to those of some domains, as the mail server would, and send no mail.
+
+    STARTTLS and certificate must be as the TLS policy in force demands: exit 1 unless all hosts are ok.
+    """
+    config = load(settings.config_path)
+    with StoreReader(store_path(config.gateway.state_dir)) as store:
+        snapshot = store.current()
+        targets, settings_of = _plan(config, snapshot, domains)
+        directory = config.postfix.config_directory if config.postfix else ""
+        prober = Prober(settings_of, snapshot.manifest.fingerprint_digest, config_directory=directory)
+    with progress(len(targets), verbose=settings.verbose) as step:
+        results = prober.probe(targets, step)
+    try:
+        keep_probe(Path(config.gateway.state_dir), results, "" if domains else iso(int(time.time())) or "")
+    except OSError as error:
+        click.echo(
+            f"closedmail: note: the result is not kept for closedmail report: {error.filename}: {error.strerror}",
+            err=True,
+        )
+    if as_json:
+        print_json({"hosts": [result.to_json() for result in results]})
+    else:
+        _print(results)
+    return 0 if all(result.ok for result in results) else 1
+
+
+def _plan(
+    config: Config, snapshot: Snapshot, domains: tuple[str, ...]
+) -> tuple[dict[ProbeTarget, int], Callable[[str], ClientSettings]]:
+    """What is probed, and how. Where both MTAs are configured, as Postfix."""
+    if config.postfix:
+        try:
+            clients = PostfixClients(config.postfix.config_directory)
+        except Refused as refusal:
+            raise ClosedmailError(refusal.reason) from None
+        return postfix_targets(snapshot, domains), clients.settings
+    if not config.sendmail:
+        raise ConfigError("", f"{config.path}: neither [postfix] nor [sendmail]: probe does as one of them would")
+    try:
+        client = sendmail_settings()
+    except OSError as error:
+        raise ClosedmailError(
+            f"{DEFAULT_CF}: {error.strerror}: Sendmail's settings are needed to do as it does"
+        ) from None
+    return sendmail_targets(snapshot, domains), lambda _: client
+
+
+def _print(results: list[HostResult]) -> None:
+    for result in results:
+        for line in result.lines():
+            click.echo(line)
+    pins = list(paste_lines(results))
+    if pins:
+        click.echo(
+            "\nWhere a partner's gateway shows the same certificate when it sends, for inbound in its [partner] table:"
+        )
+        for line in pins:
+            click.echo(line)
+    bad = sum(not result.ok for result in results)
+    click.echo(f"\n{counted(len(results), 'host')}, {bad or 'none'} not ok." if results else "No domain has a route.")

@@ -1,0 +1,40 @@
+"""`closedmail replay`."""
+
+import click
+
+from closedmail.cli.main import Settings
+from closedmail.cli.output import print_json, progress
+from closedmail.config import load
+from closedmail.replay.replay import replay
+from closedmail.store.environment import store_path
+from closedmail.store.snapshot import StoreReader
+from closedmail.sync.rules import is_set_aside, rules_digest, set_aside_sentence
+
+
+@click.command("replay")
+@click.argument("logs", nargs=-1, required=True, type=click.Path(), metavar="MAILLOG...")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@click.pass_obj
+def command(settings: Settings, logs: tuple[str, ...], as_json: bool) -> int:
+    """Say what the rules would have done to mail that was already received, as if all of them were enforced.
+
+    Reads Postfix's mail logs: classic syslog, RFC 3339, what journalctl -o export writes; plain or compressed (gz, xz,
+    bz2); - is standard input. They are read in the order of their first times, in whatever order they are given.
+    """
+    config = load(settings.config_path)
+    with StoreReader(store_path(config.gateway.state_dir)) as store:
+        snapshot = store.current()
+        with progress(len(logs), verbose=settings.verbose) as step:
+            report = replay(logs, snapshot, step)
+        manifest = snapshot.manifest
+    stale = manifest.rules_digest != rules_digest(config)
+    if as_json:
+        print_json({**report.to_json(), "configuration_changed": stale})
+        return 0
+    for line in report.lines():
+        click.echo(line)
+    if is_set_aside(config, manifest):
+        click.echo(f"Note: {set_aside_sentence(manifest)}.")
+    elif stale:
+        click.echo("The configuration file has changed since; closedmail sync puts it in force.")
+    return 0

@@ -1,0 +1,29 @@
+"""`closedmail report`."""
+
+import time
+from pathlib import Path
+
+import click
+
+from closedmail.cli.main import Settings
+from closedmail.config import load
+from closedmail.report.report import write_report
+from closedmail.status.status import find_status
+
+
+@click.command("report")
+@click.option(
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The HTML page to write or replace.",
+)
+@click.pass_obj
+def command(settings: Settings, output: Path) -> None:
+    """Write one static HTML page of all that status, history, the counters and the last probe know.
+
+    It needs nothing but itself: no script, no other file. FILE is replaced in one step.
+    """
+    config, now = load(settings.config_path), int(time.time())
+    write_report(config, output, find_status(config, now), now)

@@ -1,0 +1,62 @@
+"""`closedmail sync`."""
+
+import time
+from pathlib import Path
+
+import click
+
+from closedmail.cli.main import Settings
+from closedmail.cli.output import print_json, progress
+from closedmail.config import load
+from closedmail.core.model import Config
+from closedmail.errors import ClosedmailError, ConfigError
+from closedmail.report.monitoring_files import write_monitoring_files
+from closedmail.sync.lock import become_owner
+from closedmail.sync.run import sync
+from closedmail.sync.sync_report import SyncReport
+
+
+@click.command("sync")
+@click.option("--network", "names", multiple=True, metavar="NAME", help="This network's list only; may be repeated.")
+@click.option("--dry-run", is_flag=True, help="Do everything but publish, and change nothing.")
+@click.option(
+    "--force", is_flag=True, help="Accept a list that the brakes would refuse; never one that is not verified."
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@click.pass_obj
+def command(settings: Settings, names: tuple[str, ...], dry_run: bool, force: bool, as_json: bool) -> int:
+    """Fetch the lists, verify them, and put them in force as one generation."""
+    config = load(settings.config_path)
+    become_owner(Path(config.gateway.state_dir))
+    try:
+        # One step for each list, and reading, settling, building.
+        with progress(len(config.networks) + 3, verbose=settings.verbose) as step:
+            report = sync(config, names=names, dry_run=dry_run, force=force, progress=step)
+    except ConfigError:
+        raise  # nothing was done
+    except ClosedmailError:
+        if not dry_run:
+            _tell_monitoring(config)
+        raise
+    if as_json:
+        print_json(report.to_json())
+    else:
+        for line in report.lines():
+            click.echo(line)
+    for error in report.errors():
+        click.echo(f"closedmail: error: {error}", err=True)
+    written = dry_run or _is_busy(report) or _tell_monitoring(config)
+    return 1 if report.refused or not written else 0
+
+
+def _is_busy(report: SyncReport) -> bool:
+    """The other sync writes its own."""
+    return report.failure is not None and report.failure.code == "busy"
+
+
+def _tell_monitoring(config: Config) -> bool:
+    """Write the files of [monitoring], last of all: what was published stays so. Whether all could be written."""
+    errors = list(write_monitoring_files(config, int(time.time())))
+    for error in errors:
+        click.echo(f"closedmail: error: {error}; the lists are not affected", err=True)
+    return not errors

@@ -1,1 +1,0 @@
-"""What can be wrong with a gateway, theme by theme: functions from facts to findings, without I/O."""

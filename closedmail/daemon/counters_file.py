@@ -1,0 +1,127 @@
+"""The counters between two runs of a daemon, and for `status`: a file in the state directory.
+
+policyd has `counters.json`, the milter `counters-milter.json`. The daemon alone writes it, every half minute in which
+something was counted, at SIGHUP and at its end. What was counted after that is lost where the process is killed.
+"""
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from closedmail.files import give_to_owner, replace_file
+from closedmail.inbound.counters import Counters, Series
+
+POLICYD, MILTER = "counters.json", "counters-milter.json"
+_EVERY = 30.0  # seconds
+_LONGEST = 32 << 20  # bytes: many times what MOST_NAMED series take
+_LATEST = 1 << 37  # seconds: the year 6325, which datetime can still show
+
+
+@dataclass(frozen=True, slots=True)
+class SavedCounters:
+    """Counters as they were at a time (Unix seconds)."""
+
+    counters: Counters
+    saved_at: int
+
+
+def read_counters(state_dir: Path, name: str = POLICYD) -> SavedCounters | None:
+    """The counters that were saved last, None where there are none. Raises OSError; ValueError if broken."""
+    try:
+        with (state_dir / name).open("rb") as file:
+            data = file.read(_LONGEST + 1)
+    except FileNotFoundError:
+        return None
+    if len(data) > _LONGEST:
+        raise ValueError(f"more than {_LONGEST} bytes")
+    try:
+        fields = json.loads(data)
+        counts = [_count(*row) for row in fields["counts"]]
+        return SavedCounters(Counters(_time(fields["since"]), counts), _time(fields["saved_at"]))
+    except (AttributeError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(repr(error)) from None
+
+
+class CountersFile:
+    """Keeps a daemon's counters. It never fails: a count is not worth a mail; `write` is told once what is wrong."""
+
+    def __init__(self, state_dir: str, write: Callable[[str], object], name: str = POLICYD) -> None:
+        """Read what was counted before. `write` takes log lines, newline included."""
+        self._file, self._write = Path(state_dir) / name, write
+        self._saved = -1  # how many mails had been counted when the file was written
+        self._trouble = ""
+        self._one, self._saving = threading.Lock(), asyncio.Lock()
+        self.counters = Counters(int(time.time()))
+        try:
+            before = read_counters(self._file.parent, name)
+        except (OSError, ValueError) as error:
+            write(f"error: {self._file}: {_reason(error)}: counting starts anew\n")
+        else:
+            self.counters = before.counters if before else self.counters
+        self._saved = self.counters.mails
+
+    async def keep(self) -> None:
+        """Save now and then, for ever."""
+        while True:
+            await asyncio.sleep(_EVERY)
+            await self.save_aside()
+
+    async def save_aside(self) -> None:
+        """Save in a thread, one at a time: a disk may take its time, and mail is decided meanwhile."""
+        async with self._saving:
+            if self.counters.mails != self._saved:
+                await asyncio.to_thread(self.save, self.counters.copy())
+
+    def save(self, counters: Counters) -> None:
+        """Replace the file, unless it says the same."""
+        with self._one:
+            if counters.mails <= self._saved:
+                return  # also where a slow thread comes after the last save of all
+            try:
+                replace_file(self._file, _encoded(counters, int(time.time())), 0o640)
+                give_to_owner(self._file)
+            except OSError as error:
+                if str(error) != self._trouble:
+                    self._write(f"error: {self._file}: {_reason(error)}: counters are kept in memory only\n")
+                self._trouble = str(error)
+            else:
+                self._saved, self._trouble = counters.mails, ""
+
+
+def _encoded(counters: Counters, now: int) -> Iterator[bytes]:
+    # A row at a time: json.dumps of all would not let another thread decide about mail before it is done, and tens of
+    # thousands of rows at one time leave memory in pieces that are not given back.
+    yield f'{{"since": {counters.since}, "saved_at": {now}, "counts": ['.encode()
+    comma = "\n"
+    for series, number in counters:
+        yield f"{comma}{json.dumps([*series, number])}".encode()
+        comma = ",\n"
+    yield b"\n]}\n"
+
+
+def _count(network: str, partner: str, verdict: str, reason: str, number: int) -> tuple[Series, int]:
+    series = Series(network, partner, verdict, reason)
+    if not all(isinstance(word, str) for word in series):
+        raise TypeError(series)
+    return series, _number(number)
+
+
+def _number(value: object) -> int:
+    if type(value) is not int or value < 0:
+        raise TypeError(value)
+    return value
+
+
+def _time(value: object) -> int:
+    seconds = _number(value)
+    if seconds > _LATEST:
+        raise TypeError(value)
+    return seconds
+
+
+def _reason(error: Exception) -> str:
+    return error.strerror or str(error) if isinstance(error, OSError) else f"broken ({error})"

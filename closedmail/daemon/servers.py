@@ -1,0 +1,94 @@
+"""The sockets of a daemon while it runs: opened and closed as its configuration asks, all of them or none.
+
+Those that systemd has handed over are served from the first to the last: it keeps them open, and what connects to one
+that nobody serves would wait in vain.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from closedmail.config.locations import split_where
+from closedmail.daemon.listener import BACKLOG, Listener, has_access, open_listener
+from closedmail.daemon.systemd_sockets import HandedOver
+from closedmail.errors import ClosedmailError
+
+Place = tuple[str, str]  # what is served there, and WHERE
+Factory = Callable[[], asyncio.BaseProtocol]
+
+
+@dataclass(frozen=True, slots=True)
+class _Served:
+    listener: Listener
+    servers: list[asyncio.Server]
+
+    def close(self) -> None:
+        for server in self.servers:
+            server.close()
+        self.listener.close()
+
+
+class Servers:
+    """Nothing is open at first but what was handed over, and that is not served yet. WHEREs are checked ones."""
+
+    def __init__(self, handed_over: Sequence[HandedOver] = ()) -> None:
+        self.handed_over = {each.where: each for each in handed_over}
+        self._open: dict[Place, _Served] = {}
+        self._standing: dict[str, list[asyncio.Server]] = {}  # by what is served, on what was handed over
+
+    async def change(self, wanted: Mapping[Place, Factory], mode: int, group: str) -> None:
+        """Open what is new and was not handed over, close what is no longer wanted.
+
+        Raises ClosedmailError, and then all is as before. `mode` and `group` are for UNIX sockets.
+        """
+        loop = asyncio.get_running_loop()
+        opened: dict[Place, Listener] = {}
+        try:
+            for place in wanted:
+                if place not in self._open:
+                    opened[place] = open_listener(split_where(place[1]), mode, group, besides=self.handed_over)
+            for place in wanted:
+                if place in self._open:
+                    self._open[place].listener.set_access(mode, group)
+        except ClosedmailError:
+            for listener in opened.values():
+                listener.close()
+            raise
+        for place, listener in opened.items():
+            servers = [await loop.create_server(wanted[place], sock=each, backlog=BACKLOG) for each in listener.sockets]
+            self._open[place] = _Served(listener, servers)
+        for place in [place for place in self._open if place not in wanted]:
+            self._open.pop(place).close()
+
+    async def serve_handed_over(self, kind: str, factory: Factory) -> None:
+        """Serve all that was handed over, until `close`."""
+        loop, backlog = asyncio.get_running_loop(), max(BACKLOG, socket.SOMAXCONN)  # not less than systemd's own
+        self._standing[kind] = [
+            await loop.create_server(factory, sock=each.socket, backlog=backlog) for each in self.handed_over.values()
+        ]
+
+    def unlike(self, wanted: Sequence[str], mode: int, group: str) -> list[HandedOver]:
+        """Which of the wanted UNIX sockets were handed over with another mode or group."""
+        found = []
+        for each in (self.handed_over[where] for where in wanted if where in self.handed_over):
+            path = split_where(each.where).path
+            with suppress(OSError):
+                if path and not has_access(Path(path), mode, group):
+                    found.append(each)
+        return found
+
+    def names(self, kind: str) -> list[str]:
+        """WHERE of each socket of that kind, with the port that it really has; what was handed over comes first."""
+        own = [name for (served, _), item in self._open.items() if served == kind for name in item.listener.names()]
+        return [*self.handed_over, *own] if kind in self._standing else own
+
+    def close(self) -> None:
+        """Accept nobody any more. Whoever comes to a socket of systemd's waits there for our successor."""
+        for server in (server for servers in self._standing.values() for server in servers):
+            server.close()
+        self._standing.clear()
+        while self._open:
+            self._open.popitem()[1].close()

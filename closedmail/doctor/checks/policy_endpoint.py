@@ -1,0 +1,91 @@
+"""Where smtpd asks policyd: the endpoint in main.cf, and the socket that it comes to."""
+
+from dataclasses import dataclass
+
+from closedmail.mta.postfix_facts import Facts, Service
+from closedmail.mta.restrictions import PolicyClient, Restriction, parse_policy_client
+
+CHECK = "closedmail_check"  # the parameter of main.cf that holds the check
+DEFAULT_ACTION = "451 4.3.5 The check for closed networks does not answer"
+_TIMEOUT = "10s"
+_ANY = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104, what listens there is asked on loopback
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """How smtpd names a socket of policyd's (`spelled`), and which it is (`where`)."""
+
+    spelled: str
+    where: str
+
+
+def queue_directory(facts: Facts) -> str:
+    """Without a slash at its end."""
+    return facts.postfix.main.get("queue_directory", "/var/spool/postfix").rstrip("/")
+
+
+def endpoints(facts: Facts) -> list[Endpoint]:
+    """Where policyd listens, or where its socket unit has it listen, the best for smtpd first: a socket below the queue
+    directory is found by a chrooted smtpd, too."""
+    queue = queue_directory(facts)
+    inside, inet, outside = [], [], []
+    for where in dict.fromkeys((*facts.config.policyd.listen, f"unix:{queue}/closedmail/policy.sock")):
+        kind, _, rest = where.partition(":")
+        if kind == "inet":
+            host, _, port = rest.rpartition(":")
+            spelled = f"inet:{_ANY.get(host, host)}:{port}"
+            inet.append(Endpoint(spelled, spelled))
+        elif rest.startswith(f"{queue}/"):
+            inside.append(Endpoint(f"unix:{rest.removeprefix(f'{queue}/')}", where))
+        else:
+            outside.append(Endpoint(where, where))
+    return [*inside, *inet, *outside]
+
+
+def chrooted(facts: Facts) -> bool:
+    """Whether any listener is."""
+    return any(service.chroot for service in facts.postfix.listeners)
+
+
+def best_endpoint(facts: Facts) -> Endpoint | None:
+    """The one to write into main.cf: one that answers, else one that is configured; None where none can be reached."""
+    queue = queue_directory(facts)
+    usable = [
+        item for item in endpoints(facts) if not chrooted(facts) or item.where.startswith(("inet:", f"unix:{queue}/"))
+    ]
+    answering = (item for item in usable if facts.machine.answers(item.where))
+    configured = (item for item in usable if item.where in facts.config.policyd.listen or item.spelled == item.where)
+    return next(answering, None) or next(configured, None)
+
+
+def resolve(facts: Facts, endpoint: str, service: Service) -> str:
+    """Which socket an endpoint of main.cf is for a listener: a relative path begins at the queue directory, and for a
+    chrooted one an absolute path does, too."""
+    kind, _, path = endpoint.partition(":")
+    if kind not in ("unix", "local"):
+        return endpoint
+    queue = queue_directory(facts)
+    if path.startswith("/"):
+        return f"unix:{queue}{path}" if service.chroot else f"unix:{path}"
+    return f"unix:{queue}/{path}"
+
+
+def is_ours(facts: Facts, restriction: Restriction, service: Service) -> bool:
+    """Whether a restriction asks closedmail: where it listens, or where somebody thinks that it does."""
+    if restriction.name != "check_policy_service":
+        return False
+    endpoint = parse_policy_client(restriction.argument).endpoint
+    known = {item.where for item in endpoints(facts)}
+    return "closedmail" in endpoint or endpoint in known or resolve(facts, endpoint, service) in known
+
+
+def fails_closed(client: PolicyClient, service: Service) -> bool:
+    """Whether mail waits, or is refused, while nobody answers."""
+    action = client.attributes.get("default_action", service.get("smtpd_policy_service_default_action"))
+    word = action.strip().lower()
+    return (word[:1] in ("4", "5") and not word.isdigit()) or word.startswith(("defer", "reject"))
+
+
+def definition(endpoint: Endpoint) -> str:
+    """The value of `closedmail_check`."""
+    return f"check_policy_service {{ {endpoint.spelled}, timeout={_TIMEOUT}, {{ default_action = {DEFAULT_ACTION} }} }}"

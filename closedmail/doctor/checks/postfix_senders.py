@@ -1,0 +1,55 @@
+"""What changes a sender behind the check's back."""
+
+from collections.abc import Iterator
+
+from closedmail.doctor.finding import Finding
+from closedmail.mta.postfix_facts import Facts, Place, Service, place_of
+from closedmail.mta.restrictions import split_list
+
+# The parameter, the one that says whose addresses it is for, and the id.
+_REWRITING = (
+    ("masquerade_domains", "masquerade_classes", "masquerade"),
+    ("canonical_maps", "canonical_classes", "canonical"),
+    ("sender_canonical_maps", "sender_canonical_classes", "canonical"),
+)
+
+
+def sender_findings(facts: Facts) -> Iterator[Finding]:
+    """All that rewrites envelope senders."""
+    cleanups = [item for item in facts.postfix.services if item.command == "cleanup"]
+    cleanup = next((item for item in cleanups if item.name == "cleanup"), cleanups[0] if cleanups else None)
+    for name, classes, identifier in _REWRITING:
+        yield from _rewriting(facts, cleanup, name, classes, identifier)
+    yield from _command_filter(facts)
+
+
+def _rewriting(facts: Facts, cleanup: Service | None, name: str, classes: str, identifier: str) -> Iterator[Finding]:
+    place, scope = place_of(facts.postfix, cleanup, name), place_of(facts.postfix, cleanup, classes)
+    kinds = split_list(scope.value)
+    if not split_list(place.value) or "envelope_sender" not in kinds:
+        return
+    rest = [kind for kind in kinds if kind != "envelope_sender"]
+    yield Finding(
+        identifier,
+        "warning",
+        f"{place} = {place.value} changes senders after closedmail was asked: keep partners' domains out of it, or "
+        f"take envelope_sender out of {classes}",
+        scope.set(", ".join(rest)),
+        by_hand=True,
+    )
+
+
+def _command_filter(facts: Facts) -> Iterator[Finding]:
+    seen = set()
+    for service in facts.guarded:
+        place: Place = place_of(facts.postfix, service, "smtpd_command_filter")
+        if place.value and str(place) not in seen:
+            seen.add(str(place))
+            yield Finding(
+                "command-filter",
+                "warning",
+                f"{place} = {place.value} changes what clients say, MAIL FROM as well: closedmail is asked about what "
+                "comes out of it, so keep partners' domains out of it",
+                place.set(""),
+                by_hand=True,
+            )

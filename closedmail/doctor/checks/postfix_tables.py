@@ -1,0 +1,126 @@
+"""Our maps in main.cf: named, of the right type and in the right order, and there to be read."""
+
+import re
+from collections.abc import Iterator
+
+from closedmail.doctor.finding import Finding
+from closedmail.mta.postfix_facts import Facts, Place, Service, places
+from closedmail.mta.restrictions import split_list
+
+TRANSPORT, TLS_POLICY = "transport", "tls_policy"
+# How postmap names what it makes.
+_INDEX = {"hash": ".db", "btree": ".db", "lmdb": ".lmdb", "cdb": ".cdb", "dbm": ".pag", "sdbm": ".pag"}
+
+
+def map_findings(facts: Facts) -> Iterator[Finding]:
+    """All about `transport_maps` and `smtp_tls_policy_maps`; nothing where no maps are made."""
+    if not facts.config.postfix:
+        return
+    yield from _reference_findings(facts, Place(facts.postfix, "transport_maps"), TRANSPORT)
+    for place in places(facts.postfix, closed_services(facts), "smtp_tls_policy_maps"):
+        yield from _reference_findings(facts, place, TLS_POLICY)
+    yield from _file_findings(facts)
+    yield from _parent_findings(facts)
+
+
+def closed_services(facts: Facts) -> list[Service]:
+    """The entries of master.cf that deliver to partners."""
+    names = dict.fromkeys(rule.outbound.transport for rule in facts.rules if rule.outbound)
+    return [service for name in names if (service := facts.postfix.service(name))]
+
+
+def _path(facts: Facts, name: str) -> str:
+    return f"{facts.config.postfix.map_dir.rstrip('/') if facts.config.postfix else ''}/{name}"
+
+
+def _reference_findings(facts: Facts, place: Place, name: str) -> Iterator[Finding]:
+    path = _path(facts, name)
+    items = split_list(place.value)
+    ours = [item for item in items if _names(item, path)]
+    raw = [item for item in split_list(place.raw) if not _names(_expand(facts, item), path)]
+    table = f"{facts.map_type}:{path}"
+    first = name == TLS_POLICY
+    fix = place.set(", ".join([table, *raw] if first else [*raw, table]))
+    if not ours:
+        what = "partners' mail leaves by the public MX" if name == TRANSPORT else "partners' mail may leave unencrypted"
+        yield Finding(
+            "transport-maps" if name == TRANSPORT else "tls-policy-maps",
+            "error",
+            f"{place} does not name {table}: {what}",
+            fix,
+        )
+        return
+    wrong = [item for item in ours if _type(item) != facts.map_type]
+    if wrong:
+        yield Finding(
+            "map-type",
+            "error",
+            f"{place} names {wrong[0]}, but sync makes tables of type {facts.map_type}",
+            fix,
+        )
+        return
+    at, others = items.index(ours[0]), [index for index, item in enumerate(items) if item not in ours]
+    if name == TRANSPORT and others and at < max(others):
+        yield Finding(
+            "transport-order",
+            "warning",
+            f"{place} has closedmail's table before your own, {items[max(others)]}: yours is to stand first, so that "
+            "no list routes what is yours",
+            fix,
+        )
+    if name == TLS_POLICY and at > 0:
+        yield Finding(
+            "tls-policy-order",
+            "error",
+            f"{place} has {items[0]} before closedmail's table: a row of yours loosens a partner's TLS policy",
+            fix,
+        )
+
+
+def _expand(facts: Facts, item: str) -> str:
+    """`$name` of main.cf, as far as a table's name needs it."""
+    return re.sub(r"\$\{?\(?(\w+)\)?\}?", lambda found: facts.postfix.main.get(found[1], found[0]), item)
+
+
+def _names(item: str, path: str) -> bool:
+    return item.removeprefix("proxy:").partition(":")[2].rstrip("/") == path
+
+
+def _type(item: str) -> str:
+    return item.removeprefix("proxy:").partition(":")[0]
+
+
+def _file_findings(facts: Facts) -> Iterator[Finding]:
+    for name in (TRANSPORT, TLS_POLICY):
+        path = _path(facts, name)
+        index = path + _INDEX.get(facts.map_type, "")
+        state = facts.machine.file(index)
+        if not state.kind and not facts.machine.file(path).stopped_at:
+            made = "as a text only" if facts.machine.file(path).kind else "not there"
+            yield Finding(
+                "map-missing",
+                "error",
+                f"{index} is {made}: where main.cf names it, Postfix accepts no mail",
+                (facts.config.command("sync"),),
+            )
+        elif state.stopped_at:
+            mode = "0755" if facts.machine.file(state.stopped_at).kind == "folder" else "0644"
+            yield Finding(
+                "map-access",
+                "error",
+                f"{index} can't be read by the user postfix, because of {state.stopped_at}",
+                (f"chmod {mode} {state.stopped_at}",),
+            )
+
+
+def _parent_findings(facts: Facts) -> Iterator[Finding]:
+    place = Place(facts.postfix, "parent_domain_matches_subdomains")
+    items = split_list(place.value)
+    if "transport_maps" in items:
+        rest = [item for item in items if item != "transport_maps"]
+        yield Finding(
+            "parent-domain-transport",
+            "error",
+            f"{place} contains transport_maps: rows for .domain are never found, and mail for what is below leaves",
+            place.set(", ".join(rest)),
+        )

@@ -1,0 +1,122 @@
+"""The services that deliver to partners: there, without a way around the partner's route or its TLS policy."""
+
+from collections.abc import Iterator
+
+from closedmail.core.model import Outbound
+from closedmail.doctor.checks.postfix_tables import closed_services
+from closedmail.doctor.finding import Finding
+from closedmail.inbound.digests import LENGTHS, digest_length, digest_name
+from closedmail.mta.postfix_facts import Facts, Service, place_of, places
+
+# Services that deliver other mail as well.
+_SHARED = ("smtp", "relay", "lmtp")
+_HOST_LISTS = (3, 5)  # the first Postfix that takes several hosts in one row, and that asks for all that we decide by
+
+
+def version_findings(facts: Facts) -> Iterator[Finding]:
+    """Whether this Postfix can do what it is asked for."""
+    if facts.postfix.version < _HOST_LISTS:
+        shown = ".".join(map(str, facts.postfix.version))
+        yield Finding(
+            "postfix-version",
+            "error",
+            f"Postfix {shown} is too old: routes with several hosts need 3.5 (public keys' fingerprints 2.9, the "
+            "check's own default_action 3.0); install a newer one",
+        )
+
+
+def missing_findings(facts: Facts) -> Iterator[Finding]:
+    """Transports that the configuration names and master.cf lacks: then nothing is published."""
+    pattern = facts.postfix.service("smtp")
+    chroot = "y" if pattern and pattern.chroot else "n"
+    for name in _transports(facts):
+        if not facts.postfix.service(name):
+            entry = (
+                f"{name} unix - - {chroot} - - smtp -o syslog_name=postfix/$service_name -o smtp_fallback_relay= "
+                "-o smtp_tls_security_level=encrypt"
+            )
+            yield Finding(
+                "transport-missing",
+                "error",
+                f"master.cf has no unix service {name}, which outbound.transport names: sync publishes nothing",
+                (facts.postfix.postconf("-M", f"{name}/unix={entry}"),),
+            )
+
+
+def transport_findings(facts: Facts) -> Iterator[Finding]:
+    """All about the settings of those that are there."""
+    services = closed_services(facts)
+    yield from _fallback_findings(facts, services)
+    yield from _tls_required_findings(facts, services)
+    for service in services:
+        used = [rule.outbound for rule in facts.rules if rule.outbound and rule.outbound.transport == service.name]
+        yield from _fingerprint_findings(facts, service, used)
+        yield from _dane_findings(facts, service, used)
+
+
+def _transports(facts: Facts) -> dict[str, None]:
+    if not facts.config.postfix:
+        return {}
+    return dict.fromkeys(rule.outbound.transport for rule in facts.rules if rule.outbound)
+
+
+def _fallback_findings(facts: Facts, services: list[Service]) -> Iterator[Finding]:
+    for service in services:
+        relay = service.get("smtp_fallback_relay")
+        if relay:
+            shared = service.name in _SHARED
+            advice = (
+                "; give the network a service of its own in master.cf, with -o smtp_fallback_relay=, and name it in "
+                "outbound.transport"
+            )
+            yield Finding(
+                "fallback-relay",
+                "error",
+                f"smtp_fallback_relay of {service.key} in master.cf is {relay}: partners' mail goes there when their "
+                f"hosts are down{advice if shared else ''}",
+                () if shared else (facts.postfix.postconf("-P", f"{service.key}/smtp_fallback_relay="),),
+            )
+
+
+def _tls_required_findings(facts: Facts, services: list[Service]) -> Iterator[Finding]:
+    """From Postfix 3.10 on; an older one knows no such parameter."""
+    for place in places(facts.postfix, services, "tls_required_enable"):
+        if place.value == "yes":
+            yield Finding(
+                "tls-required",
+                "error",
+                f"{place} = yes: a header TLS-Required: no in a mail switches the partner's TLS policy off",
+                place.set("no"),
+            )
+
+
+def _fingerprint_findings(facts: Facts, service: Service, used: list[Outbound]) -> Iterator[Finding]:
+    place = place_of(facts.postfix, service, "smtp_tls_fingerprint_digest")
+    digest = digest_length(service.get(place.name))
+    pins = [pin for outbound in used if outbound.tls == "fingerprint" for pin in outbound.tls_match]
+    lengths = {length for pin in pins if (length := len(pin.replace(":", ""))) in LENGTHS}
+    wrong = lengths - {digest}
+    if digest and wrong:
+        better = "sha256" if lengths == {64} else ""
+        yield Finding(
+            "smtp-fingerprint-digest",
+            "error",
+            f"{place} = {place.value}, but tls_match has {digest_name(min(wrong))} fingerprints, which never match: "
+            "mail waits",
+            place.set(better) if better else (),
+        )
+
+
+def _dane_findings(facts: Facts, service: Service, used: list[Outbound]) -> Iterator[Finding]:
+    place = place_of(facts.postfix, service, "smtp_dns_support_level")
+    if place.value != "dnssec" and any(outbound.tls.startswith("dane") for outbound in used):
+        yield Finding(
+            "dane-dns",
+            "error",
+            f"{place} is {place.value or 'empty'}: tls = dane goes out in plain text without DNSSEC look-ups",
+            _own_setting(facts, service, "smtp_dns_support_level", "dnssec"),
+        )
+
+
+def _own_setting(facts: Facts, service: Service, name: str, value: str) -> tuple[str, ...]:
+    return (facts.postfix.postconf("-P", f"{service.key}/{name}={value}"),)

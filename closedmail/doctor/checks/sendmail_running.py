@@ -1,0 +1,35 @@
+"""Whether Sendmail runs with what its files say."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from closedmail.doctor.finding import Finding
+from closedmail.mta.sendmail_facts import SENDMAIL_MC
+
+
+@dataclass(frozen=True, slots=True)
+class SendmailRunning:
+    """`changed` are files that were changed since a running Sendmail read them, `unmade` says whether the .mc is newer
+    than sendmail.cf; with `systemd` a unit restarts it."""
+
+    changed: tuple[str, ...] = ()
+    unmade: bool = False
+    systemd: bool = False
+
+
+def sendmail_running_findings(running: SendmailRunning) -> Iterator[Finding]:
+    """What is not yet in force."""
+    if running.unmade:
+        yield Finding(
+            "sendmail-mc",
+            "warning",
+            f"{SENDMAIL_MC} was changed since sendmail.cf was made of it; run: sendmailconfig",
+        )
+    if running.changed:
+        yield Finding(
+            "sendmail-stale",
+            "error",
+            f"{', '.join(running.changed)} changed since Sendmail was started, which reads it then only"
+            + ("" if running.systemd else "; run: /etc/init.d/sendmail restart"),
+            ("systemctl restart sendmail",) if running.systemd else (),
+        )

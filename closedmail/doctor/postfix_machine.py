@@ -1,0 +1,94 @@
+"""The machine under Postfix: files as the user postfix sees them, tables, and whether policyd answers."""
+
+import os
+import pwd
+import stat
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+from closedmail.doctor.path_access import groups_of, stopped_at
+from closedmail.doctor.socket_query import ask
+from closedmail.errors import Refused
+from closedmail.mta.postfix_facts import FileState
+from closedmail.mta.postfix_settings import run_postfix
+from closedmail.mta.restrictions import split_list
+
+_LARGEST = 64 * 1024 * 1024  # bytes of a file that is read
+_INDEXED = ("hash", "btree", "lmdb", "cdb", "dbm", "sdbm")
+_TEXTS = ("texthash", "cidr", "pcre", "regexp")
+# A mail without a sender is nobody's business, but a generation must be there to say so.
+_QUESTION = (
+    b"request=smtpd_access_policy\nprotocol_state=RCPT\nprotocol_name=SMTP\nsender=\nrecipient=\n"
+    b"client_address=127.0.0.1\ninstance=doctor\n\n"
+)
+
+
+class PostfixMachine:
+    """A `postfix_facts.Machine`; everything is looked at once. `not_asked` are sockets that this user may not use."""
+
+    def __init__(self, config_directory: str, mail_owner: str) -> None:
+        """`mail_owner` is the user as whom Postfix's processes run."""
+        self._directory, self._owner = config_directory, mail_owner
+        self.not_asked: list[str] = []
+        self.file = cache(self._file)
+        self.table = cache(self._table)
+        self.answers = cache(self._answers)
+
+    def _file(self, path: str) -> FileState:
+        try:
+            found = Path(path).stat()
+        except OSError:
+            return FileState("", self._stopped_at(Path(path)))
+        kind = "folder" if stat.S_ISDIR(found.st_mode) else "socket" if stat.S_ISSOCK(found.st_mode) else "file"
+        certificates = _read(path).count(b"-----BEGIN CERTIFICATE-----") if kind == "file" else 0
+        return FileState(kind, self._stopped_at(Path(path)), certificates)
+
+    def _stopped_at(self, path: Path) -> str:
+        """The first path on the way whose mode keeps the user postfix out, "" where it comes through."""
+        try:
+            user = pwd.getpwnam(self._owner)
+        except KeyError:
+            return ""
+        return stopped_at(path, user.pw_uid, groups_of(self._owner, user.pw_gid))
+
+    def _table(self, table: str) -> Mapping[str, str] | None:
+        kind, _, name = table.removeprefix("proxy:").partition(":")
+        if table.startswith("/"):
+            return dict.fromkeys(_read(table).decode("utf-8", "replace").split(), "")
+        if kind in _INDEXED:
+            try:
+                rows = run_postfix("postmap", "-c", self._directory, "-s", f"{kind}:{name}")
+            except Refused:
+                return None
+            return dict(_pair(line) for line in rows.splitlines())
+        if kind in _TEXTS:
+            lines = _read(name).decode("utf-8", "replace").splitlines()
+            return dict(_pair(line) for line in lines if line.strip() and not line.lstrip().startswith("#"))
+        if kind == "static":
+            return {"*": name}
+        if kind == "inline":
+            items = (item.strip("{} ").partition("=") for item in split_list(name.strip()[1:-1]))
+            return {key.strip(): value.strip() for key, _, value in items}
+        return None
+
+    def _answers(self, where: str) -> bool:
+        try:
+            return ask(where, _QUESTION, 512).startswith(b"action=")
+        except PermissionError:
+            self.not_asked.append(where)
+            return True
+
+
+def _pair(line: str) -> tuple[str, str]:
+    key, _, value = line.strip().partition("\t") if "\t" in line.strip() else line.strip().partition(" ")
+    return key.strip(), value.strip()
+
+
+def _read(path: str) -> bytes:
+    """What is in a file, b"" where it can't be read."""
+    try:
+        with open(os.fspath(path), "rb") as file:
+            return file.read(_LARGEST)
+    except OSError:
+        return b""

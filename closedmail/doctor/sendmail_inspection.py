@@ -1,0 +1,100 @@
+"""`closedmail doctor` for Sendmail: sendmail.cf and the machine looked at, and judged theme by theme."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from closedmail.core.model import Config
+from closedmail.core.partner_keys import PartnerKeys, configured_keys
+from closedmail.core.rule import rules_of
+from closedmail.doctor.checks.sendmail_certificates import sendmail_certificate_findings
+from closedmail.doctor.checks.sendmail_clients import sendmail_client_findings
+from closedmail.doctor.checks.sendmail_domains import sendmail_domain_findings
+from closedmail.doctor.checks.sendmail_milter import UNIT, milter_findings
+from closedmail.doctor.checks.sendmail_running import SendmailRunning, sendmail_running_findings
+from closedmail.doctor.checks.sendmail_tables import blamed_by, sendmail_map_findings
+from closedmail.doctor.finding import Finding
+from closedmail.doctor.running_state import unit_state
+from closedmail.doctor.sendmail_machine import SendmailMachine
+from closedmail.errors import ConfigError
+from closedmail.maps.local_rows_file import OwnRows, read_own_rows
+from closedmail.mta.sendmail_cf import SendmailCf, parse_cf
+from closedmail.mta.sendmail_facts import DEFAULT_CF, SENDMAIL_MC, SendmailFacts
+from closedmail.store.snapshot import Snapshot
+
+# Without what these are about, sync publishes nothing.
+BEFORE_SYNC = ("own-rows", "makemap")
+
+
+def sendmail_findings(config: Config, snapshot: Snapshot | None, cf_path: str = "") -> Iterator[Finding]:
+    """All findings about Sendmail. `cf_path` is a sendmail.cf to judge in place of the one that is installed; then
+    nothing is said of whether it is in force. What is wrong raises nothing."""
+    path = Path(cf_path or DEFAULT_CF)
+    try:
+        text = path.read_text(encoding="utf-8", errors="surrogateescape")
+    except FileNotFoundError:
+        # Beside Postfix, the maps may be made for a Sendmail on another machine.
+        if cf_path or not config.postfix:
+            yield Finding(
+                "sendmail", "error", f"{path} is not there: is Sendmail installed? See postfix-examples/sendmail"
+            )
+        return
+    except OSError as error:
+        yield Finding("sendmail", "error", f"{path}: {error.strerror}; run doctor as root")
+        return
+    facts, machine = _gather_facts(config, snapshot, parse_cf(text))
+    unit = unit_state(UNIT)
+    yield from sendmail_map_findings(facts)
+    yield from sendmail_certificate_findings(facts)
+    yield from milter_findings(facts, unit)
+    yield from sendmail_domain_findings(facts)
+    yield from sendmail_client_findings(facts)
+    if not cf_path:
+        yield from sendmail_running_findings(_running(path, facts, systemd=unit != ""))
+    if machine.not_asked:
+        yield Finding(
+            "not-asked", "warning", f"this user may not ask the milter on {machine.not_asked[0]}: run doctor as root"
+        )
+
+
+def _gather_facts(config: Config, snapshot: Snapshot | None, cf: SendmailCf) -> tuple[SendmailFacts, SendmailMachine]:
+    keys = configured_keys(config)
+    if snapshot:
+        keys.update(key for key, _ in snapshot.records())
+    machine = SendmailMachine(config.gateway.state_dir, sticky="truststickybit" in blamed_by(cf))
+    try:
+        own = read_own_rows(config.sendmail)
+    except ConfigError:
+        own = OwnRows()  # a finding of its own, or a line that sync names
+    partners = PartnerKeys(config, keys)
+    return SendmailFacts(config, tuple(rules_of(config)), cf, machine, partners, own.access), machine
+
+
+def _running(path: Path, facts: SendmailFacts, *, systemd: bool) -> SendmailRunning:
+    """Sendmail writes its process's number down when it starts, and anew when it is told to read its files (SIGHUP)."""
+    made, mc = _changed_at(path), _changed_at(Path(SENDMAIL_MC))
+    started = _started_at(Path(facts.cf.option("PidFile") or "/nonexistent"))
+    changed = []
+    if started:
+        files = [file.path for name in ("w", "R", "VirtHost") for file in facts.cf.files_of_class(name)]
+        changed = [file for file in (str(path), *dict.fromkeys(files)) if _changed_at(Path(file)) > started]
+    return SendmailRunning(tuple(changed), bool(made) and mc > made, systemd)
+
+
+def _started_at(pid_file: Path) -> float:
+    """When a Sendmail that runs wrote this file, 0 where none does."""
+    try:
+        with pid_file.open(encoding="ascii", errors="replace") as lines:
+            os.kill(int(lines.readline()), 0)
+    except PermissionError:
+        pass  # it runs, as somebody else
+    except (OSError, ValueError, OverflowError):
+        return 0
+    return _changed_at(pid_file)
+
+
+def _changed_at(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0

@@ -1,0 +1,74 @@
+"""What `closedmail setup` has changed, written down before it is changed, so that it can be taken back.
+
+The record lies beside the state directory, in a folder of root's: whoever could write it could have root write
+Postfix's configuration.
+"""
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from closedmail.core.model import Config
+from closedmail.errors import ClosedmailError
+from closedmail.files import replace_file
+
+
+@dataclass(slots=True)
+class Step:
+    """One command. `files` has the text of each file before and after it, `modes` the modes of a path, `units` whether
+    a systemd unit was active and enabled before."""
+
+    finding: str
+    command: str
+    files: dict[str, list[str]] = field(default_factory=dict)
+    modes: dict[str, list[int]] = field(default_factory=dict)
+    units: dict[str, list[bool]] = field(default_factory=dict)
+
+
+class SetupRecord:
+    """All steps that were not taken back, the oldest first."""
+
+    def __init__(self, config: Config) -> None:
+        """Read the record, if there is one. Raises ClosedmailError."""
+        state = Path(config.gateway.state_dir)
+        self.path = state.with_name(f"{state.name}-setup") / "steps.json"
+        self.steps: list[Step] = []
+        self._check_folder()
+        try:
+            self.steps = [Step(**item) for item in json.loads(self.path.read_text(encoding="utf-8"))]
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, TypeError) as error:
+            raise ClosedmailError(f"{self.path}: the record of setup can't be read ({error}); move it away") from None
+
+    def add(self, step: Step) -> None:
+        """Write a step down, before it is done. Raises OSError."""
+        self.steps.append(step)
+        self.save()
+
+    def save(self) -> None:
+        """Write all steps. Raises OSError."""
+        self.path.parent.mkdir(mode=0o700, exist_ok=True)
+        self._check_folder()
+        data: list[dict[str, Any]] = [asdict(step) for step in self.steps]
+        replace_file(self.path, [json.dumps(data, indent=1).encode()], 0o600)
+
+    def remove(self) -> None:
+        """All steps were taken back. Raises OSError."""
+        self.path.unlink(missing_ok=True)
+        self.path.parent.rmdir()
+
+    def _check_folder(self) -> None:
+        folder = self.path.parent
+        try:
+            found = folder.lstat()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise ClosedmailError(f"{folder}: {error.strerror}") from None
+        if found.st_uid != os.geteuid() or found.st_mode & 0o022 or not folder.is_dir() or folder.is_symlink():
+            raise ClosedmailError(
+                f"{folder}: others may write it, and so Postfix's configuration; make it root's alone"
+            )

@@ -1,0 +1,1 @@
+"""`closedmail explain`: why a mail is accepted, refused or routed."""

@@ -1,0 +1,86 @@
+"""Exports on disk: the generation in force becomes an `Edition`, and what a target makes of it becomes files."""
+
+import filecmp
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from closedmail.core.model import Config
+from closedmail.exports.edition import Edition
+from closedmail.exports.target import Request, Target
+from closedmail.files import make_folder, sync_path, write_synced
+from closedmail.store.snapshot import Snapshot
+from closedmail.sync.rules import archived_rules
+from closedmail.sync.sync_report import iso
+
+_BATCH = 1 << 16  # bytes written at a time
+
+
+def edition_of(snapshot: Snapshot, config: Config) -> Edition:
+    """The generation in force. The networks' DNS servers are those of its own configuration, as its rules are.
+
+    Raises ClosedmailError where that can't be read any more.
+    """
+    manifest = snapshot.manifest
+    archived = snapshot.archived(snapshot.generation)
+    rules = archived_rules(archived, config, snapshot.generation) if archived else config
+    return Edition(
+        generation=manifest.generation,
+        published_at=iso(manifest.published_at) or "",
+        rules=manifest.rules,
+        own=snapshot.own,
+        records=snapshot.records,
+        entry=snapshot.entry,
+        closed=manifest.closed,
+        trusted_clients=manifest.trusted_clients,
+        exempt_sasl=manifest.exempt_sasl,
+        dns_servers={network.name: network.dns_servers for network in rules.networks if network.dns_servers},
+    )
+
+
+def chunks(target: Target, lines: Iterable[str]) -> Iterator[bytes]:
+    """Lines as bytes, many at a time."""
+    gathered: list[str] = []
+    size = 0
+    for line in lines:
+        gathered.append(line)
+        size += len(line)
+        if size >= _BATCH:
+            yield _joined(gathered, target)
+            gathered, size = [], 0
+    if gathered:
+        yield _joined(gathered, target)
+
+
+def _joined(lines: list[str], target: Target) -> bytes:
+    return "".join(line + target.newline for line in lines).encode()
+
+
+def write_export(target: Target, edition: Edition, request: Request, path: Path) -> list[Path]:
+    """Write an export to a file, or to the files of a folder; gives the paths that have changed.
+
+    Each file is written aside and renamed; one that says the same already is left as it is. Raises OSError.
+    """
+    place = str(path.absolute()) if target.folder else ""
+    files = target.render(edition, replace(request, place=place))
+    if target.folder:
+        make_folder(path)
+    places = [(path / file.name if target.folder else path, file) for file in files]
+    return [place for place, file in places if put_file(place, chunks(target, file.lines))]
+
+
+def put_file(path: Path, data: Iterable[bytes]) -> bool:
+    """Put a file in place of what is there, unless it is the same. Raises OSError, and then the old file stands."""
+    aside = path.with_name(f".{path.name}.new")
+    try:
+        aside.unlink(missing_ok=True)
+        write_synced(aside, data)
+        if path.is_file() and filecmp.cmp(path, aside, shallow=False):
+            return False
+        aside.replace(path)
+    finally:
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
+    sync_path(path.parent)
+    return True

@@ -1,0 +1,134 @@
+"""What a new list changes against the one in force, and the brakes that stop a list that changes too much.
+
+List is compared with list, never configuration: a domain that the configuration rules out is not lost, and a route
+that another `port` spells otherwise is not rerouted.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from closedmail.core.model import Brakes
+from closedmail.core.record import Entry
+from closedmail.errors import Refused
+from closedmail.mailertable.listing import Listing
+
+_NAMED = 5  # domains that a message names
+
+
+class Previous(Protocol):
+    """The generation in force, as the next one needs it."""
+
+    @property
+    def networks(self) -> Sequence[str]:
+        """Names of the networks by number."""
+
+    def records(self) -> Iterable[tuple[str, Entry]]:
+        """All records, in the order of their keys."""
+
+    def entry(self, key: str) -> Entry | None:
+        """The record of exactly this key."""
+
+
+class NothingInForce:
+    """What is in force before the first generation."""
+
+    networks: Sequence[str] = ()
+
+    def records(self) -> Iterable[tuple[str, Entry]]:
+        """None."""
+        return ()
+
+    def entry(self, key: str) -> Entry | None:  # noqa: ARG002
+        """None."""
+        return None
+
+
+@dataclass(slots=True)
+class Difference:
+    """A network's list in force (`total` domains routed by it) against a new one.
+
+    `lost` are routed now and not in the new list, `absent` were held or kept before and are still not in it,
+    `changed` have another value, `returned` were held or kept and are listed again, `ruled_out` are no longer
+    admitted. `matched` counts the keys of the new list that have a record, whatever became of them, `offered` all of
+    them.
+    """
+
+    total: int = 0
+    offered: int = 0
+    matched: int = 0
+    lost: dict[str, Entry] = field(default_factory=dict)
+    absent: dict[str, Entry] = field(default_factory=dict)
+    changed: list[str] = field(default_factory=list)
+    returned: list[str] = field(default_factory=list)
+    ruled_out: list[str] = field(default_factory=list)
+
+
+def compare(previous: Previous, names: Sequence[str], listings: Sequence[Listing | None]) -> list[Difference]:
+    """Compare each network's new listing with what is in force. `names` and `listings` are in the order of the
+    configuration; a network of the generation in force that is no longer configured is left out."""
+    differences = [Difference(offered=len(listing.entries) if listing else 0) for listing in listings]
+    positions = {name: number for number, name in enumerate(names)}
+    new_number = [positions.get(name, -1) for name in previous.networks]
+    for key, entry in previous.records():
+        number = new_number[entry.network] if entry.network >= 0 else -1
+        listing = listings[number] if number >= 0 else None
+        if listing is None:
+            continue
+        difference = differences[number]
+        value, listed = listing.entries.get(key), entry.listed
+        difference.total += listed
+        if value is not None:
+            difference.matched += 1
+            if not listed:
+                difference.returned.append(key)
+            elif value != entry.value:
+                difference.changed.append(key)
+        elif key in listing.ruled_out:
+            difference.ruled_out.append(key)
+        elif listed:
+            difference.lost[key] = entry
+        else:
+            difference.absent[key] = entry
+    return differences
+
+
+def check_brakes(network: str, listing: Listing, difference: Difference | None, brakes: Brakes) -> None:
+    """Raise Refused (`empty`, `bad-lines` or `shrunk`) for a list that is not to be believed.
+
+    `difference` is None while no list is in force; then only `empty` applies.
+    """
+    accept = f"if the network confirms this list, accept it with: closedmail sync --network {network} --force"
+    if not listing.entries:
+        raise Refused("empty", f"the list of {network} has no entry that can be used; {accept}")
+    if difference is None or not difference.total:
+        return
+    bad = listing.bad_lines
+    if bad >= brakes.bad_line_floor and bad > _most(brakes.bad_line_limit, listing.rows):
+        first = next(skipped for skipped in listing.skipped if skipped.bad)
+        raise Refused(
+            "bad-lines",
+            f"{bad} of {listing.rows} lines of {network} are not understood (line {first.line}: {first.reason}), more "
+            f"than bad_line_limit {brakes.bad_line_limit:.4g}; look with closedmail lint; {accept}",
+        )
+    lost = [key for key in difference.lost if key not in listing.unclear]
+    hit = len(lost) + len(difference.changed)
+    if hit >= brakes.shrink_floor and hit > _most(brakes.shrink_limit, difference.total):
+        raise Refused(
+            "shrunk",
+            f"of {difference.total} domains of {network}, {len(lost)} would be lost{_some(lost)} and "
+            f"{len(difference.changed)} rerouted{_some(difference.changed)}, more than shrink_limit "
+            f"{brakes.shrink_limit:.4g}; {accept}",
+        )
+
+
+def _most(share: float, total: int) -> float:
+    """What a share of a total allows. In binary 0.29 of 100 is a little less than 29, which is not what was meant."""
+    return round(share * total, 6)
+
+
+def _some(keys: Sequence[str]) -> str:
+    if not keys:
+        return ""
+    more = ", …" if len(keys) > _NAMED else ""
+    return f" ({', '.join(keys[:_NAMED])}{more})"

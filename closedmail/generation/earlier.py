@@ -1,0 +1,58 @@
+"""Generations that are in force no longer, or not quite: what `rollback` and `release` settle on top of."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from closedmail.core.model import Config
+from closedmail.core.record import Entry, State
+from closedmail.generation.difference import Previous
+
+
+class Without:
+    """A generation without some of its records: a `difference.Previous` that has let them go."""
+
+    def __init__(self, previous: Previous, keys: Collection[str]) -> None:
+        self._previous, self._keys = previous, keys
+
+    @property
+    def networks(self) -> Sequence[str]:
+        """Names of the networks by number."""
+        return self._previous.networks
+
+    def records(self) -> Iterable[tuple[str, Entry]]:
+        """All records but those."""
+        return ((key, entry) for key, entry in self._previous.records() if key not in self._keys)
+
+    def entry(self, key: str) -> Entry | None:
+        """The record of exactly this key."""
+        return None if key in self._keys else self._previous.entry(key)
+
+
+class Earlier:
+    """An earlier generation by what its lists do not say (`Generation.beyond`): a `difference.Previous`."""
+
+    def __init__(self, networks: Sequence[str], beyond: Mapping[str, Entry]) -> None:
+        """`networks` are the names by number, `beyond` the records."""
+        self.networks: Sequence[str] = networks
+        self._beyond = beyond
+
+    def records(self) -> Iterable[tuple[str, Entry]]:
+        """Those records, in the order of their keys."""
+        return sorted(self._beyond.items())
+
+    def entry(self, key: str) -> Entry | None:
+        """The record of exactly this key, where it is one of those."""
+        return self._beyond.get(key)
+
+
+def hold_anew(beyond: Mapping[str, Entry], networks: Sequence[str], config: Config, now: int) -> dict[str, Entry]:
+    """The same records; holds that have ended since then begin again, for their network's `hold_for`.
+
+    Whoever goes back wants the domains held that were held then, not let go at once.
+    """
+    hold_for = {network.name: network.hold_for for network in config.networks}
+    found = dict(beyond)
+    for key, entry in beyond.items():
+        if entry.state is State.HELD and 0 < entry.until <= now:
+            seconds = hold_for.get(networks[entry.network]) if entry.network >= 0 else None
+            found[key] = entry._replace(until=now + seconds if seconds is not None else 0)
+    return found

@@ -1,0 +1,167 @@
+"""What Sendmail is to demand of TLS, recipient domain by recipient domain (`TLS_Rcpt:` in its access table).
+
+Source: cf/m4/proto.m4, tls_rcpt, TLS_connection and TLS_req. `TLS_Rcpt:x` counts for x *and* for all below it that has
+no row of its own; there is no row for what is below alone. So a name's row has to satisfy the route of x and the
+one that covers what is below x, and a partner below another one gets a row that lifts what is not meant for it.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from closedmail.core.domain import parents
+from closedmail.core.model import Outbound
+from closedmail.core.record import Entry, State, Why
+from closedmail.core.rule import Rule
+from closedmail.generation.difference import Previous
+from closedmail.generation.generation import Generation, held
+from closedmail.mailertable.grammar import Refusal, Route, parse_value
+from closedmail.mailertable.listing import SMARTHOST
+from closedmail.routes.sendmail_route import LONGEST_VALUE, route
+from closedmail.routes.tls_policy import Policy, joint
+
+LIFTED = Policy("may")
+_ENCRYPT = Policy("encrypt")
+_SERVER = Policy("verify", ("CN",))
+
+
+def recipient_policy(value: str, outbound: Outbound) -> Policy | str:
+    """What a route demands of TLS, or why it can't be demanded of Sendmail, with what to do.
+
+    `verify` and `secure` compare the certificate's common name, the only name that TLS_Rcpt compares: `tls_match`, else
+    the one host that is named; where MX records name it, at level verify, the name of the server.
+    """
+    if outbound.tls in ("none", "may"):
+        return LIFTED
+    if outbound.tls == "encrypt":
+        return _ENCRYPT
+    if outbound.tls_match:
+        return _named(outbound.tls_match[0])
+    parsed = parse_value(route(value, outbound))
+    hosts = parsed.hosts if isinstance(parsed, Route) else ()
+    if any(host.is_address for host in hosts):
+        return f"tls {outbound.tls!r} has no name to ask for on an address literal: set tls_match"
+    if len(hosts) == 1 and (outbound.tls == "secure" or not hosts[0].mx):
+        return _named(hosts[0].name)
+    if outbound.tls == "verify" and all(host.mx for host in hosts):
+        return _SERVER
+    return f"Sendmail can ask for one name only at tls {outbound.tls!r}, and the route has several hosts: set tls_match"
+
+
+def recipient_policies(entries: Iterable[tuple[str, Entry]], rules: Iterable[Rule]) -> dict[str, Policy]:
+    """The policy of every name that has a route, as it stands once `settle_recipients` has held what can't be."""
+    return Demands(entries, list(rules)).policies()
+
+
+def settle_recipients(generation: Generation, previous: Previous, now: int) -> None:
+    """Hold domains that want of Sendmail what can't be, and say where a domain is asked for more than it demands."""
+    demands = Demands(generation.entries(), generation.rules)
+    reasons = dict(demands.impossible)
+    stricter: dict[tuple[str, Policy], list[str]] = {}
+    for name in sorted(demands.names()):
+        chosen, wanted = demands.of(name), demands.exact.get(name)
+        if chosen is None:
+            words = (
+                f"{name} and what is below it want different names or levels of TLS, and Sendmail has one row for both"
+            )
+            for key in (name, "." + name):
+                reasons[key] = words + ": give both one policy"
+        elif wanted is not None and chosen != wanted:
+            entry = generation.get(name)
+            if entry:
+                network = generation.rules[entry.rule].network
+                stricter.setdefault((network, chosen), []).append(name)
+    for (network, chosen), names in stricter.items():
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        generation.changes[network].notes.append(
+            f"{names[0]}{more}: Sendmail asks for TLS {chosen.level} there, as for what is below it"
+        )
+    _hold(generation, reasons, Why.TLS, previous, now)
+    _hold(generation, demands.too_long, Why.ROUTE, previous, now)
+
+
+def _hold(generation: Generation, reasons: Mapping[str, str], why: Why, previous: Previous, now: int) -> None:
+    notes: dict[str, set[str]] = {}
+    for key, reason in reasons.items():
+        entry = generation.get(key)
+        if entry is None or not entry.in_force:
+            continue
+        for entries in generation.listed:
+            entries.pop(key, None)
+        generation.special[key] = held(entry, why, previous.entry(key), now)
+        notes.setdefault(generation.rules[entry.rule].network, set()).add(reason)
+    for name, sentences in notes.items():
+        generation.changes[name].notes.extend(f"held: {sentence}" for sentence in sorted(sentences))
+
+
+def is_demand(policy: Policy) -> bool:
+    """Whether a policy ever keeps a mail back."""
+    return policy.level != LIFTED.level
+
+
+class Demands:
+    """What routes want: `exact` by the name of a domain, `below` by that of a suffix; None: nothing is delivered.
+
+    `impossible` and `too_long` have the reasons why keys can't be routed.
+    """
+
+    def __init__(self, entries: Iterable[tuple[str, Entry]], rules: list[Rule]) -> None:
+        self.exact: dict[str, Policy | None] = {}
+        self.below: dict[str, Policy | None] = {}
+        self.impossible: dict[str, str] = {}
+        self.too_long: dict[str, str] = {}
+        known: dict[tuple[int, str], Policy | str | None] = {}
+        for key, entry in entries:
+            outbound = rules[entry.rule].outbound
+            policy: Policy | str | None = None
+            if entry.in_force and outbound and not self._is_too_long(key, entry.value, outbound):
+                same = (entry.rule, entry.value)
+                if same not in known:
+                    if len(known) > 1 << 16:
+                        known.clear()
+                    known[same] = None if _refuses(entry.value, outbound) else recipient_policy(entry.value, outbound)
+                policy = known[same]
+            if isinstance(policy, str):
+                self.impossible[key], policy = policy, None
+            if key.startswith("."):
+                self.below[key[1:]] = policy
+            elif entry.state is State.INBOUND_ONLY:  # routed as if there were no row, and asked for nothing
+                self.exact[key] = LIFTED
+            else:
+                self.exact[key] = policy
+
+    def policies(self) -> dict[str, Policy]:
+        """By the names that have routes."""
+        return {name: policy for name in self.names() if (policy := self.of(name)) is not None}
+
+    def names(self) -> set[str]:
+        """All names that need a row, or stand under one."""
+        return {name for rows in (self.exact, self.below) for name, policy in rows.items() if policy is not None}
+
+    def of(self, name: str) -> Policy | None:
+        """What the row of a name has to demand, for it and for what is below it; None where nothing is delivered, or
+        two demands are not comparable."""
+        if not self.below:  # as in most lists
+            return self.exact.get(name)
+        above = next((self.below[parent] for parent in parents(name) if parent in self.below), None)
+        exact, below = self.exact.get(name, above), self.below.get(name, above)
+        if exact is None or below is None:
+            return exact or below
+        return joint(exact, below)
+
+    def _is_too_long(self, key: str, value: str, outbound: Outbound) -> bool:
+        if len(value) <= LONGEST_VALUE and not outbound.smarthost:  # nearly all
+            return False
+        if _refuses(value, outbound) or len(route(value, outbound)) <= LONGEST_VALUE:
+            return False
+        self.too_long[key] = f"the route of {key} has more than {LONGEST_VALUE} bytes, which Sendmail can't use"
+        return True
+
+
+def _refuses(value: str, outbound: Outbound) -> bool:
+    """Whether a value is no route: `error:…`, or a list that names domains only, without a smart host."""
+    if value == SMARTHOST:
+        return not outbound.smarthost
+    return value.startswith("error:") and isinstance(parse_value(value), Refusal)
+
+
+def _named(name: str) -> Policy:
+    return Policy("verify", (f"CN:{name.lower()}",))

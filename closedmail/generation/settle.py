@@ -1,0 +1,149 @@
+"""Making the next generation: lists, partners and the generation in force become one table of domains.
+
+`settle` decides for every domain whose it is, where its mail goes, and whether it is held; in this order: two networks
+that both list it, what the lists lost or do not say clearly, `[partner]` tables, TLS demands that nobody can meet,
+spellings that fold onto each other.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from closedmail.core.domain import DomainSet
+from closedmail.core.model import Config, Network
+from closedmail.core.record import Entry, State, Why
+from closedmail.core.rule import rules_of
+from closedmail.generation.difference import Difference, Previous
+from closedmail.generation.generation import Changes, Generation
+from closedmail.generation.partner_tables import place_partners
+from closedmail.generation.sendmail_tls_demands import settle_recipients
+from closedmail.generation.tls_demands import settle_tls
+from closedmail.generation.u_label_collisions import settle_spellings
+from closedmail.mailertable.listing import Listing
+
+
+def settle(
+    config: Config,
+    listings: Sequence[Listing | None],
+    differences: Sequence[Difference],
+    previous: Previous,
+    now: int,
+    released: Mapping[str, str] | None = None,
+    *,
+    latest: int = 0,
+) -> Generation:
+    """The next generation. `listings` and `differences` are in the order of `config.network_tables` (None: no list).
+
+    The listings' entries are taken over, not copied: they belong to the generation afterwards. `now` is Unix time.
+    `latest` is when the generation in force was published: with a clock that was set back, a hold would end as soon as
+    the clock is right again. `released` has marks of bad lines (by `released_line`): their domains are not held for
+    these very lines any more.
+    """
+    networks, own = config.networks, DomainSet(config.gateway.own_domains)
+    names = tuple(network.name for network in networks)
+    changes = {name: Changes() for name in (*names, "")}
+    listed = [listing.entries if listing else {} for listing in listings]
+    generation = Generation(rules_of(config), names, listed, {}, {}, {}, {}, changes)
+    for number, network in enumerate(networks):
+        for domain in network.closed_domains:
+            if not own.covers(domain):
+                generation.closed.setdefault(domain, number)
+    _yield_shared(generation, previous, {partner.key for partner in config.partners})
+    for number, network in enumerate(networks):
+        listing = listings[number]
+        if listing is not None:
+            _keep_or_hold(
+                generation, number, network, listing, differences[number], previous, now, latest, released or {}
+            )
+    generation.beyond |= generation.special
+    place_partners(generation, config)
+    if config.postfix or not config.sendmail:
+        settle_tls(generation, previous, now)
+    if config.sendmail:
+        settle_recipients(generation, previous, now)
+    settle_spellings(generation, own, previous, now)
+    for key, entry in sorted(generation.special.items()):
+        if entry.state is State.HELD:
+            changes[generation.rules[entry.rule].network].held.append(key)
+    for number, name in enumerate(names):
+        special = sum(1 for entry in generation.special.values() if entry.network == number and entry.in_force)
+        changes[name].domains = len(listed[number]) + special
+    return generation
+
+
+def released_line(network: str, key: str) -> str:
+    """By which a network's bad line about a key is known among the released ones."""
+    return f"{network} {key}"
+
+
+def _yield_shared(generation: Generation, previous: Previous, decided: set[str]) -> None:
+    """Of two networks that list the same key, the one that has it in force keeps it, else the first in the file."""
+    listed, names = generation.listed, generation.networks
+    shared: set[str] = set()
+    for later in range(1, len(listed)):
+        for earlier in range(later):
+            shared |= listed[earlier].keys() & listed[later].keys()
+    for key in sorted(shared - decided):
+        having = [number for number, entries in enumerate(listed) if key in entries]
+        in_force = _network_of(previous.entry(key), previous)
+        keeps = next((number for number in having if names[number] == in_force), having[0])
+        generation.beyond[key] = Entry(keeps, listed[keeps][key], keeps)
+        for number in having:
+            if number != keeps and listed[number].pop(key) != listed[keeps][key]:
+                generation.changes[names[number]].yielded[key] = names[keeps]
+
+
+def _has_route(entry: Entry) -> bool:
+    """Whether a record has a route, be it held for a TLS demand, a spelling or its length."""
+    return entry.in_force or entry.why in (Why.TLS, Why.FOLDED, Why.ROUTE)
+
+
+def _network_of(entry: Entry | None, previous: Previous) -> str:
+    """The name of the network whose list had an entry of the generation in force, "" for none."""
+    return previous.networks[entry.network] if entry and entry.network >= 0 else ""
+
+
+def _keep_or_hold(
+    generation: Generation,
+    number: int,
+    network: Network,
+    listing: Listing,
+    difference: Difference,
+    previous: Previous,
+    now: int,
+    latest: int,
+    released: Mapping[str, str],
+) -> None:
+    """What becomes of domains that the list lost, and of those whose line is not understood."""
+    missing = difference.lost | difference.absent
+    taken = {key for entries in generation.listed for key in missing if key in entries}
+    changes = generation.changes[network.name]
+    lost_until = max(now, latest) + network.hold_for if network.hold_for is not None else 0
+    for key, old in missing.items():
+        if key in taken or key in listing.unclear:
+            continue
+        # The rule's number may be another now: what a list lost is under its network's rule.
+        entry = old._replace(rule=number, network=number)
+        if old.why is Why.LOST:  # held or kept already
+            if network.on_removed == "keep" and old.value and not old.until:  # for its TLS demand or spelling it waits
+                generation.special[key] = entry._replace(state=State.KEPT)
+            elif old.state is State.KEPT or not old.until or now < old.until:
+                generation.special[key] = entry
+            else:
+                changes.notes.append(f"{key} is let go: the list lost it, and its hold (hold_for) has ended")
+        elif network.on_removed == "hold":
+            generation.special[key] = entry._replace(state=State.HELD, why=Why.LOST, since=now, until=lost_until)
+        elif network.on_removed == "keep" and old.why is Why.UNCLEAR:  # it has no route that could be kept
+            generation.special[key] = entry._replace(why=Why.LOST, since=now)
+        elif network.on_removed == "keep":
+            generation.special[key] = entry._replace(state=State.KEPT, why=Why.LOST, since=now, until=0)
+    for key, mark in listing.unclear.items():
+        old_entry = previous.entry(key)
+        if any(key in entries for entries in generation.listed):
+            continue
+        if old_entry and _has_route(old_entry) and _network_of(old_entry, previous) == network.name:
+            generation.special[key] = Entry(number, old_entry.value, number)
+            changes.notes.append(f"{key} keeps its route, since its line is not understood")
+        elif released.get(released_line(network.name, key)) == mark:
+            generation.released[released_line(network.name, key)] = mark
+        else:
+            since = old_entry.since if old_entry and old_entry.why is Why.UNCLEAR else now
+            generation.special[key] = Entry(number, "", number, State.HELD, Why.UNCLEAR, since)

@@ -1,0 +1,77 @@
+"""What routes demand of TLS: one policy for each nexthop, or the domains are held that ask for what can not be."""
+
+from closedmail.core.model import Outbound
+from closedmail.core.record import Entry, Why
+from closedmail.generation.difference import Previous
+from closedmail.generation.generation import Changes, Generation, held
+from closedmail.routes import tls_policy
+from closedmail.routes.nexthop import target
+from closedmail.routes.tls_policy import Policy, policy_of
+
+
+def settle_tls(generation: Generation, previous: Previous, now: int) -> None:
+    """One policy for each single nexthop; domains that want what can't be, or can't be both, are held."""
+    impossible: dict[tuple[str, Policy], str] = {}  # for those alone who want it
+    conflicts: dict[str, str] = {}  # for all who want the nexthop
+    policies = generation.policies
+
+    def want(value: str, outbound: Outbound, policy: Policy, report: Changes) -> None:
+        nexthops = target(value, outbound).nexthops
+        reasons = {nexthop: tls_policy.why_impossible(nexthop, policy) for nexthop in nexthops}
+        found = {(nexthop, policy): reason for nexthop, reason in reasons.items() if reason}
+        if found:  # nothing is delivered so, and nobody else has to wait for it
+            impossible.update(found)
+            return
+        for nexthop in nexthops:
+            known = policies.setdefault(nexthop, policy)
+            if known is policy or known == policy:
+                continue
+            chosen = tls_policy.joint(known, policy)
+            if chosen is None:
+                conflicts.setdefault(
+                    nexthop,
+                    f"nexthop {nexthop} is wanted with TLS policy {str(known)!r} and with {str(policy)!r}, and "
+                    "neither is the stricter: give one of them an outbound.transport and port of its own, or one "
+                    "policy for both",
+                )
+            else:
+                policies[nexthop] = chosen
+                note = f"nexthop {nexthop} is wanted with TLS policies {known} and {policy}: the stricter stands"
+                if note not in report.notes:
+                    report.notes.append(note)
+
+    for number, entries in enumerate(generation.listed):
+        rule = generation.rules[number]
+        if entries and rule.outbound:
+            policy, report = policy_of(rule.outbound), generation.changes[rule.network]
+            for value in sorted(set(entries.values())):
+                want(value, rule.outbound, policy, report)
+    for entry in generation.special.values():
+        rule = generation.rules[entry.rule]
+        if entry.in_force and rule.outbound:
+            want(entry.value, rule.outbound, policy_of(rule.outbound), generation.changes[rule.network])
+    if not impossible and not conflicts:
+        return
+
+    def reasons(entry: Entry) -> set[str]:
+        outbound = generation.rules[entry.rule].outbound
+        if outbound is None:
+            return set()
+        nexthops, policy = target(entry.value, outbound).nexthops, policy_of(outbound)
+        return {
+            reason for nexthop in nexthops if (reason := impossible.get((nexthop, policy)) or conflicts.get(nexthop))
+        }
+
+    for nexthop in conflicts:
+        del policies[nexthop]
+    for number, entries in enumerate(generation.listed):
+        values = {value for value in set(entries.values()) if reasons(Entry(number, value, number))}
+        for key in [key for key, value in entries.items() if value in values] if values else ():
+            generation.special[key] = Entry(number, entries.pop(key), number)
+    notes: dict[str, set[str]] = {}
+    for key, entry in generation.special.items():
+        if entry.in_force and (why := reasons(entry)):
+            generation.special[key] = held(entry, Why.TLS, previous.entry(key), now)
+            notes.setdefault(generation.rules[entry.rule].network, set()).update(why)
+    for name, sentences in notes.items():
+        generation.changes[name].notes.extend(f"held: {sentence}" for sentence in sorted(sentences))

@@ -1,0 +1,52 @@
+"""The decision about a message's header: each address in `From:` and `Sender:` needs what an envelope sender needs."""
+
+from collections.abc import Iterable, Iterator
+
+from closedmail.core.address import parse_client
+from closedmail.core.rule import Rule
+from closedmail.inbound.decision import Envelope, Rulebook, Verdict, claimed, exemption, judge, worst
+from closedmail.inbound.header_sender import header_domains
+
+
+def decide_header(values: Iterable[bytes], envelope: Envelope, book: Rulebook) -> Verdict:
+    """Decide about a message by the values of its `From:` and `Sender:`; the gravest verdict counts.
+
+    Of the envelope only the client and its session matter: null and own senders are not exempt. Raises HeaderError.
+    """
+    client = parse_client(envelope.client_address)
+    exempt = exemption(envelope, client, book)
+    if exempt:
+        return exempt
+
+    def verdicts() -> Iterator[Verdict]:
+        for name in header_domains(values, book.rewriting):
+            found = claimed(name, book)
+            if isinstance(found, Verdict):
+                yield found
+            elif found.rule.inbound.header_from != "off" and client not in found.rule.header_exempt:
+                yield judge(name, found, envelope, client, book.generation, found.rule.header_mode)
+
+    return worst(verdicts())
+
+
+def never_told(rules: Iterable[Rule], *, sendmail: bool) -> Iterator[str]:
+    """A sentence for each rule whose `header_from` hangs on what the MTA tells no milter.
+
+    Postfix tells a milter no fingerprint, Sendmail (`sendmail`) none of the public key.
+    """
+    for rule in rules:
+        inbound = rule.inbound
+        if rule.header_mode == "off" or "cert" not in inbound.require:
+            continue
+        hanging = [
+            f"certificates[{at}]"
+            for at, pin in enumerate(inbound.certificates)
+            if pin.pubkey_fingerprint or (pin.fingerprint and not sendmail)
+        ]
+        if hanging:
+            what = "fingerprints of the public key" if sendmail else "fingerprints"
+            yield (
+                f"{rule.table}.inbound.header_from can't be enforced with {', '.join(hanging)}: "
+                f"{'Sendmail' if sendmail else 'Postfix'} tells a milter no {what}; pin subject and issuer there, "
+                "or let addresses decide"
+            )

@@ -1,0 +1,68 @@
+"""The administrator's own rows of a Sendmail table: text of the shape that makemap(8) reads, as a dictionary.
+
+Sendmail has one mailertable and one access table, so that these rows get into the tables that closedmail makes. They
+win for their keys, and they are trusted: any mailer and any rule may stand in them.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from closedmail.core.domain import parents
+from closedmail.generation.generation import Generation
+from closedmail.mailertable.grammar import MAX_LINE
+
+
+class OwnRowError(ValueError):
+    """A line that makemap would not take; the message names it by its number."""
+
+
+def parse_own_rows(lines: Iterable[bytes]) -> dict[str, str]:
+    """Rows by their keys, folded as makemap folds them; of two rows with one key the first counts.
+
+    Bytes that are not UTF-8 are kept (`surrogateescape`). Raises OwnRowError.
+    """
+    rows: dict[str, str] = {}
+    for number, raw in enumerate(lines, 1):
+        line = raw.rstrip(b"\r\n")
+        if line.startswith(b"#") or not line.strip():
+            continue
+        if len(line) > MAX_LINE:
+            raise OwnRowError(f"line {number} is longer than {MAX_LINE} bytes, which makemap would break apart")
+        if line[:1].isspace():
+            raise OwnRowError(f"line {number} begins with white space, which makemap refuses")
+        fields = line.split(None, 1)
+        if len(fields) < 2:
+            raise OwnRowError(f"line {number} has no value after its key")
+        if b"\0" in line:
+            raise OwnRowError(f"line {number} has a NUL byte")
+        key, value = (field.strip().decode("utf-8", "surrogateescape") for field in fields)
+        rows.setdefault(fold_key(key), value)
+    return rows
+
+
+def note_own_rows(generation: Generation, own_mailertable: Mapping[str, str], own_access: Mapping[str, str]) -> None:
+    """Say where the administrator's own rows stand in place of a partner's."""
+    for key in own_mailertable:
+        _note(generation, key, f"sendmail.own_mailertable has a row of its own for {key}, which stands")
+    for key in own_access:
+        tag, colon, name = key.partition(":")
+        if colon and tag == "tls_rcpt":
+            _note(generation, name, f"sendmail.own_access has a row of its own for TLS_Rcpt:{name}, which stands")
+
+
+def _note(generation: Generation, key: str, sentence: str) -> None:
+    entry = generation.get(key)
+    if entry:
+        generation.changes[generation.rules[entry.rule].network].notes.append(sentence)
+
+
+def fold_key(key: str) -> str:
+    """A key as makemap and Sendmail look at it: ASCII letters are lower case, all else stays (makemap without -f)."""
+    return "".join(char.lower() if char.isascii() else char for char in key)
+
+
+def covering(rows: Mapping[str, str], name: str) -> str | None:
+    """The value that rows for suffixes (`.parent`, in the end `.`) give a name, None without one."""
+    for parent in parents(name):
+        if "." + parent in rows:
+            return rows["." + parent]
+    return rows.get(".")

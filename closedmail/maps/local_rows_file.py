@@ -1,0 +1,37 @@
+"""The files with the administrator's own rows of Sendmail's tables (`sendmail.own_mailertable`, `own_access`)."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from closedmail.core.model import SendmailMaps
+from closedmail.errors import ConfigError
+from closedmail.maps.local_rows import OwnRowError, parse_own_rows
+
+
+@dataclass(frozen=True, slots=True)
+class OwnRows:
+    """Both files as they are now, by folded keys; empty where none is named."""
+
+    mailertable: dict[str, str] = field(default_factory=dict)
+    access: dict[str, str] = field(default_factory=dict)
+
+
+def read_own_rows(sendmail: SendmailMaps | None) -> OwnRows:
+    """Read both files. Raises ConfigError for one that can't be read, or that makemap would refuse."""
+    if sendmail is None:
+        return OwnRows()
+    return OwnRows(
+        _read("sendmail.own_mailertable", sendmail.own_mailertable), _read("sendmail.own_access", sendmail.own_access)
+    )
+
+
+def _read(key: str, path: str) -> dict[str, str]:
+    if not path:
+        return {}
+    try:
+        with Path(path).open("rb") as lines:
+            return parse_own_rows(lines)
+    except OSError as error:
+        raise ConfigError(key, f"{path}: {error.strerror}; mend that, or take the key out") from None
+    except OwnRowError as error:
+        raise ConfigError(key, f"{path}: {error}; mend the line") from None

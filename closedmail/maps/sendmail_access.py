@@ -1,0 +1,56 @@
+"""The rows of Sendmail's access table: what is demanded of TLS, and the administrator's own rows.
+
+Source: cf/m4/proto.m4, TLS_connection: `ENCR:bits` and `VERIFY:bits` with requirements after `+`; any other word
+accepts. `VERIFY` alone would be content with any certificate of any authority that Sendmail trusts, so that a name is
+always asked for.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from closedmail.core.domain import parents
+from closedmail.generation.generation import interleave
+from closedmail.generation.sendmail_tls_demands import is_demand
+from closedmail.maps.local_rows import fold_key
+from closedmail.routes.tls_policy import Policy, Row
+
+TAG = "TLS_Rcpt:"
+_FOLDED_TAG = fold_key(TAG)
+_LIFT = "OK"  # no word of TLS_connection's: accepted
+_BITS = 128  # as Postfix's mandatory ciphers ("medium") have at least
+
+
+def requirement(policy: Policy) -> str:
+    """A demand as the value of its row."""
+    level = "VERIFY" if policy.level == "verify" else "ENCR"
+    return "+".join((f"{level}:{_BITS}", *policy.attributes))
+
+
+def access_rows(
+    policies: Mapping[str, Policy], staying: Mapping[str, Row], own_rows: Mapping[str, str]
+) -> Iterator[tuple[str, str]]:
+    """All rows as (key, value), sorted by key. `policies` and `staying` are by name."""
+    ours = _recipient_rows(policies, staying, own_rows)
+    yield from interleave((row for row in ours if fold_key(row[0]) not in own_rows), sorted(own_rows.items()))
+
+
+def _recipient_rows(
+    policies: Mapping[str, Policy], staying: Mapping[str, Row], own_rows: Mapping[str, str]
+) -> Iterator[tuple[str, str]]:
+    for name in sorted(policies.keys() | staying.keys()):
+        policy = staying[name].policy if name in staying else policies[name]
+        if is_demand(policy):
+            yield TAG + name, requirement(policy)
+        elif any(_demands(above, policies, staying) for above in parents(name)):
+            yield TAG + name, lifted(name, own_rows)
+
+
+def _demands(name: str, policies: Mapping[str, Policy], staying: Mapping[str, Row]) -> bool:
+    return name in staying or (name in policies and is_demand(policies[name]))
+
+
+def lifted(name: str, own_rows: Mapping[str, str]) -> str:
+    """What stands in the way of our row above: what the administrator's own rows say of that name, if anything."""
+    for above in (*parents(name), ""):
+        if _FOLDED_TAG + above in own_rows:
+            return own_rows[_FOLDED_TAG + above]
+    return _LIFT

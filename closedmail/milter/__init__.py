@@ -1,0 +1,1 @@
+"""The milter: the same decision for Sendmail and Postfix, through libmilter."""

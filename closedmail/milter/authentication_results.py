@@ -1,0 +1,57 @@
+"""The trust mark (`Authentication-Results: ID; x-closedmail=pass …`, RFC 8601): written by us, known when forged."""
+
+import re
+from collections.abc import Iterator
+
+from closedmail.inbound.encoded_words import decode_words
+
+FIELD = "Authentication-Results"
+METHOD = "x-closedmail"
+
+_INNER_COMMENT = re.compile(r"\((?:\\.|[^()\\])*+\)", re.DOTALL)
+_COMMENT_DEPTH = 8
+_NOT_SEEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\xa0\xad\"\\]+")
+_SPACE = re.compile(r"\s+")
+_WORD = re.compile(r"[a-z0-9._-]+")
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,255}")
+
+
+def mark(authserv_id: str, network: str, domain: str) -> str | None:
+    """The value of the field for a mail that was proven; None where a name has characters that would need quotes."""
+    if not (_NAME.fullmatch(network) and _NAME.fullmatch(domain)):
+        return None
+    return f"{authserv_id}; {METHOD}=pass ({network}) smtp.mailfrom={domain}"
+
+
+def bears_our_mark(value: bytes, authserv_id: str) -> bool:
+    """Whether a field's value may be read as ours, by a strict reader or a lax one.
+
+    That is, whether it has the method, and our id in front of its first semicolon. Comments, quotes, folding, case, a
+    version number and encoded words (which SpamAssassin decodes) make no difference, nor does a line that such a word
+    brings into the value.
+    """
+    ours = authserv_id.lower()
+    text = value.decode("utf-8", "ignore")
+    return any(_is_ours(reading, ours) for each in (text, decode_words(text)) for reading in _readings(each.lower()))
+
+
+def _is_ours(text: str, ours: str) -> bool:
+    if METHOD not in _SPACE.sub("", text):
+        return False
+    for line in (text, *text.splitlines()):
+        head = line.partition(";")[0]
+        if any(word.rstrip(".") == ours for word in _WORD.findall(head)):
+            return True
+        if re.fullmatch(rf"{re.escape(ours)}\.?[0-9]*", _SPACE.sub("", head)):
+            return True
+    return False
+
+
+def _readings(text: str) -> Iterator[str]:
+    text = _NOT_SEEN.sub("", text)
+    yield text
+    for _ in range(_COMMENT_DEPTH):
+        before, text = text, _INNER_COMMENT.sub("", text)
+        if text == before:
+            break
+    yield text

@@ -1,0 +1,1 @@
+"""Asking an installed Postfix or Sendmail about itself."""

@@ -1,0 +1,55 @@
+"""Postfix's lists of domains (`mydestination`, `relay_domains`, `virtual_…_domains`), read as match_list(3) does.
+
+Items are names, `.name` for all below it, `/file` with more items, `type:table` whose keys count, `!item` for what is
+not in the list.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from closedmail.core.domain import DomainError, parse_key
+from closedmail.mta.restrictions import split_list
+
+_LOCAL = re.compile(r"(.+\.)?(localhost|localdomain)|ip6-.*")
+
+
+class Tables(Protocol):
+    """What can look into a table, or into a file."""
+
+    def table(self, table: str) -> Mapping[str, str] | None:
+        """Its rows, None where they can't be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A domain of such a list: `key` is `x` or `.x`; `literal` is how it stands in the list itself, "" where it comes
+    from a file or a table (`source`)."""
+
+    key: str
+    literal: str = ""
+    source: str = ""
+
+
+def read_domains(value: str, tables: Tables) -> Iterator[Item]:
+    """All domains of a list that can be told; names of one label and those of this machine are left out."""
+    for text in split_list(value):
+        if text.startswith("!"):
+            continue
+        if text.startswith("/") or re.match(r"[a-z0-9_]+:", text):
+            for key in tables.table(text) or {}:
+                found = domain_key(key)
+                if found and not key.startswith("!"):
+                    yield Item(found, source=text)
+        elif found := domain_key(text):
+            yield Item(found, literal=text)
+
+
+def domain_key(text: str) -> str:
+    """An item as a key, "" for none: addresses, names of one label, and those of this machine."""
+    try:
+        key = parse_key(text.rstrip(".") if text != "." else text)
+    except DomainError:
+        return ""
+    return key if "." in key.removeprefix(".") and not _LOCAL.fullmatch(key) else ""

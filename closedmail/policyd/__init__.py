@@ -1,0 +1,1 @@
+"""The policy daemon: Postfix's SMTPD access policy protocol."""

@@ -1,0 +1,26 @@
+"""Health check of the policy daemon: whether it decides within so many seconds, asked as an MTA would ask."""
+
+import asyncio
+import socket
+from contextlib import suppress
+
+from closedmail.policyd.policy_connection import PolicyConnections
+
+# Nobody's business, but nothing is decided before the policy store was looked at.
+_QUESTION = b"request=smtpd_access_policy\nprotocol_state=RCPT\nsender=\n\n"
+
+
+async def policy_answers(connections: PolicyConnections, seconds: float) -> bool:
+    """Whether a request gets an answer, or its connection is closed for a reason, on a socket that only we know."""
+    loop = asyncio.get_running_loop()
+    with suppress(TimeoutError, OSError):
+        async with asyncio.timeout(seconds):
+            ours, theirs = socket.socketpair()
+            with ours:
+                ours.setblocking(False)
+                theirs.setblocking(False)
+                await loop.connect_accepted_socket(connections, theirs)
+                await loop.sock_sendall(ours, _QUESTION)
+                await loop.sock_recv(ours, 1)
+                return True
+    return False

@@ -1,0 +1,119 @@
+"""What a probe of one route host came to: as a value, as JSON, in words."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+from typing import Any
+
+from closedmail.probe.smtp_probe import printable
+
+_DAY = 86400
+_FORM = "%Y-%m-%dT%H:%M:%SZ"
+
+
+@dataclass(frozen=True, slots=True)
+class HostResult:
+    """One host of one nexthop. `policy` is the row of the TLS policy; `ok` says that the MTA would deliver.
+
+    `starttls` says whether TLS was offered, `protocol` what was spoken ("" for plain text). Names and texts of the
+    server are printable. `fingerprint` and `pubkey_fingerprint` are in the digest of the MTA's client, `pin` is the
+    public key's in that of its server, which compares clients' certificates. `client_certificate` names the file that
+    was presented, or says why none was; "" where none is configured. `not_after` and `probed_at` are as the public
+    interface writes times; `days_left` is counted from the probe.
+    """
+
+    nexthop: str
+    domains: int
+    reachable: bool = False
+    starttls: bool = False
+    policy: str = ""
+    ok: bool = False
+    names: tuple[str, ...] = ()
+    issuer: str | None = None
+    not_after: str | None = None
+    fingerprint: str | None = None
+    pubkey_fingerprint: str | None = None
+    error: str | None = None
+    host: str = ""
+    address: str = ""
+    transport: str = ""
+    protocol: str = ""
+    days_left: int | None = None
+    client_certificate: str = ""
+    pin: str | None = None
+    probed_at: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """The object of the public interface; what stands behind `error` is ours."""
+        return {**asdict(self), "names": list(self.names)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "HostResult":
+        """The inverse of `to_json`. Raises TypeError, ValueError or KeyError for anything else."""
+        result = cls(**{item.name: value[item.name] for item in fields(cls)})
+        for item in fields(cls):
+            if type(getattr(result, item.name)) not in _KINDS[item.type]:
+                raise TypeError(item.name)
+        if not all(isinstance(name, str) for name in result.names):
+            raise TypeError("names")
+        for moment in (result.not_after, result.probed_at):
+            if moment is not None:
+                datetime.strptime(moment, _FORM)
+        return cls(**{**{item.name: getattr(result, item.name) for item in fields(cls)}, "names": tuple(result.names)})
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """By what results are sorted, and known again."""
+        return (self.nexthop, self.transport, self.host)
+
+    def lines(self) -> Iterator[str]:
+        """A block for people."""
+        host = f" {self.host}" if self.host and self.host not in self.nexthop else ""
+        what = f"{self.domains} domain{'' if self.domains == 1 else 's'}, TLS {self.policy}"
+        yield f"{self.nexthop}{host} ({what}): {'ok' if self.ok else 'NOT OK'}"
+        if self.error:
+            yield f"  {'note' if self.ok else 'error'}: {self.error}"
+        if self.reachable:
+            offered = "STARTTLS offered" if self.starttls else "no STARTTLS"
+            at = f" at {self.address}" if self.address not in self.nexthop else ""
+            yield f"  reached{at}: {self.protocol or f'plain text, {offered}'}"
+        if self.fingerprint:
+            yield f"  certificate: {', '.join(self.names) or 'no names'}, issued by {self.issuer or 'nobody named'}"
+            yield f"  valid until: {self.not_after} ({days_in_words(self.days_left or 0)})"
+            yield f"  fingerprint: {self.fingerprint}"
+            yield f"  public key:  {self.pubkey_fingerprint}"
+        if self.client_certificate:
+            yield f"  our certificate: {self.client_certificate}"
+
+
+_KINDS: Mapping[object, tuple[type, ...]] = {
+    str: (str,),
+    int: (int,),
+    bool: (bool,),
+    str | None: (str, type(None)),
+    int | None: (int, type(None)),
+    tuple[str, ...]: (list, tuple),
+}
+
+
+def days_in_words(days: int) -> str:
+    """How long a certificate still has."""
+    if days < 0:
+        return "has expired"
+    return f"{days} day{'' if days == 1 else 's'} left"
+
+
+def paste_lines(results: list[HostResult]) -> Iterator[str]:
+    """What goes into a `[partner]` table, for each public key once."""
+    seen = set()
+    for result in results:
+        if result.pin and result.pin not in seen:
+            seen.add(result.pin)
+            names = f": {', '.join(result.names)}" if result.names else ""
+            yield printable(f"# {result.nexthop}{names}")
+            yield f'certificates = [{{ pubkey_fingerprint = "{result.pin}" }}]'
+
+
+def days_left(not_after: int, now: int) -> int:
+    """Whole days until then; below 0 for what has expired."""
+    return (not_after - now) // _DAY

@@ -1,0 +1,102 @@
+"""What is to be probed: the nexthops of the generation in force, or of some domains, each with its TLS policy."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from closedmail.core.domain import DomainError, parents, parse_key
+from closedmail.core.record import Entry, State
+from closedmail.errors import ClosedmailError
+from closedmail.explain.explain import find_route
+from closedmail.generation.sendmail_tls_demands import LIFTED, recipient_policies
+from closedmail.maps.sendmail_access import requirement
+from closedmail.routes.nexthop import target
+from closedmail.routes.tls_policy import Policy, policy_of
+from closedmail.store.snapshot import Snapshot
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ProbeTarget:
+    """One nexthop under one policy. `service` is Postfix's delivery service, `row` the policy as its table has it."""
+
+    nexthop: str
+    service: str
+    row: str
+    policy: Policy
+
+
+def postfix_targets(snapshot: Snapshot, domains: Sequence[str] = ()) -> dict[ProbeTarget, int]:
+    """What Postfix delivers to, with the number of domains, sorted; of these domains only, or of all.
+
+    Raises ClosedmailError for a domain that has no route.
+    """
+    rules = snapshot.manifest.rules
+
+    @lru_cache(maxsize=1 << 16)
+    def of(rule: int, value: str) -> tuple[ProbeTarget, ...]:
+        outbound = rules[rule].outbound
+        if outbound is None:
+            return ()
+        found = target(value, outbound)
+        service = found.transport.partition(":")[0]
+        made = []
+        for nexthop in found.nexthops:
+            row = snapshot.tls_row(nexthop)
+            policy = row.policy if row else policy_of(outbound)
+            made.append(ProbeTarget(nexthop, service, str(policy), policy))
+        return tuple(made)
+
+    return _counted(found for _, entry in _entries(snapshot, domains) for found in of(entry.rule, entry.value))
+
+
+def sendmail_targets(snapshot: Snapshot, domains: Sequence[str] = ()) -> dict[ProbeTarget, int]:
+    """The same for Sendmail, whose demands are by recipient domain (`TLS_Rcpt:`)."""
+    rules = snapshot.manifest.rules
+    policies = recipient_policies(snapshot.records(), rules)
+
+    def demanded(name: str) -> Policy | None:
+        staying = snapshot.staying_recipient(name)
+        return staying.policy if staying else policies.get(name)
+
+    def made() -> Iterator[ProbeTarget]:
+        for name, entry in _entries(snapshot, domains):
+            outbound = rules[entry.rule].outbound
+            if outbound is None:
+                continue
+            policy = next(filter(None, map(demanded, (name, *parents(name)))), LIFTED)
+            row = "may" if policy == LIFTED else requirement(policy)
+            for nexthop in target(entry.value, outbound).nexthops:
+                yield ProbeTarget(nexthop, "sendmail", row, policy)
+
+    return _counted(made())
+
+
+def _counted(targets: Iterator[ProbeTarget]) -> dict[ProbeTarget, int]:
+    return dict(sorted(Counter(targets).items()))
+
+
+def _entries(snapshot: Snapshot, domains: Sequence[str]) -> Iterator[tuple[str, Entry]]:
+    """Names, without the dot of a suffix, and the records that route them."""
+    if not domains:
+        yield from ((key.removeprefix("."), entry) for key, entry in snapshot.records() if entry.in_force)
+        return
+    for domain in dict.fromkeys(domains):
+        yield _routed(snapshot, domain)
+
+
+def _routed(snapshot: Snapshot, domain: str) -> tuple[str, Entry]:
+    try:
+        key = parse_key(domain)
+    except DomainError as error:
+        raise ClosedmailError(f"{domain!r} is no domain: {error}") from None
+    entry = snapshot.entry(key)
+    found = (key, entry, "") if entry and key.startswith(".") else find_route(snapshot, key)
+    if found is None:
+        raise ClosedmailError(f"{key} is not routed by a closed network: closedmail explain --recipient {key} says why")
+    _, entry, _ = found
+    if entry.state is State.HELD:
+        raise ClosedmailError(f"{key} is held, and has no route now: closedmail explain --recipient {key} says why")
+    if not entry.in_force or entry.value.startswith("error:"):
+        raise ClosedmailError(f"{key} has no route: closedmail explain --recipient {key} says why")
+    return key.removeprefix("."), entry

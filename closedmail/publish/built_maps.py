@@ -1,0 +1,111 @@
+"""Maps that are built aside, in the map folder itself, and how those in force are known again.
+
+They are built there because a rename only works within one file system, and because a folder that can't be written
+shows before anything has changed. Each run has a build folder of its own: a killed run's postmap may outlive it, and
+what it still writes must never get into the files of the next run.
+"""
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import mkdtemp
+
+from closedmail.errors import Refused
+from closedmail.files import make_folder, remove_tree
+
+DISPLACED = "old"  # below the build folder: links to the files that a switch replaces
+_BUILD = ".closedmail-build-"  # and a random end
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltMaps:
+    """Files that are ready to be renamed into the folder above theirs: TLS demands first, routes after the store.
+
+    `told` says that the MTA has to be told of it by the files that are replaced (`tell`).
+    """
+
+    folder: Path
+    demands: list[Path]
+    routes: list[Path]
+    told: bool = False
+
+    def identities(self) -> dict[str, list[int]]:
+        """By which `maps_in_force` knows these files again, by name; they stay the same when a file is renamed."""
+        return {path.name: _identity(path) for path in (*self.demands, *self.routes)}
+
+
+def header(generation: int, published: str) -> str:
+    """The comment at the head of every map."""
+    return (
+        f"# closedmail generation {generation}\n"
+        f"# Published {published} by closedmail sync, which replaces this file: do not edit it.\n"
+    )
+
+
+@contextmanager
+def build_folder(map_dir: Path) -> Iterator[Path]:
+    """A new folder to build in, gone when the block fails. Raises Refused(publish-failed) for what the disk does."""
+    folder: Path | None = None
+    try:
+        make_folder(map_dir)
+        remove_leftovers(map_dir)
+        folder = Path(mkdtemp(prefix=_BUILD, dir=map_dir))
+        yield folder
+    except Refused:
+        if folder:
+            remove_tree(folder)
+        raise
+    except OSError as error:
+        if folder:
+            with suppress(OSError):
+                remove_tree(folder)
+        raise Refused("publish-failed", f"{error.filename or map_dir}: {error.strerror}: see map_dir") from None
+
+
+def remove_leftovers(map_dir: Path) -> None:
+    """Remove what killed runs were building; call it under the lock. What can't be removed now is for the next run."""
+    for path in map_dir.glob(f"{_BUILD.rstrip('-')}*"):
+        with suppress(OSError):
+            tell(path / DISPLACED)  # the run may have been killed before it did
+            remove_tree(path)
+
+
+def tell(displaced: Path) -> None:
+    """Tell processes that have a replaced file open, by its time, which Sendmail looks at before each look-up.
+
+    Sendmail opens a map once in a process, and again when its time is later than then (map.c, db_map_lookup: in whole
+    seconds, of the open file). A rename alone would go unnoticed until the process ends; an SMTP session may last for
+    an hour.
+    """
+    for path in displaced.iterdir() if displaced.is_dir() else ():
+        known = path.stat().st_mtime
+        later = max(time.time(), int(known) + 1)
+        os.utime(path, (later, later))
+
+
+def maps_in_force(map_dir: Path, identities: Mapping[str, list[int]]) -> bool:
+    """Whether the maps lie where the MTA reads them, text and index, as they were put there."""
+    return not map_faults(map_dir, identities)
+
+
+def map_faults(map_dir: Path, identities: Mapping[str, list[int]]) -> list[str]:
+    """The files that don't lie where the MTA reads them as they were put there, each with what is wrong."""
+    faults = []
+    for name, known in identities.items():
+        path = map_dir / name
+        try:
+            if _identity(path) != known:
+                faults.append(f"{path} is not the file that was put there")
+        except FileNotFoundError:
+            faults.append(f"{path} is missing")
+        except OSError as error:
+            faults.append(f"{path} can't be looked at ({error.strerror})")
+    return faults
+
+
+def _identity(path: Path) -> list[int]:
+    found = path.stat()
+    return [found.st_ino, found.st_size, found.st_mtime_ns]

@@ -1,0 +1,1 @@
+"""`closedmail replay`: judge mail that was already received, from the mail log."""

@@ -1,0 +1,197 @@
+"""Mail that was already received, from the lines of a log: client, sender and TLS joined by session and queue id.
+
+A session is one process of smtpd from `connect` to `disconnect`; sessions of several processes, services and hosts may
+stand mixed in one log. A mail is complete when qmgr names its sender and its session has told of TLS: by the line of
+smtpd_tls_loglevel = 1, or at its end, where Postfix (3.0 and later) counts STARTTLS. What a log doesn't tell stays
+unknown; nothing is guessed.
+
+Memory is bounded, whatever a log holds: so many sessions and mails are remembered, and the oldest are given up first.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from closedmail.inbound.decision import Certificate
+from closedmail.replay import smtpd_events as events
+from closedmail.replay.mail_log import Line
+from closedmail.replay.smtpd_log import event_of
+
+# A busy gateway has some hundreds of sessions at a time, and mails without a sender for as long as their data takes to
+# come. What is refused after its first recipient never gets one, and is given up when it is the oldest.
+SESSIONS, MAILS, WAITING = 20_000, 50_000, 50_000
+
+
+class Link(NamedTuple):
+    """What is known of a connection. `shown` is the certificate as the log has it, None where there was none."""
+
+    encrypted: bool | None
+    certificate: Certificate
+    shown: events.Shown | None = None
+
+
+_UNTOLD = Certificate(None, None, None, None)
+UNKNOWN = Link(None, _UNTOLD)
+PLAIN = Link(False, Certificate())
+_TLS = Link(True, _UNTOLD)  # by the count at the session's end: nothing of a certificate
+# Names of services that speak TLS from the first byte (Debian's master.cf): they count no STARTTLS.
+_WRAPPED = (b"smtps", b"submissions")
+
+
+class Mail(NamedTuple):
+    """A mail that was received: its sender as it is queued, and what the log has of where it came from."""
+
+    queue_id: str
+    time: str
+    sender: str
+    address: str
+    sasl_username: str
+    link: Link
+
+
+class _Session:
+    __slots__ = ("link", "outcome", "proxied", "refused", "shown", "tag", "waiting")
+
+    def __init__(self, tag: bytes) -> None:
+        self.tag = tag
+        self.shown: events.Shown | None = None
+        self.link: Link | None = None
+        self.outcome: Link | None = None  # what its mails without a TLS line had, once that is known
+        self.proxied: _Pending | None = None
+        self.refused: events.Refused | None = None
+        self.waiting: list[Mail] = []
+
+
+class _Pending(NamedTuple):
+    """A mail on its way; `link` is None until the session tells."""
+
+    session: _Session
+    client: events.Client
+    time: str
+    link: Link | None
+
+
+class Replay:
+    """Takes lines in order, and gives each mail and each refusal once. Call `finish` at the end."""
+
+    def __init__(self, received: Callable[[Mail], None], refused: Callable[[events.Refused], None]) -> None:
+        """Nothing has come yet."""
+        self._received, self._refused = received, refused
+        self._sessions: dict[tuple[bytes, bytes, bytes], _Session] = {}
+        self._mails: dict[tuple[bytes, bytes], _Pending] = {}
+        self._waiting = 0
+        self.first = self.last = ""  # times
+        self.handed_back = 0  # mails that a content filter gave back, which were received before
+
+    def feed(self, line: Line) -> None:
+        """Take the next line."""
+        event = event_of(line.program, line.text)
+        if event is None:
+            return
+        self.first = self.first or line.time
+        self.last = line.time
+        if isinstance(event, events.Queued):
+            self._queued(line, event)
+            return
+        key = (line.host, line.tag, line.pid)
+        if isinstance(event, events.Ended):
+            session = self._sessions.pop(key, None)
+            if session is not None:
+                self._end(session, _outcome(session, event.starttls))
+            return
+        session = self._sessions.get(key)
+        if session is None or isinstance(event, events.Connected):
+            session = self._begin(key, session)
+        match event:
+            case events.Shown():
+                session.shown = event
+            case events.Secured():
+                self._settle(session, PLAIN)
+                session.outcome = PLAIN
+                session.link = _secured(event, session.shown)
+            case events.Client():
+                self._client(line, event, session)
+            case events.Passed() if session.proxied is not None:
+                self._sent(session.proxied, event.sender)
+                session.proxied = None
+            case events.Refused() if event != session.refused:  # once for each mail, not for each recipient
+                session.refused = event
+                self._refused(event)
+
+    def finish(self) -> None:
+        """The log is at its end: what is open ends too, as far as it is known."""
+        for session in self._sessions.values():
+            self._end(session, UNKNOWN)
+        self._sessions.clear()
+        self._mails.clear()
+
+    def _begin(self, key: tuple[bytes, bytes, bytes], before: _Session | None) -> _Session:
+        if before is not None:  # its end is missing
+            self._end(self._sessions.pop(key), UNKNOWN)
+        elif len(self._sessions) >= SESSIONS:
+            self._end(self._sessions.pop(next(iter(self._sessions))), UNKNOWN)
+        session = self._sessions[key] = _Session(key[1])
+        return session
+
+    def _client(self, line: Line, event: events.Client, session: _Session) -> None:
+        mail = _Pending(session, event, line.time, session.link)
+        if not event.queue_id:
+            session.proxied = mail
+            return
+        key = (line.host, event.queue_id)
+        self._mails.pop(key, None)  # a short queue id comes again
+        if event.handed_on and _is_loopback(event.address):
+            self.handed_back += 1
+            return
+        if len(self._mails) >= MAILS:
+            del self._mails[next(iter(self._mails))]
+        self._mails[key] = mail
+
+    def _queued(self, line: Line, event: events.Queued) -> None:
+        # Once: qmgr says it again each time that it tries the mail. Without a client the mail is our own.
+        mail = self._mails.pop((line.host, event.queue_id), None)
+        if mail is not None:
+            self._sent(mail, event.sender)
+
+    def _sent(self, mail: _Pending, sender: str) -> None:
+        client, session = mail.client, mail.session
+        link = mail.link or session.outcome
+        found = Mail(
+            client.queue_id.decode("ascii"), mail.time, sender, client.address, client.sasl_username, link or UNKNOWN
+        )
+        if link is None and self._waiting < WAITING:
+            session.waiting.append(found)
+            self._waiting += 1
+        else:
+            self._received(found)
+
+    def _end(self, session: _Session, outcome: Link) -> None:
+        if session.outcome is None:
+            session.outcome = outcome
+        self._settle(session, session.outcome)
+
+    def _settle(self, session: _Session, link: Link) -> None:
+        """The mails that wait for their session to tell of TLS: now it did."""
+        for mail in session.waiting:
+            self._received(mail._replace(link=link))
+        self._waiting -= len(session.waiting)
+        session.waiting.clear()
+
+
+def _secured(event: events.Secured, shown: events.Shown | None) -> Link:
+    if not event.certificate:
+        return Link(True, Certificate())
+    shown = (shown or events.Shown())._replace(trusted=event.trusted)
+    # Postfix gives the names of a certificate only where it verified the chain.
+    names = (shown.subject, shown.issuer) if event.trusted else ("", "")
+    return Link(True, Certificate(*names, shown.fingerprint, shown.pubkey_fingerprint), shown)
+
+
+def _outcome(session: _Session, starttls: bool | None) -> Link:
+    """What a session without a TLS line had, by the count at its end."""
+    if starttls is None:
+        return UNKNOWN
+    return _TLS if starttls or session.tag.rpartition(b"/")[2] in _WRAPPED else PLAIN
+
+
+def _is_loopback(address: str) -> bool:
+    return address == "::1" or address.startswith("127.")

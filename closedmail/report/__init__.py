@@ -1,0 +1,1 @@
+"""`closedmail report`: one static HTML page."""

@@ -1,0 +1,135 @@
+"""TLS policies, one per single nexthop: which of two is stricter, and how long one has to stay.
+
+Postfix looks a policy up by the nexthop, verbatim (smtp_tls_policy_maps in postconf(5)). Mail in the active queue keeps
+the nexthop that it was given, so that a row is wanted for some time after the last route to it.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from closedmail.core.model import Outbound
+from closedmail.routes.nexthop import is_literal
+
+_CLEAR = ("none", "may")
+_ORDER = ("none", "may", "encrypt", "verify", "secure")
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A row's value: a level and its attributes in the order in which they are written."""
+
+    level: str
+    attributes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return " ".join((self.level, *self.attributes))
+
+    @classmethod
+    def parse(cls, text: str) -> "Policy":
+        """The inverse of str()."""
+        level, *attributes = text.split(" ")
+        return cls(level, tuple(attributes))
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A policy in force. `until` is 0 while a route wants it just so, else the second from which it may go.
+
+    `looser` is what routes want in the meantime, where that is a looser policy.
+    """
+
+    policy: Policy
+    until: int = 0
+    looser: Policy | None = None
+
+    def __str__(self) -> str:
+        """The row as the policy store keeps it."""
+        looser = f"\n{self.looser}" if self.looser else ""
+        return f"{self.until} {self.policy}{looser}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Row":
+        """The inverse of str()."""
+        first, _, looser = text.partition("\n")
+        until, _, policy = first.partition(" ")
+        return cls(Policy.parse(policy), int(until), Policy.parse(looser) if looser else None)
+
+
+def policy_of(outbound: Outbound) -> Policy:
+    """The policy that a network, or partner, demands of its nexthops (smtp_tls_policy_maps: `match` separates by
+    `:`, at level fingerprint by `|`)."""
+    if outbound.tls == "none":
+        return Policy("none")  # attributes are ignored there, with a warning for every delivery
+    attributes = []
+    if outbound.tls_match:
+        separator = "|" if outbound.tls == "fingerprint" else ":"
+        attributes.append("match=" + separator.join(outbound.tls_match))
+    if outbound.tls_protocols:
+        attributes.append("protocols=" + outbound.tls_protocols)
+    if outbound.tls_ciphers:
+        attributes.append("ciphers=" + outbound.tls_ciphers)
+    return Policy(outbound.tls, tuple(attributes))
+
+
+def stricter(one: Policy, other: Policy) -> Policy | None:
+    """The policy of the stricter level, or None where two policies are not comparable: by their levels, or because they
+    are of one level and differ."""
+    if one == other:
+        return one
+    if one.level not in _ORDER or other.level not in _ORDER or one.level == other.level:
+        return None
+    return max(one, other, key=lambda policy: _ORDER.index(policy.level))
+
+
+def looser(one: Policy, other: Policy) -> bool:
+    """Whether one policy gives away what the other one demands: by the order, or, where levels are not comparable, by
+    letting mail go in the clear that the other one never does."""
+    strict = stricter(one, other)
+    if strict is not None:
+        return one not in (other, strict)
+    return one.level in _CLEAR and other.level not in _CLEAR
+
+
+def joint(one: Policy, other: Policy) -> Policy | None:
+    """What stands where two policies are wanted for one nexthop: the stricter level, which must not lose the protocols
+    and ciphers that the weaker one demands and it leaves open. None where they are not comparable."""
+    strict = stricter(one, other)
+    if strict is None:
+        return None
+    weak = other if strict == one else one
+    open_names = {"protocols", "ciphers"} - {item.partition("=")[0] for item in strict.attributes}
+    demanded = (item for item in weak.attributes if item.partition("=")[0] in open_names)
+    return Policy(strict.level, (*strict.attributes, *demanded))
+
+
+def why_impossible(nexthop: str, policy: Policy) -> str | None:
+    """Why Postfix could never deliver so, or would deliver in plain text without a word; with what to do."""
+    if policy.level in (*_CLEAR, "encrypt", "fingerprint") or not is_literal(nexthop):
+        return None
+    if policy.level.startswith("dane"):
+        return f"tls {policy.level!r} can't work on the address literal {nexthop}: choose another level for it"
+    if policy.level in ("verify", "secure") and not any(item.startswith("match=") for item in policy.attributes):
+        return f"tls {policy.level!r} never succeeds on the address literal {nexthop} without a name: set tls_match"
+    return None
+
+
+def linger(
+    in_force: Iterable[tuple[str, Row]], wanted: Mapping[str, Policy], now: int, linger_for: int, latest: int = 0
+) -> dict[str, Row]:
+    """The rows that stay beside the wanted ones, or instead of a looser wanted one, and until when.
+
+    A row that no route wants any more, or that is wanted looser, stays for `linger_for` seconds from the first time
+    that this is so; the looser one has the same right afterwards, and then the stricter stays in its place. Where none
+    of the two is looser the wanted one stands at once.
+    """
+    staying: dict[str, Row] = {}
+    for nexthop, row in in_force:
+        new = wanted.get(nexthop)
+        if new is not None and not looser(new, row.policy):
+            continue
+        until = row.until or max(now, latest) + linger_for
+        if row.looser is not None and (new is None or stricter(new, row.looser) != new):
+            until = max(now, latest) + linger_for  # a route wanted the looser one until now
+        if now < until:
+            staying[nexthop] = Row(row.policy, until, new)
+    return staying

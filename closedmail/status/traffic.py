@@ -1,0 +1,74 @@
+"""Mails that policyd and the milter have judged, as `status` shows them."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from closedmail.daemon.counters_file import MILTER, POLICYD, SavedCounters, read_counters
+from closedmail.inbound.counters import ALONE, Counters, NetworkCounts
+from closedmail.sync.sync_report import iso
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """Counts by network (ALONE: partners without one) between two times, in Unix seconds; `doors` has each door's."""
+
+    since: int
+    until: int
+    networks: Mapping[str, NetworkCounts]
+    doors: Mapping[str, Counters]
+
+    def to_json(self) -> dict[str, Any]:
+        """The object of the public interface. `others` are partners beyond those that are counted by name."""
+        return {
+            "since": iso(self.since),
+            "until": iso(self.until),
+            "networks": {
+                name: {"total": item.total, "partners": item.partners, "others": item.others}
+                for name, item in self.networks.items()
+            },
+        }
+
+    def lines(self) -> Iterator[str]:
+        """One line a network, for people."""
+        for name, item in self.networks.items():
+            whose = "partners without a network" if name == ALONE else name
+            numbers = ", ".join(f"{number} {verdict}" for verdict, number in sorted(item.total.items()))
+            yield f"{whose}: mails from {iso(self.since)} to {iso(self.until)}: {numbers}"
+
+
+def find_traffic(state_dir: Path) -> Traffic | None:
+    """What both saved last, summed up."""
+    saved = _read_doors(state_dir)
+    together = _sum(saved)
+    if not together:
+        return None
+    doors = {door: each.counters for door, each in saved.items()}
+    return Traffic(together.counters.since, together.saved_at, together.counters.networks(), doors)
+
+
+def find_counters(state_dir: Path) -> SavedCounters | None:
+    """The same count by count."""
+    return _sum(_read_doors(state_dir))
+
+
+def _read_doors(state_dir: Path) -> dict[str, SavedCounters]:
+    files = (("policyd", POLICYD), ("milter", MILTER))
+    return {door: found for door, name in files if (found := _read(state_dir, name))}
+
+
+def _sum(saved: Mapping[str, SavedCounters]) -> SavedCounters | None:
+    if not saved:
+        return None
+    since = min(each.counters.since for each in saved.values())
+    counters = Counters(since, (count for each in saved.values() for count in each.counters))
+    return SavedCounters(counters, max(each.saved_at for each in saved.values()))
+
+
+def _read(state_dir: Path, name: str) -> SavedCounters | None:
+    """That it can't be read is for the daemon's log: it is no state of the gateway."""
+    try:
+        return read_counters(state_dir, name)
+    except (OSError, ValueError):
+        return None

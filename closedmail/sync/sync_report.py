@@ -1,0 +1,160 @@
+"""What a sync did, as values, as JSON and in words."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from closedmail.errors import Refused
+from closedmail.mailertable.listing import SkippedLine
+
+NOBODY_SIGNS = 'nobody signs this list (signature = "none"): whoever can change it reroutes mail'
+_SHOWN = 10  # domains or lines that the summary names; --json has them all
+
+
+@dataclass(slots=True)
+class NetworkReport:
+    """One network. `domains`, `signed_at` (Unix seconds, 0: none) and `signer` are of what is in force afterwards.
+    `partners` counts the `[partner]` tables that name it, `unsigned` says that nobody signs its list."""
+
+    title: str = ""
+    unsigned: bool = False
+    result: Literal["published", "unchanged", "refused"] = "unchanged"
+    code: str | None = None
+    reason: str = ""
+    signed_at: int = 0
+    signer: str = ""
+    domains: int = 0
+    partners: int = 0
+    added: Sequence[str] = ()
+    removed: Sequence[str] = ()
+    changed: Sequence[str] = ()
+    held: Sequence[str] = ()
+    skipped: Sequence[SkippedLine] = ()
+    notes: Sequence[str] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The `networks` object of the public interface; `notes` are ours."""
+        return {
+            "result": self.result,
+            "code": self.code,
+            "reason": self.reason,
+            "signed_at": iso(self.signed_at),
+            "signer": self.signer or None,
+            "domains": self.domains,
+            "added": list(self.added),
+            "removed": list(self.removed),
+            "changed": list(self.changed),
+            "held": list(self.held),
+            "skipped": [skipped_json(skipped) for skipped in self.skipped],
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(slots=True)
+class SyncReport:
+    """A whole run. `generation` is the number in force afterwards, None where there is none.
+
+    `set_aside` is the sentence that the file's rules are not in force since a rollback. `failure` is what stopped the
+    whole run (`busy`, `publish-failed`); every network of the run is refused by it then.
+    """
+
+    generation: int | None = None
+    networks: dict[str, NetworkReport] = field(default_factory=dict)
+    partners_held: Sequence[str] = ()
+    partners_notes: Sequence[str] = ()
+    set_aside: str = ""
+    published: bool = False
+    dry_run: bool = False
+    failure: Refused | None = None
+
+    @property
+    def refused(self) -> bool:
+        """Whether anything was refused."""
+        return self.failure is not None or any(report.result == "refused" for report in self.networks.values())
+
+    def errors(self) -> Iterator[str]:
+        """One line for everything that was refused; what stopped the whole run comes once, not once a network."""
+        if self.failure:
+            yield f"{self.failure.code}: {self.failure.reason}"
+        for name, report in self.networks.items():
+            if report.result == "refused" and not (self.failure and report.reason == self.failure.reason):
+                yield f"{name}: {report.code}: {report.reason}"
+
+    def to_json(self) -> dict[str, Any]:
+        """The object of the public interface."""
+        return {
+            "generation": self.generation,
+            "networks": {name: report.to_json() for name, report in self.networks.items()},
+            "partners": {"held": list(self.partners_held), "notes": list(self.partners_notes)},
+            "dry_run": self.dry_run,
+        }
+
+    def lines(self) -> Iterator[str]:
+        """The summary for people."""
+        for name, report in self.networks.items():
+            yield from _network_lines(name, report)
+        yield from _named("held", self.partners_held)
+        yield from self.partners_notes
+        if self.set_aside:
+            yield f"Note: {self.set_aside}."
+        if self.generation is None:
+            yield "No generation is in force."
+        elif self.published:
+            would = " would be" if self.dry_run else " is"
+            yield f"Generation {self.generation}{would} in force."
+        else:
+            yield f"Nothing changed, generation {self.generation} stays in force."
+
+
+def iso(seconds: int) -> str | None:
+    """Unix seconds as the public interface writes times, None for 0."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if seconds else None
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def skipped_json(skipped: SkippedLine) -> dict[str, Any]:
+    """A skipped line as the public interface writes it."""
+    return {"line": skipped.line, "text": skipped.text, "reason": skipped.reason}
+
+
+def skipped_lines(skipped: Sequence[SkippedLine], most: int | None = None) -> Iterator[str]:
+    """Skipped lines for people."""
+    for item in skipped[:most]:
+        yield f"  line {item.line}: {item.reason}: {_printable(item.text)}"
+    if most is not None and len(skipped) > most:
+        yield f"  … and {len(skipped) - most} more"
+
+
+def _printable(text: str) -> str:
+    """A line as it was sent to us, with nothing in it that moves a terminal."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def _network_lines(name: str, report: NetworkReport) -> Iterator[str]:
+    title = f"{report.title} ({name})" if report.title and report.title != name else name
+    signed = f", signed {iso(report.signed_at)} by {report.signer}" if report.signed_at else ""
+    if report.result == "refused":
+        yield f"{title}: refused ({report.code}): {report.reason}"
+        yield f"  what was in force stays: {counted(report.domains, 'domain')}{signed}"
+    else:
+        partners = f", {counted(report.partners, '[partner] table')}" if report.partners else ""
+        yield f"{title}: {report.result}, {counted(report.domains, 'domain')}{partners}{signed}"
+    for what in ("added", "removed", "changed", "held"):
+        yield from _named(what, getattr(report, what))
+    if report.unsigned:
+        yield f"  note: {NOBODY_SIGNS}"
+    if report.skipped:
+        yield f"  skipped: {counted(len(report.skipped), 'line')}"
+        yield from ("  " + line for line in skipped_lines(report.skipped, _SHOWN))
+    yield from (f"  note: {note}" for note in report.notes)
+
+
+def _named(what: str, keys: Sequence[str]) -> Iterator[str]:
+    if keys:
+        more = f", … and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
+        yield f"  {what}: {len(keys)}: {', '.join(keys[:_SHOWN])}{more}"

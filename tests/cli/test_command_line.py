@@ -1,0 +1,277 @@
+"""The command line as a whole: where the configuration comes from, what an error looks like, and who may read what."""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.daemon import Output, closedmail, closedmail_as, closedmail_inside
+from support.gateway import LIST, Gateway, make_gateway
+
+from closedmail import __version__
+
+COMMANDS = [
+    *("demo", "explain", "export", "history", "lint", "milter", "policyd", "release", "replay", "rollback", "status"),
+    "sync",
+]
+NEED_CONFIGURATION = [
+    ["explain", "--sender", "a@b.example", "--client-address", "192.0.2.1"],
+    ["explain", "--recipient", "a@b.example"],
+    ["export", "mailertable"],
+    ["history"],
+    ["milter"],
+    ["policyd"],
+    ["release", "b.example"],
+    ["replay", "/var/log/mail.log"],
+    ["rollback", "1"],
+    ["status"],
+    ["status", "--json"],
+    ["sync"],
+    ["sync", "--dry-run", "--json"],
+]
+ASKED = ["explain", "--sender", "u@koeln.example", "--client-address", "192.0.2.9"]
+NOBODY = 65534  # the user of that name, on every Debian
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Gateway:
+    return make_gateway(tmp_path_factory.mktemp("gateway"))
+
+
+@pytest.fixture
+def open_gateway(open_directory: Path) -> Gateway:
+    """One that other users can reach."""
+    gateway = make_gateway(open_directory / "gateway")
+    gateway.folder.chmod(0o755)
+    return gateway
+
+
+# Help
+
+
+@pytest.mark.parametrize("option", ["--help", "-h"])
+def test_help(option: str) -> None:
+    said = closedmail(option)
+    assert (said.status, said.stderr) == (0, "")
+    for command in COMMANDS:
+        assert f"\n  {command} " in said.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_each_command(command: str) -> None:
+    """It needs no configuration."""
+    said = closedmail(command, "--help", config=Path("/nowhere/closedmail.toml"))
+    assert (said.status, said.stderr) == (0, "")
+    assert said.stdout.startswith(f"Usage: closedmail {command} ")
+
+
+def test_version() -> None:
+    said = closedmail("--version")
+    assert (said.status, said.stdout, said.stderr) == (0, f"closedmail, version {__version__}\n", "")
+
+
+def test_the_installed_command_is_the_module() -> None:
+    script = Path(sys.executable).with_name("closedmail")
+    done = subprocess.run([script, "--version"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, f"closedmail, version {__version__}\n")
+
+
+# Usage
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["no-such-command"],
+        ["--no-such-option"],
+        ["--config"],
+        ["status", "--no-such-option"],
+        ["status", "superfluous"],
+        ["sync", "--network"],
+        ["lint"],
+        ["policyd", "--listen"],
+        ["status", "--config", "/etc/closedmail/closedmail.toml"],  # it stands before the command
+    ],
+)
+def test_usage_errors(arguments: list[str]) -> None:
+    said = closedmail(*arguments)
+    assert said.status == 2
+    assert said.error
+
+
+# The configuration
+
+
+def test_where_the_configuration_comes_from(gateway: Gateway, tmp_path: Path) -> None:
+    wrong = str(tmp_path / "wrong.toml")
+    named = {"CLOSEDMAIL_CONFIG": str(gateway.config)}
+    assert closedmail(*ASKED, environment=named).status == 1
+    assert closedmail(*ASKED, config=gateway.config, environment={"CLOSEDMAIL_CONFIG": wrong}).status == 1
+    said = closedmail(*ASKED, config=Path(wrong), environment=named)
+    assert (said.status, said.error.startswith(f"{wrong}: no such file; ")) == (2, True)
+
+
+def test_a_relative_path(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(gateway.folder)
+    assert closedmail(*ASKED, config=Path(gateway.config.name)).status == 1
+
+
+@pytest.mark.parametrize("arguments", NEED_CONFIGURATION, ids=" ".join)
+def test_a_configuration_that_is_missing_or_broken(tmp_path: Path, arguments: list[str]) -> None:
+    config = tmp_path / "closedmail.toml"
+    said = closedmail_inside(*arguments, config=config)
+    assert (said.status, str(config) in said.error) == (2, True)
+    config.write_text('[gateway]\nown_domains = ["city.example"')
+    said = closedmail_inside(*arguments, config=config)
+    assert (said.status, str(config) in said.error) == (2, True)
+    config.write_text('[gateway]\nown_domains = ["city.example"]\n[policyd]\nlitsen = []\n')
+    said = closedmail_inside(*arguments, config=config)
+    assert (said.status, said.error) == (2, 'policyd.litsen: unknown key; did you mean "listen"?')
+    config.unlink()
+    config.mkdir()
+    said = closedmail_inside(*arguments, config=config)
+    assert (said.status, "Is a directory" in said.error) == (2, True)
+
+
+def test_a_path_that_is_no_text() -> None:
+    said = closedmail("status", config=Path(os.fsdecode(b"/nowhere/\xff\n.toml")))
+    assert said.status == 2
+    assert said.error
+
+
+def test_an_unknown_network_is_a_usage_error(gateway: Gateway) -> None:
+    said = closedmail_inside("sync", "--network", "nowhere", config=gateway.config)
+    assert said.status == 2
+    assert said.error == "--network: unknown network 'nowhere' (configured: ndb)"
+
+
+# Output
+
+JSON = [
+    [*ASKED, "--json"],
+    ["explain", "--recipient", "u@koeln.example", "--json"],
+    ["status", "--json"],
+    ["sync", "--json"],
+    ["sync", "--dry-run", "--json"],
+    ["lint", "--json", "LIST"],
+]
+
+
+@pytest.mark.parametrize("arguments", JSON, ids=" ".join)
+def test_json_is_one_object_and_nothing_else(gateway: Gateway, arguments: list[str]) -> None:
+    chosen = [str(gateway.list) if part == "LIST" else part for part in arguments]
+    said = closedmail(*chosen, config=gateway.config)
+    assert said.stderr == ""
+    assert said.stdout.startswith("{")
+    assert said.stdout.endswith("}\n")
+    assert isinstance(json.loads(said.stdout), dict)
+
+
+@pytest.mark.parametrize("locale", ["C", "C.UTF-8", "POSIX"])
+@pytest.mark.parametrize("encoding", ["", "ascii", "latin-1"])
+def test_output_in_any_locale(tmp_path: Path, locale: str, encoding: str) -> None:
+    """What is said holds characters that not every terminal has."""
+    bad = tmp_path / "list"
+    bad.write_text("ungültig…\u2028\n" * 3)
+    environment = {"LC_ALL": locale, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    if encoding:
+        environment["PYTHONIOENCODING"] = encoding
+    config = make_gateway(tmp_path / "gateway").config
+    for arguments in (["lint", str(bad)], ["lint", "--json", str(bad)]):
+        said = closedmail(*arguments, config=config, environment=environment)
+        assert (said.status, said.stderr) == (1, "")
+        assert said.stdout
+        if "--json" in arguments:
+            assert [line["text"] for line in said.json["bad"]] == ["ungültig…\u2028"] * 3
+
+
+def shell(script: str, gateway: Gateway) -> Output:
+    """Run a line of shell in which $closedmail is the command."""
+    command = shlex.join([sys.executable, "-m", "closedmail", "--config", str(gateway.config)])
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", script.replace("$closedmail", command)],  # noqa: S607  Debian's
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    return Output(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.mark.parametrize(
+    "command", ["status", "status --json", "sync", shlex.join(ASKED), "--help", "lint LIST", "export json"]
+)
+def test_nobody_reads_the_output(gateway: Gateway, command: str) -> None:
+    asked = command.replace("LIST", shlex.quote(str(gateway.list)))
+    assert shell(f"$closedmail {asked} | head -0", gateway).stderr == ""
+    assert shell(f"$closedmail {asked} >&-", gateway).stderr == ""
+    full = shell(f"$closedmail {asked} >/dev/full", gateway)
+    assert full.status == 1
+    assert "No space left on device" in full.error
+
+
+def test_nobody_reads_the_errors(gateway: Gateway) -> None:
+    missing = f"{sys.executable} -m closedmail --config /nowhere/closedmail.toml status"
+    assert shell(f"{missing} 2>&-", gateway).status == 2
+    assert shell(f"{missing} 2>/dev/full", gateway).status in (1, 2)
+
+
+# Permissions
+
+
+@pytest.mark.real("root")
+def test_a_state_directory_without_permission(open_gateway: Gateway) -> None:
+    state = open_gateway.state_dir
+    state.chmod(0o700)
+    for arguments in (ASKED, ["explain", "--recipient", "u@koeln.example"], ["sync"], ["sync", "--json"]):
+        said = closedmail_as(NOBODY, *arguments, config=open_gateway.config)
+        assert (said.status, str(state) in said.error) == (1, True)
+    said = closedmail_as(NOBODY, "status", "--json", config=open_gateway.config)
+    assert (said.status, said.stderr, said.json["state"]) == (1, "", "critical")
+    assert closedmail_as(NOBODY, "lint", str(open_gateway.list), config=open_gateway.config).status == 0
+
+
+@pytest.mark.real("root")
+def test_sync_as_a_stranger_changes_nothing(open_gateway: Gateway) -> None:
+    """The state directory can be read, and not written to."""
+    open_gateway.write_list([*LIST, "new.example esmtp:[192.0.2.30]"])
+    said = closedmail_as(NOBODY, "sync", config=open_gateway.config)
+    assert (said.status, str(open_gateway.state_dir) in said.error) == (1, True)
+    assert closedmail("status", "--json", config=open_gateway.config).json["generation"] == 1
+
+
+@pytest.mark.real("root")
+def test_files_without_permission(open_gateway: Gateway) -> None:
+    open_gateway.list.chmod(0o600)
+    said = closedmail_as(NOBODY, "lint", str(open_gateway.list), config=open_gateway.config)
+    assert (said.status, said.error) == (1, f"{open_gateway.list}: Permission denied")
+    open_gateway.config.chmod(0o600)
+    for arguments in (ASKED, ["status"], ["policyd"], ["lint", str(open_gateway.list)]):
+        said = closedmail_as(NOBODY, *arguments, config=open_gateway.config)
+        assert (said.status, "Permission denied" in said.error) == (2, True), (arguments, said)
+
+
+@pytest.mark.real("root")
+def test_the_usual_configuration_cannot_even_be_looked_for(
+    open_gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = open_gateway.folder / "etc"
+    closed.mkdir(mode=0o700)
+    usual = closed / "closedmail.toml"
+    usual.write_text(open_gateway.config.read_text())
+    for module in ("closedmail.cli.main", "closedmail.cli.lint_command"):
+        monkeypatch.setattr(f"{module}.DEFAULT_CONFIG", str(usual))
+    said = closedmail_as(NOBODY, "lint", str(open_gateway.list), config=usual)
+    assert (said.status, "Permission denied" in said.error) == (2, True)
+
+
+@pytest.mark.real("root")
+def test_sockets_where_one_may_not_make_them(open_gateway: Gateway) -> None:
+    said = closedmail_as(
+        NOBODY, "policyd", "--listen", f"unix:{open_gateway.folder}/p.sock", config=open_gateway.config
+    )
+    assert (said.status, said.error) == (1, f"can't listen on {open_gateway.folder}/p.sock: Permission denied")

@@ -1,0 +1,141 @@
+"""The header sender: a corpus of hostile headers, what other readers see, and what a hostile text may cost."""
+
+import time
+from email import policy
+from email.parser import BytesParser
+from email.utils import getaddresses
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from support.core_samples import Book
+from support.header_corpus import CORPUS, NOT_FOR_MTAS, Hostile
+
+from closedmail.core.model import Inbound, Rewriting
+from closedmail.core.rule import Rule
+from closedmail.inbound.decision import Envelope, Match
+from closedmail.inbound.header_decision import decide_header
+from closedmail.inbound.header_sender import MAX_BYTES, MAX_FIELDS, HeaderError, header_domains
+from closedmail.inbound.sender import SenderError, queued_domains
+
+SETTINGS = Rewriting(myorigin="city.example")
+RULE = Rule("ndb", "Netz", Inbound("enforce", header_from="enforce"), None)
+PARTNERS = Book({key: Match(key, RULE) for key in ("koeln.example", "xn--kln-sna.example")})
+
+
+def domains(*values: bytes) -> tuple[str, ...]:
+    return header_domains(values, SETTINGS)
+
+
+def test_the_corpus_has_no_name_twice() -> None:
+    names = [hostile.name for hostile in (*CORPUS, *NOT_FOR_MTAS)]
+    assert len(set(names)) == len(names) >= 60
+
+
+@pytest.mark.parametrize("hostile", [*CORPUS, *NOT_FOR_MTAS], ids=lambda hostile: hostile.name)
+def test_corpus(hostile: Hostile) -> None:
+    values = [value for name, value in hostile.fields if name.strip().lower() in ("from", "sender")]
+    verdict = decide_header(values, Envelope("", "198.18.0.9"), PARTNERS)
+    assert verdict.outcome == ("reject" if hostile.refused else "none")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("u@p.example", ["p.example"]),
+        ('"u@q.example" <u@p.example>', ["p.example"]),
+        ("U <u@p.example>, v@q.example (w@r.example)", ["p.example", "q.example"]),
+        ("=?utf-8?q?J=C3=BCrgen?= <u@p.example>", ["p.example"]),
+        ("Jürgen <u@p.example>", ["p.example"]),
+        ("", []),
+        ("joe", ["city.example"]),  # completed as a sender is
+    ],
+)
+def test_a_tidy_header_has_no_other_domains(value: str, expected: list[str]) -> None:
+    assert list(domains(value.encode())) == expected
+
+
+# What anybody may read
+
+PIECES = st.sampled_from(
+    [
+        *("u", "@", "@p.example", "q.example", "p", ".", "example", "<", ">", ",", ";", ":", '"', "\\", "(", ")", " "),
+        *("\t", "\r\n ", "=?utf-8?q?", "?=", "=40", "=?utf-8?b?dUBw?=", "%", "!", "[", "]", "ö", "\x00", "\x1b", "via"),
+        *("<u@p.example>", '"a b"', "(c)", "u@p.example", "x <v@q.example>"),
+    ]
+)
+HEADERS = st.lists(PIECES, max_size=12).map("".join)
+
+
+def owners(addresses: list[str]) -> set[str]:
+    """The domains of addresses that are names somebody can have."""
+    found: set[str] = set()
+    for address in addresses:
+        domain = address.rpartition("@")[2] if "@" in address else ""
+        if domain and all(label.isalnum() for label in domain.split(".")):
+            try:
+                found.update(queued_domains(f"x@{domain}", SETTINGS))
+            except SenderError:
+                continue
+    return found
+
+
+@given(HEADERS)
+@example('"u@p.example" <v@q.example>')
+def test_what_email_utils_reads_counts(text: str) -> None:
+    read = owners([address for _, address in getaddresses([text.replace("\r\n", "")])])
+    assert read <= set(domains(text.encode()))
+
+
+@given(HEADERS)
+@example("=?utf-8?q?x?= <u@p.example>")
+def test_what_the_header_registry_reads_counts(text: str) -> None:
+    """Python's newer parser, which fails on some texts."""
+    raw = text.encode().replace(b"\x00", b"")
+    try:
+        header = BytesParser(policy=policy.SMTPUTF8).parsebytes(b"From: " + raw + b"\r\n\r\n")["from"]
+        read = owners([f"x@{address.domain}" for address in header.addresses])
+    except Exception:
+        return
+    assert read <= set(domains(raw))
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_fail(value: bytes) -> None:
+    for name in domains(value):
+        assert name == name.lower()
+
+
+@given(HEADERS, HEADERS)
+def test_values_are_read_each_by_itself(one: str, other: str) -> None:
+    assert set(domains(one.encode(), other.encode())) == {*domains(one.encode()), *domains(other.encode())}
+
+
+# What it may cost
+
+SIZE = 100_000
+
+
+PIECES_OF_A_BOMB = """
+@ u@p, ( ) () " "\\ \\ < <> [ u@ % ! x: ; , (a) a. ö \uff20 =?a?q? =?utf-8?q?=40?= =?utf-8?b?YUBi?= "a"
+=?utf-8?q?=3D=3Fa=3Fq=3F?= =?utf-7?b?+AEA-?= ==?utf-8?q? ?= ? =?punycode?q?-
+"""
+
+
+@pytest.mark.parametrize("piece", [*PIECES_OF_A_BOMB.split(), "a ", '"a" ', "\r\n ", "\x00"])
+def test_time_is_bounded(piece: str) -> None:
+    bomb = (piece * (SIZE // len(piece.encode()))).encode()
+    for text in (b"u@p.example, " + bomb, bomb + b", <u@p.example>", b"\xff" + bomb + b", <u@p.example>"):
+        began = time.process_time()
+        assert "p.example" in domains(text)
+        assert time.process_time() - began < 3
+
+
+def test_more_than_can_be_judged() -> None:
+    with pytest.raises(HeaderError, match="domains"):
+        domains(b",".join(b"u@%d.example" % number for number in range(300)))
+    with pytest.raises(HeaderError, match="bytes"):
+        domains(*[b"a" * (MAX_BYTES // 8)] * 9)
+    with pytest.raises(HeaderError, match="headers"):
+        domains(*[b"u@p.example"] * (MAX_FIELDS + 1))
+    assert domains(*[b"u@p.example"] * MAX_FIELDS) == ("p.example",)

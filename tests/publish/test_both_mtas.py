@@ -1,0 +1,132 @@
+"""Postfix and Sendmail in one configuration: one switch for the maps of both.
+
+No machine has both installed, so that `makemap` is a stand-in here, which keeps the rows as they come.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+from support.network import Site, put_program
+
+from closedmail.errors import ConfigError, StoreError
+from closedmail.publish import built_maps as publish_maps
+from closedmail.store.writer import StoreWriter
+
+pytestmark = pytest.mark.real("postmap", "postconf")
+
+OLD = "koeln.example\tesmtp:[192.0.2.1]\n"
+NEW = "koeln.example\tesmtp:[192.0.2.2]\nbonn.example\tsmtp:mx.bonn.example\n"
+MAKEMAP = """#!/bin/sh
+if [ "$1" = -u ]; then
+    exec cat "$3.db"
+fi
+awk -F '\\t' -v OFS='\\t' '!/^#/ { $1 = tolower($1); print }' >"$2.db"
+"""
+
+
+@pytest.fixture
+def both(plain: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """A site with a list in force in the maps of both."""
+    folder = plain.folder / "bin"
+    folder.mkdir()
+    put_program(folder / "makemap", MAKEMAP)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    plain.settings["sendmail.map_dir"] = str(plain.folder / "sendmail")
+    plain.put(OLD)
+    plain.published()
+    return plain
+
+
+def sendmail_rows(site: Site, name: str) -> list[str]:
+    return (site.folder / "sendmail" / f"{name}.db").read_text().splitlines()
+
+
+def test_demands_store_routes(both: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[str] = []
+    replace, commit, tell = Path.replace, StoreWriter.commit, publish_maps.tell
+
+    def noting_replace(self: Path, target: Path) -> Path:
+        steps.append(target.name)
+        return replace(self, target)
+
+    def noting_commit(store: StoreWriter) -> None:
+        steps.append("store")
+        commit(store)
+
+    def noting_tell(displaced: Path) -> None:
+        steps.append(f"tell {len(list(displaced.glob('*')))}")
+        tell(displaced)
+
+    monkeypatch.setattr(Path, "replace", noting_replace)
+    monkeypatch.setattr(StoreWriter, "commit", noting_commit)
+    monkeypatch.setattr("closedmail.publish.switch.tell", noting_tell)
+    both.put(NEW)
+    both.published()
+    index = next(both.map_dir.glob("transport.*")).suffix
+    assert steps[steps.index(f"tls_policy{index}") : steps.index("tell 4") + 1] == [
+        *(f"tls_policy{index}", "tls_policy", "access.db", "access", "tell 2"),
+        *("store", "tell 2"),
+        *(f"transport{index}", "transport", "mailertable.db", "mailertable", "tell 4"),
+    ]
+    assert both.rows() == {"bonn.example": "smtp:mx.bonn.example", "koeln.example": "smtp:[192.0.2.2]"}
+    assert sendmail_rows(both, "mailertable") == [
+        "bonn.example\tsmtp:mx.bonn.example",
+        "koeln.example\tesmtp:[192.0.2.2]",
+    ]
+    assert sendmail_rows(both, "access") == ["tls_rcpt:bonn.example\tENCR:128", "tls_rcpt:koeln.example\tENCR:128"]
+
+
+def test_what_fails_is_taken_back_everywhere(both: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def found() -> dict[str, tuple[int, int, bytes]]:
+        paths = [path for folder in ("maps", "sendmail") for path in (both.folder / folder).rglob("*")]
+        return {str(path): (path.stat().st_ino, path.stat().st_mtime_ns, path.read_bytes()) for path in paths}
+
+    def commit(_: StoreWriter) -> None:
+        raise StoreError("store: no space left")
+
+    before = found()
+    both.put(NEW)
+    with monkeypatch.context() as context:
+        context.setattr(StoreWriter, "commit", commit)
+        both.refused("publish-failed")
+    assert found() == before
+    with monkeypatch.context() as context:
+        put_program(both.folder / "bin" / "makemap", "#!/bin/sh\nexit 65\n")
+        assert "makemap: exit status 65" in both.refused("publish-failed").reason
+    assert found() == before
+    put_program(both.folder / "bin" / "makemap", MAKEMAP)
+    assert both.published().added == ["bonn.example"]
+
+
+def test_makemap_is_missing(both: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    (both.folder / "bin" / "makemap").unlink()
+    both.put(NEW)
+    assert "is Sendmail installed?" in both.refused("publish-failed").reason
+
+
+def test_each_has_a_folder_of_its_own(both: Site) -> None:
+    both.settings["sendmail.map_dir"] = str(both.map_dir)
+    with pytest.raises(ConfigError, match=r"sendmail\.map_dir: Postfix's maps lie in this folder"):
+        both.sync()
+
+
+def test_a_damaged_map_of_either_is_put_right(both: Site) -> None:
+    for path in (both.map_dir / "transport", both.folder / "sendmail" / "access.db"):
+        path.write_text("")
+        assert both.sync().generation == 1
+        assert sendmail_rows(both, "access") == ["tls_rcpt:koeln.example\tENCR:128"]
+        both.assert_consistent()
+
+
+def test_explain_speaks_of_both(both: Site) -> None:
+    found = both.run("explain", "--recipient", "u@koeln.example", "--json").json
+    assert (found["transport"], found["tls_policy"]) == ("smtp:[192.0.2.1]", {"[192.0.2.1]": "encrypt"})
+    assert found["sendmail"] == {
+        "mailertable": {"koeln.example": "esmtp:[192.0.2.1]"},
+        "access": {"TLS_Rcpt:koeln.example": "ENCR:128"},
+    }
+    words = both.run("explain", "--recipient", "koeln.example").stdout
+    assert "Sendmail's mailertable: koeln.example esmtp:[192.0.2.1]\n" in words
+    assert "Sendmail's access: TLS_Rcpt:koeln.example ENCR:128\n" in words
+    assert "Sendmail's mailertable: no row\n" in both.run("explain", "--recipient", "nobody.example").stdout

@@ -1,0 +1,76 @@
+"""Editions for the tests of exports, made of lists as `sync` makes generations of them."""
+
+from collections.abc import Mapping, Sequence
+
+from hypothesis import strategies as st
+
+from closedmail.core.domain import DomainSet
+from closedmail.core.model import Config
+from closedmail.exports.edition import Edition
+from closedmail.exports.target import Form, Request, Target
+from closedmail.generation.generation import Generation
+from support.core_samples import advance, in_force
+
+PUBLISHED = "2026-11-24T03:00:04Z"
+
+
+def edition_of(
+    generation: Generation, config: Config, *, dns_servers: Mapping[str, tuple[str, ...]] | None = None
+) -> Edition:
+    """A settled generation as exports see it once it is published."""
+    table = in_force(generation)
+    return Edition(
+        generation=7,
+        published_at=PUBLISHED,
+        rules=tuple(generation.rules),
+        own=DomainSet(config.gateway.own_domains),
+        records=table.records,
+        entry=table.entry,
+        closed=generation.closed,
+        trusted_clients=config.gateway.trusted_clients,
+        exempt_sasl=config.gateway.exempt_sasl,
+        dns_servers=dns_servers or {},
+    )
+
+
+def edition(config: Config, *texts: str, before: Sequence[str] = (), **more: Mapping[str, tuple[str, ...]]) -> Edition:
+    """The edition of lists in mailertable format, one a network; `before` are those of the generation before."""
+    previous = in_force(advance(config, *before)) if before else None
+    return edition_of(advance(config, *texts, previous=previous), config, **more)
+
+
+def text_of(target: Target, made: Edition, form: Form = "mx", request: Request | None = None) -> str:
+    """The text of an export that is one file."""
+    (text,) = texts_of(target, made, form, request=request).values()
+    return text
+
+
+def texts_of(
+    target: Target,
+    made: Edition,
+    form: Form = "mx",
+    place: str = "/etc/closedmail-export",
+    request: Request | None = None,
+) -> dict[str, str]:
+    """The texts of an export, by the names of its files; `request` instead of form and place."""
+    files = target.render(made, request or Request(form, place))
+    assert target.folder or [file.name for file in files] == [""]
+    return {file.name: "".join(line + target.newline for line in file.lines) for file in files}
+
+
+# Few labels, so that keys lie above, below and beside each other.
+_LABELS = st.sampled_from(["a", "b", "xn--kln-sna", "_x", "c-d"])
+NAMES = st.lists(_LABELS, min_size=1, max_size=3).map(lambda labels: ".".join([*labels, "zone.example"]))
+KEYS = st.tuples(st.sampled_from(["", "."]), NAMES).map("".join)
+_HOSTS = st.sampled_from(["[192.0.2.1]", "[192.0.2.2]", "mx.p.example", "[mx.p.example]", "[IPv6:2001:db8::25]"])
+_ROUTES = st.lists(_HOSTS, min_size=1, max_size=3).flatmap(
+    lambda hosts: st.sampled_from([":", ","]).map(lambda between: "esmtp:" + between.join(hosts))
+)
+_TEXTS = st.text(st.characters(blacklist_categories=["Cs", "Cc", "Zl", "Zp"]), min_size=1, max_size=40)
+_ERRORS = st.tuples(st.sampled_from(["4.7.0", "5.1.2", "nohost"]), _TEXTS).map(
+    lambda pair: f"error:{pair[0]}:{pair[1]}"
+)
+VALUES = st.one_of(_ROUTES, _ROUTES, _ERRORS, st.just("esmtp:"))
+TABLES = st.dictionaries(KEYS, VALUES, max_size=12).map(
+    lambda table: "".join(f"{key}\t{value}\n" for key, value in table.items())
+)
