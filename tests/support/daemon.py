@@ -345,7 +345,7 @@ def _exit_status() -> int:
 
 def closedmail_as(user: int, *arguments: str, config: Path) -> Output:
     """Run the command line as another user, in a fork: that user may not even be able to reach the interpreter."""
-    import_module(f"closedmail.cli.{arguments[0]}")
+    import_module(f"closedmail.cli.{arguments[0]}_command")
     with tempfile.TemporaryFile("w+") as result:
         child = os.fork()
         if child == 0:
