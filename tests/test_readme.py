@@ -10,7 +10,9 @@ from typing import Any, get_args
 
 import click
 import pytest
+from support.daemon import closedmail_inside
 from support.docker import run
+from support.gateway import Gateway
 from support.markdown import code_blocks, code_spans, dead_links, headings, links, prose
 from support.tree import CHECKOUT
 
@@ -191,6 +193,55 @@ def test_scripts(path: Path) -> None:
     """The scripts that a page names are in the checkout."""
     for script in re.findall(r"(?<![\w/])scripts/[\w.-]*\w", read(path)):
         assert (CHECKOUT / script).is_file(), script
+
+
+PARTNER, MEMBER, STRANGER = "registry@koeln.example", "192.0.2.9", "203.0.113.66"
+
+
+def gateway(folder: Path, mode: str) -> Gateway:
+    """A gateway of the network of the pages, with its list in force."""
+    made = Gateway(folder)
+    made.write_list(["koeln.example\tesmtp:[192.0.2.20]"])
+    network = f'title = "Netz des Bundes"\nsignature = "none"\nsource = "{made.list}"'
+    made.configure(network=network, inbound=f'mode = "{mode}"\nallow_from = ["{MEMBER}"]', partners="")
+    made.config.write_text(made.config.read_text().replace("203.0.113.0/24", "127.0.0.1"))
+    made.sync()
+    return made
+
+
+def test_reply(tmp_path: Path) -> None:
+    """The refusal that the pages show is what Postfix makes of ours (test_policyd_postfix.py has the real reply)."""
+    config = gateway(tmp_path, "enforce").config
+    said = closedmail_inside("explain", "--json", "--sender", PARTNER, "--client-address", STRANGER, config=config)
+    status, code, text = str(said.json["action"]).split(" ", 2)
+    assert (said.status, status) == (1, "REJECT")
+    for page in ("refusals.md", "ablehnungen.de.md"):
+        (shown,) = code_blocks(read(DOCS / page), "")
+        assert shown == f"554 {code} <{PARTNER}>: Sender address rejected: {text}\n"
+
+
+def received(number: int, client: str, time: str) -> str:
+    """The lines of one mail of the partner's in Postfix's log."""
+    queue_id = "4jYc9b1lY2zJDSd" if (client, number) == (STRANGER, 0) else f"4jYc9b1lY2z{number:04}"
+    lines = (
+        f"smtpd[7]: connect from unknown[{client}]",
+        f"smtpd[7]: {queue_id}: client=unknown[{client}]",
+        f"qmgr[8]: {queue_id}: from=<{PARTNER}>, size=333, nrcpt=1 (queue active)",
+        f"qmgr[8]: {queue_id}: removed",
+        f"smtpd[7]: disconnect from unknown[{client}] ehlo=1 mail=1 rcpt=1 data=1 quit=1 commands=5",
+    )
+    return "".join(f"{time} gw postfix/{line}\n" for line in lines)
+
+
+def test_replay(tmp_path: Path) -> None:
+    """What docs/first-week.md shows comes of such a log."""
+    mails = [received(number, MEMBER, f"Nov 23 03:00:{number:02}") for number in range(40)]
+    mails += [received(number, STRANGER, f"Nov 24 03:00:{number:02}") for number in range(3)]
+    log = tmp_path / "mail.log"
+    log.write_text("".join(mails))
+    said = closedmail_inside("replay", str(log), config=gateway(tmp_path, "report").config)
+    shown = next(block for block in code_blocks(read(DOCS / "first-week.md"), "") if "would be refused" in block)
+    assert said.stdout.split("\n\n")[1].rstrip() == shown.rstrip()
 
 
 @pytest.mark.real("root", "postfix", "postfix-lmdb", "openssl")
