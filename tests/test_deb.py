@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from support.deb import NEEDS, SUITES, Shell, build, deb_machine, install, renumbered
 from support.docker import run
+from support.markdown import dead_links
 from support.real import require
 from support.tree import CHECKOUT, Machine
 
@@ -121,11 +122,22 @@ def test_what_is_in_it(parts: Path) -> None:
     assert modules == sorted(path.relative_to(source) for path in source.rglob("*.py"))
     assert (library / "data/public_suffix_list.dat").exists()
     documents = parts / "usr/share/doc/closedmail"
-    for name in ("README.md", "CHANGELOG.md", "design.md", "examples/netz-des-bundes/main.cf", "copyright"):
+    for name in ("CHANGELOG.md", "examples/netz-des-bundes/main.cf", "copyright"):
         assert (documents / name).exists()
     assert "License: MPL-2.0" in (documents / "copyright").read_text()
     modes = {oct(path.stat().st_mode & 0o7777) for path in parts.rglob("*") if path.is_file()}
     assert modes == {"0o644", "0o755"}
+
+
+def test_its_pages_are_those_of_the_checkout_and_their_links_work(parts: Path) -> None:
+    """Every page is there under the name that the README links, as it is: none compressed, none changed."""
+    documents = parts / "usr/share/doc/closedmail"
+    names = {"README.md", "README.de.md", *(str(path.relative_to(CHECKOUT)) for path in CHECKOUT.glob("docs/*.md"))}
+    for name in names:
+        assert (documents / name).read_bytes() == (CHECKOUT / name).read_bytes()
+    pages = [path for path in documents.rglob("*.md") if path.is_file()]
+    assert len(pages) > len(names)
+    assert {str(page.relative_to(documents)): dead_links(page) for page in pages if dead_links(page)} == {}
 
 
 def test_the_configuration_says_nothing_and_each_of_its_lines_can_be_made_to_count() -> None:
