@@ -18,7 +18,7 @@ from support.tree import CHECKOUT
 
 from closedmail.cli.main import cli
 from closedmail.config import build, parse
-from closedmail.core.decision import Reason
+from closedmail.inbound.decision import Reason
 from closedmail.errors import Code, ConfigError
 from closedmail.exports.targets import TARGETS
 
