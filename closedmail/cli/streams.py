@@ -27,7 +27,7 @@ class _Descriptor(io.FileIO):
 
 
 def take_over_streams() -> None:
-    """Make stdout and stderr take whatever is written: where they are closed, too, and in a locale that lacks characters.
+    """Make stdout and stderr take whatever is written, where they are closed and in a locale that lacks characters too.
 
     Streams that are no files of Python's own (a test's) are left alone.
     """
