@@ -22,7 +22,7 @@ from support.real import require
 from closedmail.demo.postfix import Listener, PrivatePostfix
 
 # By itself hypothesis fails an example that takes more than 200 ms; a slow machine is no failure.
-settings.register_profile("closedmail", deadline=None)
+settings.register_profile("closedmail", parent=settings.default, deadline=None)
 settings.load_profile("closedmail")
 
 
