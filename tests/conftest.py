@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
+from hypothesis import settings
 from support.bad_lists import corpus as corpus
 from support.list_keys import keys as keys
 from support.network import plain as plain
@@ -19,6 +20,10 @@ from support.real import pytest_runtest_setup as pytest_runtest_setup
 from support.real import require
 
 from closedmail.demo.private_postfix import Listener, PrivatePostfix
+
+# By itself hypothesis fails an example that takes more than 200 ms; a slow machine is no failure.
+settings.register_profile("closedmail", parent=settings.default, deadline=None)
+settings.load_profile("closedmail")
 
 
 class StartPostfix(Protocol):

@@ -18,9 +18,9 @@ from support.tree import CHECKOUT
 
 from closedmail.cli.main import cli
 from closedmail.config import build, parse
-from closedmail.inbound.decision import Reason
 from closedmail.errors import Code, ConfigError
 from closedmail.exports.targets import TARGETS
+from closedmail.inbound.decision import Reason
 
 README, GERMAN, DOCS = CHECKOUT / "README.md", CHECKOUT / "README.de.md", CHECKOUT / "docs"
 DESIGN = DOCS / "design.md"

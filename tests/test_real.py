@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.real import missing, require
+from support.real import _has_ipv6_loopback, missing, require
 
 TESTS = Path(__file__).parent
 
@@ -31,6 +31,22 @@ def test_root_is_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
     assert missing("root") == ["root"]
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert missing("root") == []
+
+
+LOOPBACK = "00000000000000000000000000000001 01 80 10 80       lo\n"
+ETHERNET = "fe8000000000000000fc00fffe000001 04 40 20 80     eth0\n"
+
+
+@pytest.mark.parametrize(
+    ("addresses", "there"),
+    [(LOOPBACK, True), (ETHERNET + LOOPBACK, True), (LOOPBACK + ETHERNET, True), (ETHERNET, False), ("", False)],
+)
+def test_the_ipv6_loopback_is_a_part(tmp_path: Path, addresses: str, there: bool) -> None:
+    """Wherever it stands among the addresses of other interfaces (/proc/net/if_inet6)."""
+    path = tmp_path / "if_inet6"
+    assert not _has_ipv6_loopback(path)
+    path.write_text(addresses)
+    assert _has_ipv6_loopback(path) is there
 
 
 def test_require_skips_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:

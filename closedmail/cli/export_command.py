@@ -10,6 +10,7 @@ from click.shell_completion import CompletionItem
 
 from closedmail.cli.export_options import Given, request_of, target_options
 from closedmail.cli.main import Settings
+from closedmail.cli.streams import lost_output
 from closedmail.config import load
 from closedmail.exports.export_files import chunks, edition_of, put_file, write_export
 from closedmail.exports.export_signature import clearsigned, says_the_same, with_signer
@@ -113,4 +114,5 @@ def _print(data: Iterable[bytes]) -> None:
             sys.stdout.write(chunk.decode())
         else:
             stream.write(chunk)
-    sys.stdout.flush()
+        if lost_output():
+            return  # nobody takes the rest

@@ -1,7 +1,5 @@
 """The `closedmail` command: its options, its subcommands, and what an error looks like."""
 
-import io
-import os
 import sys
 from contextlib import suppress
 from importlib import import_module
@@ -10,6 +8,7 @@ from pathlib import Path
 import click
 
 from closedmail import __version__
+from closedmail.cli.streams import status_after, take_over_streams
 from closedmail.core.model import DEFAULT_PATH
 from closedmail.errors import ClosedmailError, ConfigError, Refused
 
@@ -80,44 +79,34 @@ class Settings:
 
 def main() -> None:
     """Run the command line and exit: 0 done, 1 refused or failed, 2 usage or configuration error."""
-    _mend_streams()
-    try:
-        status = cli.main(prog_name="closedmail", standalone_mode=False)
-    except click.exceptions.Abort:
-        fail("interrupted", 1)
-    except click.ClickException as error:
-        fail(error.format_message(), 2)
-    except ConfigError as error:
-        fail(str(error), 2)
-    except Refused as error:
-        fail(f"{error.code}: {error.reason}", 1)
-    except ClosedmailError as error:
-        fail(str(error), 1)
-    except OSError as error:
-        _forget_output()
-        fail(": ".join(filter(None, (str(error.filename or ""), error.strerror or str(error)))), 1)
-    sys.exit(status if isinstance(status, int) else 0)
-
-
-def fail(message: str, status: int) -> None:
-    """Print one line and exit."""
-    line = " ".join(message.split())
-    with suppress(OSError):  # nowhere to say it: the exit status stays true
-        click.echo(f"closedmail: error: {line}", err=True)
+    take_over_streams()
+    status, lost = status_after(_run())
+    if lost:
+        _say(lost)
     sys.exit(status)
 
 
-def _mend_streams() -> None:
-    """Make stdout and stderr take whatever is said: where they are closed, and in a locale that lacks characters."""
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if stream is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, to the end
-        elif isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+def _run() -> int:
+    """Run the command line and give its exit status; what it raises becomes one line on stderr."""
+    try:
+        status = cli.main(prog_name="closedmail", standalone_mode=False)
+    except click.exceptions.Abort:
+        return _say("interrupted", 1)
+    except click.ClickException as error:
+        return _say(error.format_message(), 2)
+    except ConfigError as error:
+        return _say(str(error), 2)
+    except Refused as error:
+        return _say(f"{error.code}: {error.reason}", 1)
+    except ClosedmailError as error:
+        return _say(str(error), 1)
+    except OSError as error:
+        return _say(": ".join(filter(None, (str(error.filename or ""), error.strerror or str(error)))), 1)
+    return status if isinstance(status, int) else 0
 
 
-def _forget_output() -> None:
-    """Drop what stdout could not take: Python would try once more at its end, and complain in its own words."""
-    with suppress(OSError, ValueError), Path(os.devnull).open("w") as nowhere:
-        os.dup2(nowhere.fileno(), sys.stdout.fileno())
+def _say(message: str, status: int = 1) -> int:
+    """Print an error in one line and give the exit status back."""
+    with suppress(OSError):  # a terminal that takes nothing at the moment
+        click.echo(f"closedmail: error: {' '.join(message.split())}", err=True)
+    return status

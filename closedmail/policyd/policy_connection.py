@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
-from closedmail.policyd.policy_protocol import ProtocolError, RequestReader
+from closedmail.policyd.policy_protocol import Layouts, ProtocolError, RequestReader
 from closedmail.policyd.policy_service import PolicyService, StoreUnreadableError
 
 # What is read at a time, into one buffer for all connections: nothing else happens between a read and its answer. A
@@ -30,6 +30,7 @@ class PolicyConnections:
         self.open: set[PolicyConnection] = set()
         self.accepted = self.errors = self.kept = 0
         self.buffer = memoryview(bytearray(_READ))
+        self.layouts = Layouts()
         self._full = False
 
     def __call__(self) -> "PolicyConnection":
@@ -57,7 +58,7 @@ class PolicyConnection(asyncio.BufferedProtocol):
     def __init__(self, connections: PolicyConnections) -> None:
         """`heard` is set whenever something comes."""
         self._all, self._service = connections, connections.service
-        self._reader = RequestReader()
+        self._reader = RequestReader(connections.layouts)
         self._kept = 0
         self._stuck = False
         self._timer: asyncio.TimerHandle | None = None

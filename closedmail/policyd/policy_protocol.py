@@ -35,23 +35,67 @@ class Request(NamedTuple):
     ccert_pubkey_fingerprint: bytes = b""
 
 
-class RequestReader:
-    """Cuts a stream into requests. It remembers where it has searched: a slow sender costs no more than a fast one."""
+class Layout(NamedTuple):
+    """An order of attributes, as an expression for a whole request and the groups in it that a Request is made of."""
 
-    __slots__ = ("_buffer", "_searched")
+    expression: re.Pattern[bytes]
+    groups: tuple[int, ...]
+
+
+class Layouts:
+    """The layouts that were learned last, for all connections of a daemon; the oldest goes first."""
+
+    __slots__ = ("_known",)
+
+    MOST = 8  # two Postfix of different age send two
 
     def __init__(self) -> None:
-        """Nothing has come yet."""
+        """None is known."""
+        self._known: dict[tuple[bytes, ...], Layout] = {}
+
+    def __len__(self) -> int:
+        """How many are known."""
+        return len(self._known)
+
+    def get(self, names: tuple[bytes, ...]) -> Layout | None:
+        """The layout of these names in this order, if it is known."""
+        return self._known.get(names)
+
+    def learn(self, names: tuple[bytes, ...]) -> Layout | None:
+        """Make a layout and give it; None where it would be a large one."""
+        if len(names) > _MOST_ATTRIBUTES or sum(map(len, names)) > _MOST_NAMES:
+            return None
+        if len(self._known) >= self.MOST:
+            del self._known[next(iter(self._known))]
+        layout = self._known[names] = _layout(names)
+        return layout
+
+
+class RequestReader:
+    """Cuts a stream into requests. It remembers where it has searched: a slow sender costs no more than a fast one.
+
+    One Postfix sends the same attributes in the same order for ever. An order that comes often on a connection is
+    learned, and requests in it are then matched as a whole, which says the same as the long way in a fourth of the
+    time. Whoever sends other orders learns for himself: no connection forgets an order for what comes on another.
+    """
+
+    __slots__ = ("_buffer", "_layout", "_layouts", "_order", "_searched", "_times")
+
+    def __init__(self, layouts: Layouts | None = None) -> None:
+        """Nothing has come yet. `layouts` are those that the reader shares with others."""
         self._buffer = bytearray()
         self._searched = 0
+        self._layouts = Layouts() if layouts is None else layouts
+        self._layout: Layout | None = None
+        self._order = self._times = 0  # a hash of the newest order, and how often it came in a row
 
     def feed(self, data: bytes) -> Iterable[Request]:
         """Take bytes and give each request that they complete. Raises ProtocolError."""
-        if not self._buffer and len(data) <= MAX_REQUEST + 2:
-            for layout, order in _layouts:
-                found = layout.fullmatch(data)
-                if found:  # one whole request in one packet, as Postfix sends it
-                    return (Request._make(found.group(*order)),)
+        layout = self._layout
+        if layout is not None and not self._buffer and len(data) <= MAX_REQUEST + 2:
+            found = layout.expression.fullmatch(data)
+            if found:  # one whole request in one packet, as Postfix sends it
+                return (Request._make(found.group(*layout.groups)),)
         return self._cut(data)
 
     def _cut(self, data: bytes) -> Iterator[Request]:
@@ -67,7 +111,21 @@ class RequestReader:
             block = bytes(buffer[:end])
             del buffer[: end + 2]
             self._searched = 0
-            yield parse_request(block)
+            attributes = _attributes(block)
+            self._learn(tuple(attributes))
+            yield _request(attributes)
+
+    def _learn(self, names: tuple[bytes, ...]) -> None:
+        """Note an order that came the long way, and choose the layout for what comes next."""
+        known = self._layouts.get(names)
+        if known is not None:
+            self._layout = known
+            return
+        order = hash(names)  # the names themselves could be many; one hash of two orders learns a little early
+        self._times = self._times + 1 if order == self._order else 1
+        self._order = order
+        if self._times == _OFTEN:
+            self._layout = self._layouts.learn(names) or self._layout
 
     @property
     def kept(self) -> int:
@@ -77,6 +135,10 @@ class RequestReader:
 
 def parse_request(block: bytes) -> Request:
     """One request, without the empty line. Raises ProtocolError."""
+    return _request(_attributes(block))
+
+
+def _attributes(block: bytes) -> dict[bytes, bytes]:
     lines = block.split(b"\n")
     try:
         attributes = dict([line.split(b"=", 1) for line in lines])
@@ -86,24 +148,23 @@ def parse_request(block: bytes) -> Request:
         raise ProtocolError("an attribute that comes twice")
     if attributes.get(b"request") != _TYPE:
         raise ProtocolError("not a request of type smtpd_access_policy")
-    names = tuple(attributes)
-    if names not in _known and len(_known) < _MOST_LAYOUTS and len(names) < _MOST_ATTRIBUTES:
-        _known.add(names)
-        _layouts.append(_layout(names))
+    return attributes
+
+
+def _request(attributes: dict[bytes, bytes]) -> Request:
     return Request(*[attributes.get(name, b"") for name in _ASKED])
 
 
-# One Postfix sends the same attributes in the same order for ever, so that its requests are matched whole, by an
-# expression made of the first one. It says what the long way says: the same names, each once, with '='.
 _ASKED = tuple(name.encode() for name in Request._fields)
 _TYPE = b"smtpd_access_policy"
-# Few, and short: making one takes a millisecond, and somebody might send another order every time.
-_MOST_LAYOUTS, _MOST_ATTRIBUTES = 4, 64
-_known: set[tuple[bytes, ...]] = set()
-_layouts: list[tuple[re.Pattern[bytes], tuple[int, ...]]] = []  # with the groups that are the fields of a Request
+# Making a layout takes a millisecond, about as long as a hundred requests that are read the long way. Somebody might
+# send another order every time: none is learned that has not come so often in a row.
+_OFTEN = 10
+_MOST_ATTRIBUTES, _MOST_NAMES = 64, 1024  # and bytes of all names; Postfix 3.7 has 29 and 359
 
 
-def _layout(names: tuple[bytes, ...]) -> tuple[re.Pattern[bytes], tuple[int, ...]]:
+def _layout(names: tuple[bytes, ...]) -> Layout:
+    """The expression says what the long way says: the same names, each once, with '='."""
     lines, groups = [], []
     for name in names:
         value = b".*+" if name != b"request" else _TYPE  # the dot is all but a newline
@@ -116,7 +177,7 @@ def _layout(names: tuple[bytes, ...]) -> tuple[re.Pattern[bytes], tuple[int, ...
         if name not in groups:
             lines.append(b"()")
             groups.append(name)
-    return re.compile(b"".join(lines)), tuple(groups.index(name) + 1 for name in _ASKED)
+    return Layout(re.compile(b"".join(lines)), tuple(groups.index(name) + 1 for name in _ASKED))
 
 
 def envelope_of(request: Request) -> Envelope:

@@ -73,40 +73,47 @@ def test_an_unknown_target(gateway: Gateway) -> None:
     assert (said.status, said.error) == (2, f"unknown target 'nope'; there are: {', '.join(TARGETS)}")
 
 
+HEX = "no fingerprint of 40 hex digits; see gpg --list-secret-keys"
+PLACES = "will stand in configuration files: letters, digits, / . _ - only"
+ONLINE = ["exchange-online", "--relay", "r.example"]
+
+
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "error"),
     [
-        [],
-        ["csv", "json"],
-        ["csv", "--form", "forward"],
-        ["csv", "--form", "other"],
-        ["csv", "--sign", "AB" * 20],
-        ["mailertable", "--sign", "joe@example.org"],
-        ["mailertable", "--sign"],
-        *([name] for name in SEVERAL),
-        *([name, "--output", "/tmp/no blanks"] for name in SEVERAL),
-        ["unbound", "--output", "/tmp/x$(id)"],
-        ["bind", "--output", '/tmp/"; };'],
-        ["csv", "--limit", "10"],
-        ["exchange-onprem", "--limit", "0"],
-        ["exchange-onprem", "--limit", "1201"],
-        ["exchange-onprem", "--relay", "relay.city.example"],
-        ["exchange-online"],
-        ["exchange-online", "--relay", ""],
-        ["exchange-online", "--relay", "relay"],
-        ["exchange-online", "--relay", "r.example:25"],
-        ["exchange-online", "--relay", "r.example'; evil"],
-        ["exchange-online", "--relay", "r.example", "--limit", "1269"],
-        ["exchange-online", "--relay", "r.example", "--tls-name", "*"],
-        ["exchange-online", "--relay", "r.example", "--inbound-from", "192.0.2.1/24"],
-        ["exchange-online", "--relay", "r.example", "--domain-secure"],
+        ([], "Missing argument 'TARGET'."),
+        (["csv", "json"], "Got unexpected extra argument (json)"),
+        (["csv", "--form", "forward"], "csv has no form 'forward': only DNS targets forward"),
+        (["csv", "--form", "other"], "Invalid value for '--form': 'other' is not one of 'mx', 'forward'."),
+        (["csv", "--sign", "AB" * 20], "only a mailertable can be signed, csv can't"),
+        (["mailertable", "--sign", "joe@example.org"], f"--sign: 'joe@example.org' is {HEX}"),
+        (["mailertable", "--sign", "AB" * 19 + "A"], f"--sign: '{'AB' * 19}A' is {HEX}"),
+        (["mailertable", "--sign", "AB" * 19 + "AG"], f"--sign: '{'AB' * 19}AG' is {HEX}"),
+        (["mailertable", "--sign"], "Option '--sign' requires an argument."),
+        *(([name], f"{name} is several files: name a folder for them with --output") for name in SEVERAL),
+        *(([name, "--output", "/tmp/no blanks"], f"--output: '/tmp/no blanks' {PLACES}") for name in SEVERAL),
+        (["unbound", "--output", "/tmp/x$(id)"], f"--output: '/tmp/x$(id)' {PLACES}"),
+        (["bind", "--output", '/tmp/"; };'], f"--output: '/tmp/\"; }};' {PLACES}"),
+        (["csv", "--limit", "10"], "csv has no option --limit"),
+        (["exchange-onprem", "--limit", "0"], "--limit: 0 is not between 1 and 1200"),
+        (["exchange-onprem", "--limit", "1201"], "--limit: 1201 is not between 1 and 1200"),
+        (["exchange-onprem", "--limit", "x"], "Invalid value for '--limit': 'x' is not a valid integer."),
+        (["exchange-onprem", "--relay", "relay.city.example"], "exchange-onprem has no option --relay"),
+        (["exchange-online"], "exchange-online needs --relay"),
+        (["exchange-online", "--relay", ""], "--relay: '' is no host name"),
+        (["exchange-online", "--relay", "relay"], "--relay: 'relay' is no host name"),
+        (["exchange-online", "--relay", "r.example:25"], "--relay: 'r.example:25' is no host name"),
+        (["exchange-online", "--relay", "r.example'; evil"], '--relay: "r.example\'; evil" is no host name'),
+        ([*ONLINE, "--limit", "1269"], "--limit: 1269 is not between 1 and 1268"),
+        ([*ONLINE, "--tls-name", "*"], "--tls-name: '*' is no host name"),
+        ([*ONLINE, "--inbound-from", "192.0.2.1/24"], "--inbound-from: 192.0.2.1/24 has host bits set"),
+        ([*ONLINE, "--domain-secure"], "exchange-online has no option --domain-secure"),
     ],
-    ids=" ".join,
+    ids=repr,
 )
-def test_usage_errors(gateway: Gateway, arguments: list[str]) -> None:
+def test_usage_errors(gateway: Gateway, arguments: list[str], error: str) -> None:
     said = closedmail_inside("export", *arguments, config=gateway.config)
-    assert said.status == 2
-    assert said.error
+    assert (said.status, said.error) == (2, error)
 
 
 @pytest.mark.parametrize(

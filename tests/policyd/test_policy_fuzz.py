@@ -17,8 +17,15 @@ from closedmail.core.model import CertificatePin, Inbound
 from closedmail.core.rule import Rule
 from closedmail.inbound.decision import Match, decide
 from closedmail.inbound.sender import SenderError
-from closedmail.policyd import policy_protocol
-from closedmail.policyd.policy_protocol import MAX_REQUEST, ProtocolError, Request, RequestReader, answer, envelope_of
+from closedmail.policyd.policy_protocol import (
+    MAX_REQUEST,
+    Layouts,
+    ProtocolError,
+    Request,
+    RequestReader,
+    answer,
+    envelope_of,
+)
 
 assert samples  # its hypothesis profile
 
@@ -43,9 +50,9 @@ streams = st.builds(lambda seed: Mutator(seed, list(recorded().values())).stream
 forgeries = st.builds(lambda seed: Mutator(seed, FORGED).stream(), st.integers(0, 1 << 32))
 
 
-def read(pieces: list[bytes]) -> tuple[list[Request], bool]:
+def read(pieces: list[bytes], layouts: Layouts | None = None) -> tuple[list[Request], bool]:
     """The requests of a stream, and whether it ended in a ProtocolError; what is kept is bounded at every moment."""
-    reader = RequestReader()
+    reader = RequestReader(layouts)
     requests: list[Request] = []
     try:
         for piece in pieces:
@@ -87,15 +94,15 @@ def test_recorded(name: str) -> None:
 @given(stream=streams, sizes=st.lists(st.integers(0, 1000), max_size=6))
 def test_mutants_are_read_alike(learned: bool, stream: bytes, sizes: list[int]) -> None:
     """In any pieces, with and without layouts that were learned: as a reading says that knows the rules alone."""
-    policy_protocol._layouts.clear()
-    policy_protocol._known.clear()
+    layouts = Layouts()
     if learned:
-        read(list(recorded().values()))
-        assert policy_protocol._layouts
-    reading = read_stream(stream)
+        read(list(recorded().values()), layouts)
+        assert len(layouts) == 1
+    start = [next(iter(recorded().values()))] * learned  # from then on a connection matches as a whole
+    reading = read_stream(b"".join(start) + stream)
     wanted = list(map(fields, reading.requests))
-    assert read(cut(stream, sizes)) == (wanted, reading.malformed)
-    assert read(cut(stream, sizes)) == (wanted, reading.malformed)
+    assert read([*start, *cut(stream, sizes)], layouts) == (wanted, reading.malformed)
+    assert read([*start, *cut(stream, sizes)], layouts) == (wanted, reading.malformed)
 
 
 @given(stream=st.one_of(streams, forgeries))

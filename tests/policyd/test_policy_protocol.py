@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 from support import core_samples as samples
 
 from closedmail.inbound.decision import Certificate
+from closedmail.policyd import policy_protocol
 from closedmail.policyd.policy_protocol import (
     MAX_REQUEST,
+    Layouts,
     ProtocolError,
     Request,
     RequestReader,
@@ -246,18 +248,93 @@ ORDERS = [
 ]
 
 
+@pytest.fixture
+def long_way(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """The requests that are read line by line from now on."""
+    read: list[bytes] = []
+    real = policy_protocol._attributes
+
+    def note(block: bytes) -> dict[bytes, bytes]:
+        read.append(block)
+        return real(block)
+
+    monkeypatch.setattr(policy_protocol, "_attributes", note)
+    return read
+
+
+def learned(reader: RequestReader, order: bytes, long_way: list[bytes]) -> int:
+    """How many requests in this order are read the long way before one is not."""
+    long_way.clear()
+    for _ in range(100):
+        before = len(long_way)
+        list(reader.feed(order))
+        if len(long_way) == before:
+            return before
+    raise AssertionError("never learned")
+
+
+def odd(number: int) -> bytes:
+    """A request with an order of its own."""
+    return packet(**{f"odd{number}": ""}, sender="u@p.example")
+
+
 @pytest.mark.parametrize("order", ORDERS)
-def test_an_order_seen_before_is_read_alike(order: bytes) -> None:
+def test_an_order_seen_before_is_read_alike(order: bytes, long_way: list[bytes]) -> None:
     """What is learned of one order of attributes neither changes what is read nor lets malformed requests through."""
     wanted = Request(sender=b"u@p.example", client_address=b"192.0.2.1", instance=b"1")
+    layouts = Layouts()
+    learned(RequestReader(layouts), order, long_way)
+    reader = RequestReader(layouts)
     for _ in range(3):
-        (request,), _pending = feed(order)
-        assert request == wanted
+        assert list(reader.feed(order)) == [wanted]
+    assert len(long_way) == 10 + 1  # to learn it, and the first on the other connection
     lines = order.rstrip(b"\n").split(b"\n")
     for broken in (
         [*lines, lines[-1]],
         [*lines[:-1], lines[-1].replace(b"=", b"")],
         [lines[0].replace(b"_policy", b"_other"), *lines[1:]],
     ):
+        reader = RequestReader(layouts)
+        list(reader.feed(order))
         with pytest.raises(ProtocolError):
-            feed(b"\n".join(broken) + b"\n\n")
+            list(reader.feed(b"\n".join(broken) + b"\n\n"))
+
+
+def test_an_order_is_learned_once_for_all_connections(long_way: list[bytes]) -> None:
+    """Of a connection it has to come often; the others know it from its first request on."""
+    layouts = Layouts()
+    assert learned(RequestReader(layouts), FIRST, long_way) == 10
+    assert learned(RequestReader(layouts), FIRST, long_way) == 1
+    assert learned(RequestReader(), FIRST, long_way) == 10
+
+
+def test_odd_orders_cost_no_connection_what_it_has_learned(long_way: list[bytes]) -> None:
+    """However many come, elsewhere or here, learned or not: an honest Postfix's order is matched as a whole again."""
+    layouts = Layouts()
+    honest, other = RequestReader(layouts), RequestReader(layouts)
+    learned(honest, FIRST, long_way)
+    for number in range(1000):
+        list(other.feed(odd(number)))  # another one every time: none is learned
+    assert len(layouts) == 1
+    for number in range(100):
+        assert learned(other, odd(number), long_way) == 10
+        assert len(layouts) <= Layouts.MOST
+    assert learned(honest, FIRST, long_way) == 0
+    # Forgotten among all these, it is learned anew, on connections that are new or have sent nothing but odd orders.
+    assert learned(RequestReader(layouts), FIRST, long_way) == 10
+    assert learned(other, FIRST, long_way) == 1
+    assert learned(other, odd(0), long_way) == 10
+    assert learned(other, FIRST, long_way) == 1
+
+
+@pytest.mark.parametrize(
+    "large",
+    [packet(**{f"x{number}": "" for number in range(64)}), packet(**{"x" * 1024: ""})],
+    ids=["many names", "long names"],
+)
+def test_large_orders_are_not_learned(large: bytes, long_way: list[bytes]) -> None:
+    layouts = Layouts()
+    reader = RequestReader(layouts)
+    for _ in range(50):
+        assert list(reader.feed(large)) == [Request()]
+    assert (len(layouts), len(long_way)) == (0, 50)

@@ -55,9 +55,9 @@ def _may_open(files: int) -> bool:
     return limit == resource.RLIM_INFINITY or limit >= files
 
 
-def _has_ipv6_loopback() -> bool:
-    addresses = Path("/proc/net/if_inet6")
-    return addresses.exists() and addresses.read_text().startswith("0" * 31 + "1 ")
+def _has_ipv6_loopback(addresses: Path = Path("/proc/net/if_inet6")) -> bool:
+    """Whether ::1 is among the addresses of all interfaces, one a line in no order (absent: a kernel without IPv6)."""
+    return addresses.exists() and any(line.split()[0] == f"{1:032x}" for line in addresses.read_text().splitlines())
 
 
 PARTS: Mapping[str, Callable[[], bool]] = {
