@@ -19,8 +19,10 @@ from sys import executable
 
 from bench_common import ListShape, closedmail, configuration, cpu_seconds, domain, run, server
 from bench_policy import connect
+from support.private_postfix import PrivatePostfix
 
-from closedmail.demo.private_postfix import Listener, PrivatePostfix, free_port
+from closedmail.demo.ports import free_port
+from closedmail.demo.postfix_configuration import SmtpdListener
 from closedmail.errors import ClosedmailError
 
 _AIM = "-3 %"
@@ -97,9 +99,9 @@ class _Bench:
             folder / "postfix",
             {**ours, "local_transport": f"smtp:[127.0.0.1]:{sink}"},
             listeners=[
-                Listener(options={"smtpd_sender_restrictions": "", "smtpd_data_restrictions": ""}),
-                Listener(),
-                Listener(options={"closedmail_check": bare["closedmail_check"]}),
+                SmtpdListener(options={"smtpd_sender_restrictions": "", "smtpd_data_restrictions": ""}),
+                SmtpdListener(),
+                SmtpdListener(options={"closedmail_check": bare["closedmail_check"]}),
             ],
         )
         stack.enter_context(server(["smtp-sink", "-u", "nobody", f"127.0.0.1:{sink}", "100"], folder / "sink.log"))

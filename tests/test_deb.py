@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.deb import NEEDS, SUITES, Shell, build, deb_machine, install, renumbered
-from support.docker import run
+from support.machines.deb import NEEDS, SUITES, Shell, build, deb_machine, install, renumbered
+from support.machines.docker import run
+from support.machines.tree import CHECKOUT, Machine
 from support.markdown import dead_links
 from support.real import require
-from support.tree import CHECKOUT, Machine
 
 from closedmail import __version__
 from closedmail.config import parse

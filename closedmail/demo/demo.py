@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from closedmail.demo.demo_certificates import Authority, Certificate, self_signed
+from closedmail.demo.demo_certificates import Authority, CertificateFiles, self_signed
 from closedmail.demo.demo_network import LIST, OWN, DemoNetwork, make_network
+from closedmail.demo.demo_postfix import DemoPostfix
 from closedmail.demo.mails import MAILS, TellingMail
-from closedmail.demo.private_postfix import PrivatePostfix
-from closedmail.demo.smtp_client import Reply, deliver
+from closedmail.demo.smtp_client import SmtpReply, deliver
 from closedmail.errors import ClosedmailError
 from closedmail.explain.explain import explain_inbound, explain_outbound
 from closedmail.inbound.decision import Certificate as ShownCertificate
@@ -39,13 +39,13 @@ def run_demo(say: Say) -> bool:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="closedmail-demo-")))
         directory.chmod(0o755)  # Postfix's processes come in as another user
         socket = directory / "policy.sock"
-        certificates: Mapping[str, Certificate | None] = {
+        certificates: Mapping[str, CertificateFiles | None] = {
             "": None,
             "right": self_signed(directory / "clinic", "mail.clinic.example"),
             "wrong": self_signed(directory / "other", "mail.clinic.example"),
         }
         server = Authority(directory / "ca").issue(f"gateway.{OWN}")
-        postfix = PrivatePostfix(directory / "postfix", _main_cf(directory, socket, server))
+        postfix = DemoPostfix(directory / "postfix", _main_cf(directory, socket, server))
         # Postfix runs before the first sync, as on a real gateway: its configuration is what sync asks.
         say("1. A private Postfix on loopback, with closedmail's maps and policy service in its main.cf")
         (directory / "maps").mkdir()
@@ -73,7 +73,7 @@ def run_demo(say: Say) -> bool:
     return right
 
 
-def _main_cf(directory: Path, socket: Path, server: Certificate) -> Mapping[str, str]:
+def _main_cf(directory: Path, socket: Path, server: CertificateFiles) -> Mapping[str, str]:
     check = f"check_policy_service unix:{socket}"
     return {
         "mydestination": OWN,
@@ -117,7 +117,7 @@ def _policyd(network: DemoNetwork) -> Iterator[None]:
 
 
 def _mails_come_in(
-    say: Say, postfix: PrivatePostfix, snapshot: Snapshot, certificates: Mapping[str, Certificate | None]
+    say: Say, postfix: DemoPostfix, snapshot: Snapshot, certificates: Mapping[str, CertificateFiles | None]
 ) -> bool:
     rows, right = [], True
     for mail in MAILS:
@@ -141,7 +141,7 @@ def _mails_come_in(
     return right
 
 
-def _why(mail: TellingMail, certificate: Certificate | None, snapshot: Snapshot) -> str:
+def _why(mail: TellingMail, certificate: CertificateFiles | None, snapshot: Snapshot) -> str:
     shown = ShownCertificate()
     if certificate:
         digests = (text.replace(":", "").lower() for text in (certificate.fingerprint, certificate.pubkey_fingerprint))
@@ -151,12 +151,12 @@ def _why(mail: TellingMail, certificate: Certificate | None, snapshot: Snapshot)
     return f"{verdict.reason}{partner}"
 
 
-def _answer(reply: Reply) -> str:
+def _answer(reply: SmtpReply) -> str:
     words = reply.text.split()
     return f"{reply.code} {words[0] if words else ''}" + (" accepted" if reply.accepted else f" at {reply.stage}")
 
 
-def _routes(say: Say, postfix: PrivatePostfix, snapshot: Snapshot, maps: Path) -> None:
+def _routes(say: Say, postfix: DemoPostfix, snapshot: Snapshot, maps: Path) -> None:
     domains = [line.split()[0] for line in LIST.splitlines() if line and line[0] not in "#."]
     rows = []
     for domain in (*domains, "deep.bonn.example", "inside.example", "elsewhere.example"):

@@ -18,7 +18,7 @@ _NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc")
 
 
 @dataclass(frozen=True, slots=True)
-class Certificate:
+class CertificateFiles:
     """A certificate and its key in PEM files, with the two SHA-256 fingerprints in Postfix's form (`AA:BB:…`).
 
     `certificate` ends with the chain to the authority. `chain` has key and certificates in one file, as
@@ -52,12 +52,12 @@ class Authority:
             *("-addext", "keyUsage=critical,keyCertSign,cRLSign"),
         )
 
-    def issue(self, common_name: str, names: Sequence[str] = (), *, days: int = 30) -> Certificate:
+    def issue(self, common_name: str, names: Sequence[str] = (), *, days: int = 30) -> CertificateFiles:
         """A certificate for a server or a client, with these DNS names and IP addresses as alternative names."""
         return _make(self.directory, common_name, names, days, (self.ca_file, self._key))
 
 
-def self_signed(directory: Path, common_name: str, names: Sequence[str] = (), *, days: int = 30) -> Certificate:
+def self_signed(directory: Path, common_name: str, names: Sequence[str] = (), *, days: int = 30) -> CertificateFiles:
     """A certificate that no authority vouches for."""
     directory.mkdir(parents=True, exist_ok=True)
     return _make(directory, common_name, names, days, None)
@@ -76,7 +76,7 @@ def pubkey_fingerprint(certificate: Path) -> str:
 
 def _make(
     directory: Path, common_name: str, names: Sequence[str], days: int, authority: tuple[Path, Path] | None
-) -> Certificate:
+) -> CertificateFiles:
     count = len(list(directory.glob("*.key")))
     stem = directory / f"{count:02d}-{''.join(c if c.isalnum() or c in '.-' else '_' for c in common_name)}"
     key, certificate, chain = (stem.with_name(stem.name + suffix) for suffix in (".key", ".pem", ".chain.pem"))
@@ -94,7 +94,7 @@ def _make(
     chain.write_text(key.read_text() + certificate.read_text())
     for secret in (key, chain):
         secret.chmod(0o600)
-    return Certificate(certificate, key, chain, fingerprint(certificate), pubkey_fingerprint(certificate))
+    return CertificateFiles(certificate, key, chain, fingerprint(certificate), pubkey_fingerprint(certificate))
 
 
 def _subject(common_name: str) -> str:

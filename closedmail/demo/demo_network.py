@@ -9,7 +9,7 @@ import gnupg
 
 from closedmail.config import parse
 from closedmail.core.model import Config
-from closedmail.demo.demo_certificates import Certificate
+from closedmail.demo.demo_certificates import CertificateFiles
 from closedmail.errors import ClosedmailError
 
 OWN = "city.example"
@@ -44,7 +44,7 @@ class DemoNetwork:
     signer: str
 
 
-def make_network(directory: Path, socket: Path, config_directory: Path, pinned: Certificate) -> DemoNetwork:
+def make_network(directory: Path, socket: Path, config_directory: Path, pinned: CertificateFiles) -> DemoNetwork:
     """Make key, signed list and configuration below a directory. Raises ClosedmailError when gpg fails.
 
     `socket` is the policy service's, `config_directory` Postfix's, `pinned` the certificate of the partner that proves

@@ -18,7 +18,7 @@ DEFAULT_MESSAGE = b"Subject: closedmail\r\n\r\nA test.\r\n"
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class SmtpReply:
     """The answer that decided, and to what. Code 0: no answer came, `text` says why."""
 
     stage: Stage
@@ -45,7 +45,7 @@ def deliver(
     xclient: Mapping[str, str] | None = None,
     data: bytes = DEFAULT_MESSAGE,
     timeout: float = 30.0,
-) -> Reply:
+) -> SmtpReply:
     """Send one mail and give back the first refusal, or the answer to the message.
 
     `sender` and `recipients` go between the angle brackets as they are; one that begins with `FROM:` or `TO:` is the
@@ -66,7 +66,7 @@ def deliver(
         if code == 250 and (tls or certificate is not None):
             stage = "starttls"
             if not client.has_extn("starttls"):
-                return Reply(stage, 0, "the server offers no STARTTLS")
+                return SmtpReply(stage, 0, "the server offers no STARTTLS")
             code, text = client.starttls(context=_tls_context(certificate))
             if code == 220:
                 stage = "helo"
@@ -97,9 +97,9 @@ def deliver(
         client.send(_dotted(data))
         return _reply(stage, *client.getreply())
     except smtplib.SMTPServerDisconnected as error:
-        return Reply(stage, 0, f"the server closed the connection: {error}")
+        return SmtpReply(stage, 0, f"the server closed the connection: {error}")
     except OSError as error:
-        return Reply(stage, 0, str(error) or type(error).__name__)
+        return SmtpReply(stage, 0, str(error) or type(error).__name__)
     finally:
         _leave(client)
 
@@ -137,8 +137,8 @@ def _dotted(data: bytes) -> bytes:
     return b"\r\n".join(b"." + line if line.startswith(b".") else line for line in lines) + b"\r\n.\r\n"
 
 
-def _reply(stage: Stage, code: int, text: bytes) -> Reply:
-    return Reply(stage, code, text.decode("utf-8", "replace"))
+def _reply(stage: Stage, code: int, text: bytes) -> SmtpReply:
+    return SmtpReply(stage, code, text.decode("utf-8", "replace"))
 
 
 def _leave(client: smtplib.SMTP) -> None:

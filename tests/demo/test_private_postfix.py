@@ -11,13 +11,15 @@ from pathlib import Path
 
 import pytest
 from conftest import StartPostfix
+from support.private_postfix import PrivatePostfix, QueueEntry
 from support.real import require
+from support.sink import Sink
 
-from closedmail.demo import private_postfix as module
-from closedmail.demo.demo_certificates import Authority, Certificate, self_signed
-from closedmail.demo.private_postfix import Listener, PrivatePostfix, QueueEntry, free_port
-from closedmail.demo.sink import Sink
-from closedmail.demo.smtp_client import Reply, deliver
+from closedmail.demo import demo_postfix as module
+from closedmail.demo.demo_certificates import Authority, CertificateFiles, self_signed
+from closedmail.demo.ports import free_port
+from closedmail.demo.postfix_configuration import SmtpdListener
+from closedmail.demo.smtp_client import SmtpReply, deliver
 from closedmail.errors import ClosedmailError
 
 REAL_POSTFIX = pytest.mark.real("root", "postfix", "postfix-lmdb")
@@ -33,11 +35,11 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 @pytest.fixture(scope="module")
-def server(authority: Authority) -> Certificate:
+def server(authority: Authority) -> CertificateFiles:
     return authority.issue("mx.koeln.example", ["mx.koeln.example", "127.0.0.1"])
 
 
-def send(postfix: PrivatePostfix, sender: str = "u@koeln.example", **options: object) -> Reply:
+def send(postfix: PrivatePostfix, sender: str = "u@koeln.example", **options: object) -> SmtpReply:
     settings: dict[str, object] = {"recipients": ["office@city.example"], "source_address": "127.0.0.2", **options}
     return deliver(postfix.address, postfix.port, sender=sender, **settings)  # type: ignore[arg-type]
 
@@ -123,7 +125,7 @@ def test_xclient_gives_any_client_address(private_postfix: StartPostfix, address
 @REAL_POSTFIX
 def test_each_listener_has_its_own_options(private_postfix: StartPostfix) -> None:
     refusing = {"smtpd_client_restrictions": "check_client_access static:{REJECT not { through } this one}"}
-    postfix = private_postfix(listeners=[Listener(), Listener("127.0.0.3", options=refusing)])
+    postfix = private_postfix(listeners=[SmtpdListener(), SmtpdListener("127.0.0.3", options=refusing)])
     first, second = postfix.listeners
     assert (postfix.address, postfix.port) == (first.address, first.port)
     assert send(postfix).accepted
@@ -136,7 +138,12 @@ def test_each_listener_has_its_own_options(private_postfix: StartPostfix) -> Non
 @pytest.mark.parametrize("which", ["fingerprint", "pubkey_fingerprint"])
 @pytest.mark.parametrize("trusted", [True, False])
 def test_fingerprints_are_those_that_postfix_computes(
-    private_postfix: StartPostfix, tmp_path: Path, authority: Authority, server: Certificate, which: str, trusted: bool
+    private_postfix: StartPostfix,
+    tmp_path: Path,
+    authority: Authority,
+    server: CertificateFiles,
+    which: str,
+    trusted: bool,
 ) -> None:
     client = authority.issue("mx1.köln.example") if trusted else self_signed(tmp_path, "mx1.köln.example")
     table = f"inline:{{ {{ {getattr(client, which)} = REJECT seen }} }}"
@@ -205,7 +212,7 @@ def test_encrypt_waits_for_starttls_and_may_does_not(private_postfix: StartPostf
 
 @REAL_POSTFIX
 def test_encrypted_delivery_shows_the_client_certificate(
-    private_postfix: StartPostfix, open_directory: Path, authority: Authority, server: Certificate
+    private_postfix: StartPostfix, open_directory: Path, authority: Authority, server: CertificateFiles
 ) -> None:
     client = authority.issue("gateway.city.example")
     with Sink(certificate=server.pair, client_ca=authority.ca_file) as sink:
@@ -222,7 +229,7 @@ def test_encrypted_delivery_shows_the_client_certificate(
     assert mail.client_fingerprint == client.fingerprint
 
 
-def test_sink_and_client_without_postfix(server: Certificate) -> None:
+def test_sink_and_client_without_postfix(server: CertificateFiles) -> None:
     with Sink("127.0.0.4", certificate=server.pair) as sink:
         reply = deliver(
             "127.0.0.4",
@@ -233,7 +240,7 @@ def test_sink_and_client_without_postfix(server: Certificate) -> None:
             tls=True,
             data=b"one\n.two\n",
         )
-        assert reply == Reply("message", 250, "2.0.0 taken")
+        assert reply == SmtpReply("message", 250, "2.0.0 taken")
         (mail,) = sink.mails
     assert (mail.peer, mail.helo, mail.client_fingerprint) == ("127.0.0.6", "client.example", "")
     assert (mail.recipients, mail.data) == (("c@d.example", "e@f.example"), b"one\r\n.two\r\n")
@@ -252,10 +259,10 @@ def test_client_says_where_it_failed() -> None:
     assert (reply.stage, reply.code, "refused" in reply.text) == ("connect", 0, True)
 
 
-def test_sink_ends_with_a_client_still_connected(server: Certificate, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sink_ends_with_a_client_still_connected(server: CertificateFiles, monkeypatch: pytest.MonkeyPatch) -> None:
     """It hangs up on the client; its session does not end by the time limit of a client that says nothing."""
     ends: list[BaseException | None] = []
-    monkeypatch.setattr("closedmail.demo.sink._Server.handle_error", lambda *_: ends.append(sys.exception()))
+    monkeypatch.setattr("support.sink._Server.handle_error", lambda *_: ends.append(sys.exception()))
     with Sink() as sink:
         connection = socket.create_connection((sink.address, sink.port))
         assert connection.recv(3) == b"220"
@@ -296,8 +303,8 @@ def test_children_of_a_dead_master_are_ended(open_directory: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_postfix_too(open_directory: Path, number: signal.Signals) -> None:
     program = (
-        "import sys, time; from pathlib import Path; from closedmail.demo.private_postfix import PrivatePostfix\n"
-        "with PrivatePostfix(Path(sys.argv[1])):\n    print('up', flush=True)\n    time.sleep(60)\n"
+        "import sys, time; from pathlib import Path; from closedmail.demo.demo_postfix import DemoPostfix\n"
+        "with DemoPostfix(Path(sys.argv[1])):\n    print('up', flush=True)\n    time.sleep(60)\n"
     )
     with subprocess.Popen(
         [sys.executable, "-c", program, open_directory / "p"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
@@ -348,7 +355,7 @@ def test_a_wrong_configuration_is_quoted_from_the_log(
 @REAL_POSTFIX
 def test_a_taken_port_is_an_error(open_directory: Path) -> None:
     with Sink() as sink:
-        postfix = PrivatePostfix(open_directory / "p", listeners=[Listener(port=sink.port)])
+        postfix = PrivatePostfix(open_directory / "p", listeners=[SmtpdListener(port=sink.port)])
         with pytest.raises(ClosedmailError, match=rf"127\.0\.0\.1:{sink.port}, it is in use"):
             postfix.start()
     assert processes_in(open_directory) == []

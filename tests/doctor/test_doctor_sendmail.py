@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.sendmail import CF, HEAD, Sendmail
-from support.sendmail_gateway import CONFIG, MAPS, STATE
-from support.tree import CHECKOUT, NEEDS, Machine
+from support.machines.sendmail import CF, HEAD, Sendmail
+from support.machines.sendmail_gateway import CONFIG, MAPS, STATE
+from support.machines.tree import CHECKOUT, NEEDS, Machine
 
 from closedmail.demo.demo_certificates import Authority
 

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from support.daemon import Daemon, closedmail_as, closedmail_inside
 from support.patient import Patient, patient
+from support.private_postfix import PrivatePostfix
 
 from closedmail.config import load
-from closedmail.demo.private_postfix import PrivatePostfix, free_port
+from closedmail.demo.ports import free_port
 from closedmail.demo.smtp_client import deliver
 from closedmail.doctor import fix_command, setup
 from closedmail.doctor.finding import Finding

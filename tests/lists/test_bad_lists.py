@@ -9,11 +9,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from support.bad_lists import BAD_DETACHED, BAD_LISTS, Corpus
-from support.bad_reasons import Bad
-from support.good_lists import ODD_TEXTS
-from support.list_keys import CLOCK, MAX_SIZE, NOW, TEXT, Keys
 from support.network import DAY, MINUTE, File, Signers, Site, gateway_folder, tree
+from support.signed_lists.bad_lists import BAD_DETACHED, BAD_LISTS, Corpus
+from support.signed_lists.bad_reasons import Bad
+from support.signed_lists.good_lists import ODD_TEXTS
+from support.signed_lists.list_keys import CLOCK, MAX_SIZE, NOW, TEXT, Keys
 
 from closedmail.errors import StoreError
 

@@ -19,10 +19,10 @@ from support.daemon import Daemon, closedmail
 from support.header_corpus import CORPUS, NOT_FOR_MTAS, Hostile
 from support.milter_door import MilterDoor
 from support.milter_table import RIGHT, STRANGER, TABLE, TEXTS, WRONG, Clients, P, make_clients
+from support.private_postfix import PrivatePostfix
 from support.real import require
 
-from closedmail.demo.private_postfix import PrivatePostfix
-from closedmail.demo.smtp_client import Reply, deliver
+from closedmail.demo.smtp_client import SmtpReply, deliver
 
 pytestmark = pytest.mark.real("root", "postfix", "postfix-lmdb", "openssl")
 
@@ -34,7 +34,7 @@ class Door(MilterDoor):
         super().__init__(daemon, clients)
         self.config, self.postfix = config, postfix
 
-    def send(self, sender: str, client: str, **options: object) -> Reply:
+    def send(self, sender: str, client: str, **options: object) -> SmtpReply:
         return deliver(
             self.postfix.address,
             self.postfix.port,
@@ -44,7 +44,7 @@ class Door(MilterDoor):
             **options,  # type: ignore[arg-type]
         )
 
-    def queued(self, reply: Reply) -> list[str]:
+    def queued(self, reply: SmtpReply) -> list[str]:
         assert reply.accepted, reply
         queue_id = reply.text.split()[-1]
         command = ["postcat", "-c", str(self.postfix.etc), "-hq", queue_id]

@@ -17,13 +17,13 @@ import pytest
 from support import milter_table as table
 from support.daemon import Daemon
 from support.header_corpus import CORPUS, NOT_FOR_MTAS
+from support.machines.sendmail import HEAD, MAILERS, Sendmail
+from support.machines.tree import NEEDS, Machine
 from support.milter_door import MilterDoor
 from support.milter_table import RIGHT, STRANGER, TABLE, TEXTS, WRONG, Clients, P, make_clients
 from support.real import require
-from support.sendmail import HEAD, MAILERS, Sendmail
-from support.tree import NEEDS, Machine
 
-from closedmail.demo.smtp_client import Reply, deliver
+from closedmail.demo.smtp_client import SmtpReply, deliver
 
 pytestmark = pytest.mark.real(*NEEDS, "openssl")
 
@@ -53,7 +53,7 @@ class Door(MilterDoor):
         super().__init__(daemon, clients)
         self.machine, self.sendmail = machine, sendmail
 
-    def send(self, sender: str, client: str, **options: object) -> Reply:
+    def send(self, sender: str, client: str, **options: object) -> SmtpReply:
         recipients = options.pop("rcpt", [self.recipient])
         call = partial(
             deliver,
@@ -66,7 +66,7 @@ class Door(MilterDoor):
         )
         return self.machine.call(call)
 
-    def queued(self, reply: Reply) -> list[str]:
+    def queued(self, reply: SmtpReply) -> list[str]:
         assert reply.accepted, reply
         queue_id = reply.text.split()[1]
         raw = (self.machine.root / f"var/spool/mqueue/qf{queue_id}").read_text("utf-8", "replace")

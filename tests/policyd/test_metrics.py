@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from support.daemon import Daemon, closedmail, connect
 from support.gateway import LIST, Gateway, make_gateway
 
-from closedmail.demo.private_postfix import free_port
+from closedmail.demo.ports import free_port
 from closedmail.policyd import metrics_http
 from closedmail.policyd.metrics_http import MetricsVisit, MetricsVisits
 

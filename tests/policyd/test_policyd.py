@@ -19,7 +19,7 @@ from support.daemon import Daemon, PolicyClient, closedmail, connect, raise_file
 from support.gateway import LIST, Gateway, make_gateway
 from support.policy_cases import CASES, REFUSED, RIGHT, WRONG
 
-from closedmail.demo.private_postfix import free_port
+from closedmail.demo.ports import free_port
 
 
 @pytest.fixture(scope="module")

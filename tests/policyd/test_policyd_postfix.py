@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 from support.daemon import Daemon
 from support.gateway import Gateway
+from support.private_postfix import PrivatePostfix
 from support.real import require
 
-from closedmail.demo.demo_certificates import Authority, Certificate, self_signed
-from closedmail.demo.private_postfix import Listener, PrivatePostfix
-from closedmail.demo.smtp_client import Reply, deliver
+from closedmail.demo.demo_certificates import Authority, CertificateFiles, self_signed
+from closedmail.demo.postfix_configuration import SmtpdListener
+from closedmail.demo.smtp_client import SmtpReply, deliver
 
 pytestmark = pytest.mark.real("root", "postfix", "postfix-lmdb", "openssl")
 
@@ -36,9 +37,9 @@ class Door:
     gateway: Gateway
     daemon: Daemon
     postfix: PrivatePostfix
-    clients: Mapping[str, Certificate]
+    clients: Mapping[str, CertificateFiles]
 
-    def send(self, sender: str, client: str, listener: int = 0, **options: object) -> Reply:
+    def send(self, sender: str, client: str, listener: int = 0, **options: object) -> SmtpReply:
         """One mail, as if it came from that client address ("": the real one, on loopback); `rcpt` are other recipients
         than the usual one."""
         at = self.postfix.listeners[listener]
@@ -157,23 +158,25 @@ def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
         parameters = {**tls, **check(gateway.listen), "smtpd_authorized_xclient_hosts": "127.0.0.0/8"}
         data_only = {**check(daemon.where[1]), "smtpd_sender_restrictions": ""}
         nowhere = {"smtpd_sender_restrictions": "", "smtpd_data_restrictions": ""}
+        asked = f"check_policy_service {gateway.listen}"
         listeners = [
-            Listener(),
-            Listener(options=check(daemon.where[1])),
-            Listener(options=data_only),
-            Listener(options={"smtputf8_enable": "no"}),
-            Listener(options={"smtpd_delay_reject": "no"}),
-            Listener(options={**nowhere, "smtpd_end_of_data_restrictions": f"check_policy_service {gateway.listen}"}),
-            Listener(options={**nowhere, "smtpd_recipient_restrictions": f"check_policy_service {gateway.listen}"}),
-            Listener("::1"),
-            Listener(options={"smtpd_authorized_xclient_hosts": "static:all"}),  # also for what a client has become
+            SmtpdListener(),
+            SmtpdListener(options=check(daemon.where[1])),
+            SmtpdListener(options=data_only),
+            SmtpdListener(options={"smtputf8_enable": "no"}),
+            SmtpdListener(options={"smtpd_delay_reject": "no"}),
+            SmtpdListener(options={**nowhere, "smtpd_end_of_data_restrictions": asked}),
+            SmtpdListener(options={**nowhere, "smtpd_recipient_restrictions": asked}),
+            SmtpdListener("::1"),
+            # also for what a client has become
+            SmtpdListener(options={"smtpd_authorized_xclient_hosts": "static:all"}),
         ]
         postfix = stack.enter_context(PrivatePostfix(folder / "postfix", parameters, listeners=listeners))
         yield Door(gateway, daemon, postfix, clients)
         print(postfix.log())
 
 
-def refused(reply: Reply) -> bool:
+def refused(reply: SmtpReply) -> bool:
     """Whether it was refused by an enforced rule; the stage is the caller's."""
     return reply.code == 554 and reply.text.startswith("5.7.1 ")
 

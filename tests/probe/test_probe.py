@@ -21,12 +21,14 @@ import pytest
 from support.dns_servers import static_server
 from support.gateway import Gateway
 from support.network import Site, toml
+from support.private_postfix import PrivatePostfix
 from support.real import require
+from support.sink import Sink
 
 from closedmail.config import parse
 from closedmail.demo.demo_certificates import Authority, self_signed
-from closedmail.demo.private_postfix import Listener, PrivatePostfix, free_port
-from closedmail.demo.sink import Sink
+from closedmail.demo.ports import free_port
+from closedmail.demo.postfix_configuration import SmtpdListener
 from closedmail.mta.client_settings import ClientSettings
 from closedmail.mta.postfix_client import PostfixClients, client_settings
 from closedmail.mta.sendmail_client import sendmail_settings
@@ -188,7 +190,7 @@ def bench(folder: Path) -> Iterator[Bench]:
         "secure match=*.koeln.example",
         "secure match=nexthop",
     )
-    listeners = [Listener("0.0.0.0", options=options) for options in kinds.values()]  # noqa: S104
+    listeners = [SmtpdListener("0.0.0.0", options=options) for options in kinds.values()]  # noqa: S104
     taking = {"myhostname": "sink.example", "mydestination": "static:all", "inet_protocols": "ipv4"}
     sending = {
         "inet_protocols": "ipv4",

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from support.dane_bench import CASES, NEEDS, Outcome, in_namespace
 from support.real import require
+from support.sink import Sink
 
 from closedmail.demo.demo_certificates import self_signed
-from closedmail.demo.sink import Sink
 from closedmail.mta.client_settings import ClientSettings
 from closedmail.mta.postfix_client import PostfixClients
 from closedmail.probe.posttls_finger import ask_posttls_finger

@@ -22,10 +22,11 @@ import pytest
 from support.daemon import Daemon, closedmail_inside
 from support.gateway import Gateway
 from support.mail_log import as_classic, as_export, as_rfc3339
+from support.private_postfix import PrivatePostfix
 from support.real import require
 
-from closedmail.demo.demo_certificates import Authority, Certificate, self_signed
-from closedmail.demo.private_postfix import Listener, PrivatePostfix
+from closedmail.demo.demo_certificates import Authority, CertificateFiles, self_signed
+from closedmail.demo.postfix_configuration import SmtpdListener
 from closedmail.demo.smtp_client import deliver
 
 pytestmark = pytest.mark.real("root", "postfix", "postfix-lmdb", "openssl")
@@ -42,7 +43,7 @@ class Received:
     lines: list[str]
     verdicts: Counter[tuple[str, str, str]]
     messages: int
-    clients: Mapping[str, Certificate]
+    clients: Mapping[str, CertificateFiles]
 
     def replay(self, path: Path, *options: str) -> Any:
         found = closedmail_inside("replay", "--json", *options, str(path), config=self.gateway.config)
@@ -125,9 +126,9 @@ def received(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
             "smtpd_tls_loglevel": LEVELS[request.param],
         }
         listeners = [
-            Listener(),
-            Listener(options={"syslog_name": "postfix/submission", "smtpd_client_port_logging": "yes"}),
-            Listener(options={"enable_long_queue_ids": "no"}),
+            SmtpdListener(),
+            SmtpdListener(options={"syslog_name": "postfix/submission", "smtpd_client_port_logging": "yes"}),
+            SmtpdListener(options={"enable_long_queue_ids": "no"}),
         ]
         postfix = stack.enter_context(PrivatePostfix(folder / "postfix", parameters, listeners=listeners))
         messages = _send_all(postfix, clients)
@@ -138,7 +139,7 @@ def received(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         yield Received(gateway, lines, verdicts, messages, clients)
 
 
-def _send_all(postfix: PrivatePostfix, clients: Mapping[str, Certificate]) -> int:
+def _send_all(postfix: PrivatePostfix, clients: Mapping[str, CertificateFiles]) -> int:
     number = 0
 
     def send(sender: str, address: str, certificate: str | None = None, **options: Any) -> None:

@@ -6,7 +6,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-from closedmail.demo.smtp_client import Reply
+from closedmail.demo.smtp_client import SmtpReply
 from support import milter_table as table
 from support.daemon import Daemon
 from support.milter_table import Clients, Mail
@@ -21,11 +21,11 @@ class MilterDoor(ABC):
         self.daemon, self.clients = daemon, clients
 
     @abstractmethod
-    def send(self, sender: str, client: str, **options: object) -> Reply:
+    def send(self, sender: str, client: str, **options: object) -> SmtpReply:
         """One mail, as if it came from that client address."""
 
     @abstractmethod
-    def queued(self, reply: Reply) -> list[str]:
+    def queued(self, reply: SmtpReply) -> list[str]:
         """The header lines of a mail that was queued, unfolded."""
 
     def logged(self, before: int, wanted: int = 1) -> list[str]:

@@ -1,8 +1,8 @@
 """`sync` killed before and after each of its system calls that change a file, and at random instants, under watch.
 
-Meanwhile readers look up all maps and ask the daemon without pause (`support.watching`). After every kill
-(`support.victims`) an ordinary run has to complete, and to leave nothing behind (`support.killing`). That this test
-would show a wrong switch is tested, too.
+Meanwhile readers look up all maps and ask the daemon without pause (`watching` in `support.killed_runs`). After every
+kill (`victims`) an ordinary run has to complete, and to leave nothing behind (`killing`). That this test would show a
+wrong switch is tested, too.
 """
 
 import random
@@ -15,10 +15,10 @@ from pathlib import Path
 from statistics import median
 
 import pytest
-from support.killing import Kills
+from support.killed_runs.killing import Kills
+from support.killed_runs.victims import traced
+from support.killed_runs.watching import Violation
 from support.network import Site
-from support.victims import traced
-from support.watching import Violation
 
 pytestmark = pytest.mark.real("strace", "postmap", "postconf", "gpg")
 

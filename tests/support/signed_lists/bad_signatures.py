@@ -2,12 +2,33 @@
 
 import copy
 
-from support.bad_reasons import CHANGED as DOES_NOT_FIT
-from support.bad_reasons import Bad, expired, future, gpg_failed, named, older, revoked, stranger, table, weak
-from support.good_lists import BEGIN, EVIL, Make, by_hand, clear, headed, signature_part, stored, with_signature
-from support.handmade import STANDALONE, literal, one_pass, signature, subpacket
 from support.keys import Signer, armor, gpg
-from support.list_keys import DAY, NOW, TEXT, Keys
+from support.signed_lists.bad_reasons import CHANGED as DOES_NOT_FIT
+from support.signed_lists.bad_reasons import (
+    Bad,
+    expired,
+    future,
+    gpg_failed,
+    named,
+    older,
+    revoked,
+    stranger,
+    table,
+    weak,
+)
+from support.signed_lists.good_lists import (
+    BEGIN,
+    EVIL,
+    Make,
+    by_hand,
+    clear,
+    headed,
+    signature_part,
+    stored,
+    with_signature,
+)
+from support.signed_lists.handmade import STANDALONE, literal, one_pass, signature, subpacket
+from support.signed_lists.list_keys import DAY, NOW, TEXT, Keys
 
 LAPSE = ["--default-sig-expire", "seconds=60"]
 

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from closedmail.demo.private_postfix import Listener, PrivatePostfix
+from closedmail.demo.postfix_configuration import SmtpdListener
+from support.private_postfix import PrivatePostfix
 
 # Settings of trivial-rewrite(8), which completes a sender; all others are smtpd's and cleanup's.
 REWRITING = ("swap_bangpath", "allow_percent_hack", "append_at_myorigin", "myorigin", "append_dot_mydomain", "mydomain")
@@ -125,7 +126,7 @@ def running_mill(folder: Path, tables: Mapping[str, Mapping[str, str]], policy: 
             others["rewrite_service_name"] = rewrite
             services.append(f"{rewrite} unix - - n - - trivial-rewrite{rewriting}")
             services.append(f"{cleanup} unix n - n - 0 cleanup{_options(others)}")
-            listeners.append(Listener(options={**others, "cleanup_service_name": cleanup}))
+            listeners.append(SmtpdListener(options={**others, "cleanup_service_name": cleanup}))
         parameters = {
             **_PATIENT,
             "smtpd_data_restrictions": f"check_policy_service inet:127.0.0.1:{recorder.server_address[1]}",

@@ -7,8 +7,8 @@ import subprocess
 import time
 from pathlib import Path
 
-from support.docker import run
-from support.tree import CHECKOUT, Machine, debian_tree
+from support.machines.docker import run
+from support.machines.tree import CHECKOUT, Machine, debian_tree
 
 NEEDS = ("root", "debootstrap", "unshare", "nsenter", "ip", "dpkg-buildpackage", "dh", "dh_python3", "pybuild")
 SUITES = ("bookworm", "trixie")

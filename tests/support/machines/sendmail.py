@@ -19,8 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from closedmail.demo.smtp_client import Reply, deliver
-from support.tree import Machine
+from closedmail.demo.smtp_client import SmtpReply, deliver
+from support.machines.tree import Machine
 
 CF = "/usr/share/sendmail/cf"
 _PATIENCE = 30.0  # seconds; only a test that fails waits so long
@@ -141,7 +141,7 @@ class Sendmail:
             self._process.wait(15)
         self.log.close()
 
-    def deliver(self, sender: str, *recipients: str, source: str = "127.0.0.1", **how: Any) -> Reply:
+    def deliver(self, sender: str, *recipients: str, source: str = "127.0.0.1", **how: Any) -> SmtpReply:
         """Speak SMTP to it from an address of the machine: closedmail.demo.smtp_client's `deliver`."""
         call = partial(deliver, "127.0.0.1", 25, sender=sender, recipients=recipients, source_address=source, **how)
         return self.machine.call(call)

@@ -3,8 +3,9 @@
 import bz2
 import zlib
 
-from support.bad_reasons import Bad, damaged, extra_text, table
-from support.good_lists import (
+from support.keys import armor
+from support.signed_lists.bad_reasons import Bad, damaged, extra_text, table
+from support.signed_lists.good_lists import (
     BEGIN,
     CANONICAL,
     END,
@@ -23,9 +24,8 @@ from support.good_lists import (
     swapped,
     with_signature,
 )
-from support.handmade import TEXTUAL, literal, one_pass, packet, signature
-from support.keys import armor
-from support.list_keys import NOW, TEXT
+from support.signed_lists.handmade import TEXTUAL, literal, one_pass, packet, signature
+from support.signed_lists.list_keys import NOW, TEXT
 
 TEXT_BEFORE: dict[str, Make] = {
     "text before": lambda k: EVIL + clear(k),

@@ -4,8 +4,9 @@ import gzip
 import zlib
 from functools import cache
 
-from support.bad_reasons import Bad, several, table, unsigned
-from support.good_lists import (
+from support.keys import armor, gpg
+from support.signed_lists.bad_reasons import Bad, several, table, unsigned
+from support.signed_lists.good_lists import (
     BEGIN,
     BOM,
     CANONICAL,
@@ -23,9 +24,8 @@ from support.good_lists import (
     swapped,
     with_signature,
 )
-from support.handmade import TEXTUAL, literal, one_pass, packet, signature
-from support.keys import armor, gpg
-from support.list_keys import MAX_SIZE, NOW, TEXT, Keys
+from support.signed_lists.handmade import TEXTUAL, literal, one_pass, packet, signature
+from support.signed_lists.list_keys import MAX_SIZE, NOW, TEXT, Keys
 
 
 def _only_noise(seed: int) -> Make:

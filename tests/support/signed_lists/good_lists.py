@@ -7,7 +7,8 @@ import zlib
 from collections.abc import Callable
 from functools import cache
 
-from support.handmade import (
+from support.keys import Signer, armor
+from support.signed_lists.handmade import (
     COMPRESSED,
     LITERAL,
     MARKER,
@@ -19,8 +20,7 @@ from support.handmade import (
     partial,
     signature,
 )
-from support.keys import Signer, armor
-from support.list_keys import NOW, TEXT, Keys
+from support.signed_lists.list_keys import NOW, TEXT, Keys
 
 Make = Callable[[Keys], bytes]
 

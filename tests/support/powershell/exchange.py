@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, ip_network
 from typing import Any
 
-from support.powershell import Shell
-from support.powershell_values import PowerShellError, Table, Thing, items
+from support.powershell.shell import Shell
+from support.powershell.values import PowerShellError, Table, Thing, items
 
 _TOO_MANY = 1268  # values of one attribute
 _SEND = (

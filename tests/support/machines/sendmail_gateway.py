@@ -7,8 +7,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from support.sendmail import HEAD, MAILERS
-from support.tree import Machine
+from support.machines.sendmail import HEAD, MAILERS
+from support.machines.tree import Machine
 
 STATE = "/var/lib/closedmail"
 MAPS = f"{STATE}/sendmail"

@@ -14,7 +14,7 @@ from typing import Any
 import tree_sitter
 import tree_sitter_powershell
 
-from support.powershell_values import OPERATORS, PowerShellError, Table, Thing, items, one, plus, text_of, true
+from support.powershell.values import OPERATORS, PowerShellError, Table, Thing, items, one, plus, text_of, true
 
 Node = tree_sitter.Node
 LANGUAGE = tree_sitter.Language(tree_sitter_powershell.language())

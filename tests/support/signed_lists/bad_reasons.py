@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from closedmail.errors import Code
-from support.list_keys import Keys
+from support.signed_lists.list_keys import Keys
 
 NAMES = "check that source and signature name the signed list"
 OPERATOR = "ask the network's operator"

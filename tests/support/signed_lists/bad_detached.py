@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 
-from support.bad_reasons import CHANGED as DOES_NOT_FIT
-from support.bad_reasons import (
+from support.keys import armor
+from support.signed_lists.bad_reasons import CHANGED as DOES_NOT_FIT
+from support.signed_lists.bad_reasons import (
     Bad,
     damaged,
     expired,
@@ -17,11 +18,10 @@ from support.bad_reasons import (
     unsigned,
     weak,
 )
-from support.bad_signatures import digest
-from support.good_lists import EVIL, Make, clear, stored
-from support.handmade import STANDALONE, literal, packet, signature
-from support.keys import armor
-from support.list_keys import NOW, TEXT, Keys
+from support.signed_lists.bad_signatures import digest
+from support.signed_lists.good_lists import EVIL, Make, clear, stored
+from support.signed_lists.handmade import STANDALONE, literal, packet, signature
+from support.signed_lists.list_keys import NOW, TEXT, Keys
 
 # A list, and what stands for its signature.
 Pair = Callable[[Keys], tuple[bytes, bytes]]

@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from functools import reduce
 
-from support.sender_mill import Spelling
+from support.senders.mill import Spelling
 
 # What all have that do not say otherwise.
 BASE = {"myorigin": "city.example", "mydomain": "nrw.example"}

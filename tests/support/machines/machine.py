@@ -14,9 +14,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
-from closedmail.demo.smtp_client import Reply, deliver
+from closedmail.demo.smtp_client import SmtpReply, deliver
+from support.machines.tree import Machine, debian_tree
 from support.real import SBIN
-from support.tree import Machine, debian_tree
 
 T = TypeVar("T")
 
@@ -113,7 +113,7 @@ class BootedMachine(Machine):
 
     def send(
         self, sender: str, source: str, recipients: Sequence[str] = ("office@city.example",), **more: str
-    ) -> Reply:
+    ) -> SmtpReply:
         """Send a mail to its Postfix from an address of its own (127.0.0.x)."""
         data = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in more.items()) + "\r\nA test.\r\n"
         return self.call(

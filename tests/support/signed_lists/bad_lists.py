@@ -2,12 +2,12 @@
 
 import pytest
 
-from support.bad_blocks import BAD_BLOCKS
-from support.bad_detached import BAD_DETACHED
-from support.bad_reasons import Bad, Files
-from support.bad_shapes import BAD_SHAPES
-from support.bad_signatures import BAD_SIGNATURES
-from support.list_keys import Keys
+from support.signed_lists.bad_blocks import BAD_BLOCKS
+from support.signed_lists.bad_detached import BAD_DETACHED
+from support.signed_lists.bad_reasons import Bad, Files
+from support.signed_lists.bad_shapes import BAD_SHAPES
+from support.signed_lists.bad_signatures import BAD_SIGNATURES
+from support.signed_lists.list_keys import Keys
 
 BAD_LISTS: dict[str, Bad] = BAD_SHAPES | BAD_BLOCKS | BAD_SIGNATURES
 assert len(BAD_LISTS) == len(BAD_SHAPES) + len(BAD_BLOCKS) + len(BAD_SIGNATURES)

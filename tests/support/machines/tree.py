@@ -21,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
-from support.docker import mirror, run
+from support.machines.docker import mirror, run
 from support.real import SBIN
 
 T = TypeVar("T")
@@ -31,7 +31,7 @@ PACKAGES = (
     *("sendmail-base", "sendmail-bin", "sendmail-cf", "m4", "openssl", "gnupg"),
     *("python3", "python3-click", "python3-gnupg", "python3-idna", "python3-lmdb", "python3-milter"),
 )
-CHECKOUT = Path(__file__).parents[2]
+CHECKOUT = Path(__file__).parents[3]
 IN_TREE = "/opt/closedmail"  # where a machine sees the checkout
 _PATH = f"{SBIN}:/usr/bin:/bin"
 _CLONE_NEWNET = 0x40000000  # sched.h

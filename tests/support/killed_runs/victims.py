@@ -20,8 +20,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from support.killed_runs.watching import must
 from support.network import Site, put_program
-from support.watching import must
 
 # All calls that change a file or a folder, but for those that open one: an empty file is no more than its name.
 CALLS = (

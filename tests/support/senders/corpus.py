@@ -11,10 +11,10 @@ from pathlib import Path
 
 from closedmail.core.model import Rewriting
 from closedmail.inbound.sender import SenderError
-from support.sender_oracle import is_partner, whose
-from support.spellings import BASE, SETTINGS
+from support.senders.oracle import is_partner, whose
+from support.senders.spellings import BASE, SETTINGS
 
-FOLDER = Path(__file__).parents[1] / "senders"
+FOLDER = Path(__file__).parents[2] / "senders"
 FILES = ("found.jsonl", "recorded.jsonl")
 
 

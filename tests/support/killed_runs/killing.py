@@ -17,9 +17,9 @@ from types import TracebackType
 from typing import Self
 
 from support.daemon import Daemon
+from support.killed_runs.victims import Victims
+from support.killed_runs.watching import NICE, REJECT_TEXT, Watch, listing, must
 from support.network import DAY, MINUTE, Site
-from support.victims import Victims
-from support.watching import NICE, REJECT_TEXT, Watch, listing, must
 
 _PATIENCE = 60.0  # seconds; only a test that fails waits so long
 _PRUNE = 20  # runs after which the TLS rows that linger are let go

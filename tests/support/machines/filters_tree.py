@@ -5,8 +5,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from support.docker import mirror, run
-from support.tree import debian_tree
+from support.machines.docker import mirror, run
+from support.machines.tree import debian_tree
 
 PACKAGES = ("rspamd", "spamassassin")
 
