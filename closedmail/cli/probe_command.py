@@ -29,9 +29,10 @@ from closedmail.sync.sync_report import counted, iso
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @click.pass_obj
 def command(settings: Settings, domains: tuple[str, ...], as_json: bool) -> int:
-    """Connect to each route host, or to those of some domains, as the mail server would, and send no mail.
+    """Connect to route hosts as the mail server would; send no mail.
 
-    STARTTLS and certificate must be as the TLS policy in force demands: exit 1 unless all hosts are ok.
+    Without arguments, to the hosts of all domains. STARTTLS and certificate must be as the TLS policy in force demands:
+    exit 1 unless all hosts are ok.
     """
     config = load(settings.config_path)
     with StoreReader(store_path(config.gateway.state_dir)) as store:
@@ -58,7 +59,7 @@ def command(settings: Settings, domains: tuple[str, ...], as_json: bool) -> int:
 def _plan(
     config: Config, snapshot: Snapshot, domains: tuple[str, ...]
 ) -> tuple[dict[ProbeTarget, int], Callable[[str], ClientSettings]]:
-    """What is probed, and how. Where both MTAs are configured, as Postfix."""
+    """Choose targets and client settings. Where both MTAs are configured, those of Postfix."""
     if config.postfix:
         try:
             clients = PostfixClients(config.postfix.config_directory)
@@ -66,13 +67,11 @@ def _plan(
             raise ClosedmailError(refusal.reason) from None
         return postfix_targets(snapshot, domains), clients.settings
     if not config.sendmail:
-        raise ConfigError("", f"{config.path}: neither [postfix] nor [sendmail]: probe does as one of them would")
+        raise ConfigError("", f"{config.path}: neither [postfix] nor [sendmail] is set; probe needs one of them")
     try:
         client = sendmail_settings()
     except OSError as error:
-        raise ClosedmailError(
-            f"{DEFAULT_CF}: {error.strerror}: Sendmail's settings are needed to do as it does"
-        ) from None
+        raise ClosedmailError(f"{DEFAULT_CF}: {error.strerror}; probe needs Sendmail's settings") from None
     return sendmail_targets(snapshot, domains), lambda _: client
 
 

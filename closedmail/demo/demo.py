@@ -1,4 +1,4 @@
-"""`closedmail demo`: a closed network on loopback, from the signed list to the mails that pass and do not pass."""
+"""Run `closedmail demo`: a closed network on loopback, from the signed list to the mails that pass or not."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ from pathlib import Path
 from closedmail.demo.demo_certificates import Authority, CertificateFiles, self_signed
 from closedmail.demo.demo_network import LIST, OWN, DemoNetwork, make_network
 from closedmail.demo.demo_postfix import DemoPostfix
-from closedmail.demo.mails import MAILS, TellingMail
+from closedmail.demo.mails import MAILS, DemoMail
 from closedmail.demo.smtp_client import SmtpReply, deliver
 from closedmail.errors import ClosedmailError
 from closedmail.explain.explain import explain_inbound, explain_outbound
@@ -28,7 +28,7 @@ _START = 10.0  # seconds that the daemon may take to listen
 
 
 def run_demo(say: Say) -> bool:
-    """Run the whole demo, telling each step; True if every mail met the answer that it had to.
+    """Run the whole demo, and report each step; True if every mail got the expected answer.
 
     Raises ClosedmailError when a part is missing or fails. Leaves nothing behind.
     """
@@ -92,7 +92,7 @@ def _main_cf(directory: Path, socket: Path, server: CertificateFiles) -> Mapping
 
 @contextmanager
 def _policyd(network: DemoNetwork) -> Iterator[None]:
-    """The daemon as a process of its own, as systemd would run it; ended by its process id."""
+    """Run the daemon as a process of its own, as systemd would, and end it by its process id."""
     process = subprocess.Popen(
         [sys.executable, "-m", "closedmail", "--config", network.config.path, "policyd"],
         stdin=subprocess.DEVNULL,
@@ -131,9 +131,9 @@ def _mails_come_in(
             certificate=certificate.pair if certificate else None,
             smtputf8=mail.smtputf8,
         )
-        as_told = reply.accepted == mail.passes
-        right = right and as_told
-        mark = "" if as_told else "  << NOT AS IT SHOULD BE"
+        as_expected = reply.accepted == mail.passes
+        right = right and as_expected
+        mark = "" if as_expected else "  << NOT AS EXPECTED"
         rows.append(
             (mail.about, f"<{mail.sender}>", mail.client, _answer(reply), _why(mail, certificate, snapshot) + mark)
         )
@@ -141,7 +141,7 @@ def _mails_come_in(
     return right
 
 
-def _why(mail: TellingMail, certificate: CertificateFiles | None, snapshot: Snapshot) -> str:
+def _why(mail: DemoMail, certificate: CertificateFiles | None, snapshot: Snapshot) -> str:
     shown = ShownCertificate()
     if certificate:
         digests = (text.replace(":", "").lower() for text in (certificate.fingerprint, certificate.pubkey_fingerprint))

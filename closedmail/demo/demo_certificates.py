@@ -1,6 +1,6 @@
-"""A certificate authority of its own and certificates from it, made by the openssl command.
+"""Make a certificate authority and certificates from it, by the openssl command.
 
-For a demonstration and for tests: keys are not protected, and lie in the directory that is given.
+For a demonstration and for tests: keys are not protected, and are kept in the directory that is given.
 """
 
 import shutil
@@ -33,12 +33,12 @@ class CertificateFiles:
 
     @property
     def pair(self) -> tuple[Path, Path]:
-        """What Python's `load_cert_chain` takes."""
+        """The arguments of Python's `load_cert_chain`."""
         return self.certificate, self.key
 
 
 class Authority:
-    """A CA below a directory. `ca_file` is what others have to trust."""
+    """A CA below a directory. Others have to trust `ca_file`."""
 
     def __init__(self, directory: Path, common_name: str = "Closed Net CA") -> None:
         self.directory = directory
@@ -53,23 +53,23 @@ class Authority:
         )
 
     def issue(self, common_name: str, names: Sequence[str] = (), *, days: int = 30) -> CertificateFiles:
-        """A certificate for a server or a client, with these DNS names and IP addresses as alternative names."""
+        """Make a certificate for a server or a client, with these DNS names and IP addresses as alternative names."""
         return _make(self.directory, common_name, names, days, (self.ca_file, self._key))
 
 
 def self_signed(directory: Path, common_name: str, names: Sequence[str] = (), *, days: int = 30) -> CertificateFiles:
-    """A certificate that no authority vouches for."""
+    """Make a certificate without an authority."""
     directory.mkdir(parents=True, exist_ok=True)
     return _make(directory, common_name, names, days, None)
 
 
 def fingerprint(certificate: Path) -> str:
-    """The SHA-256 fingerprint of the first certificate in a PEM file, in Postfix's form."""
+    """Compute the SHA-256 fingerprint of the first certificate in a PEM file, in Postfix's form."""
     return _digest(ssl.PEM_cert_to_DER_cert(_first(certificate)))
 
 
 def pubkey_fingerprint(certificate: Path) -> str:
-    """The SHA-256 fingerprint of its public key, in Postfix's form (`smtpd_tls_fingerprint_digest` in postconf(5))."""
+    """Compute the SHA-256 fingerprint of its public key, in Postfix's form (smtpd_tls_fingerprint_digest)."""
     pem = _openssl("x509", "-in", str(certificate), "-noout", "-pubkey")
     return _digest(_openssl("pkey", "-pubin", "-outform", "DER", stdin=pem))
 

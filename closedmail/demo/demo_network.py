@@ -37,7 +37,7 @@ city.example            esmtp:[192.0.2.66]
 
 @dataclass(frozen=True, slots=True)
 class DemoNetwork:
-    """What was made: the configuration as text and as read, and the fingerprint that it pins."""
+    """The network: its configuration as text and parsed, and the fingerprint of its signing key."""
 
     config: Config
     text: str

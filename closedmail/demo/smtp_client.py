@@ -1,7 +1,7 @@
-"""A small SMTP client for mails that tell something: odd spellings, chosen client addresses, client certificates.
+"""A small SMTP client for test mails: odd spellings, chosen client addresses, client certificates.
 
-It sends what it is told, verbatim, and gives back the answer that decided: the first refusal, or the answer to the
-message. Built on smtplib, which is too polite in one place only: it insists on ASCII and on tidy addresses.
+It sends its arguments verbatim, and gives back the deciding reply: the first refusal, or the reply to the message.
+Built on smtplib, which insists on ASCII and on tidy addresses; `_Client` sends any.
 """
 
 import smtplib
@@ -19,7 +19,7 @@ DEFAULT_MESSAGE = b"Subject: closedmail\r\n\r\nA test.\r\n"
 
 @dataclass(frozen=True, slots=True)
 class SmtpReply:
-    """The answer that decided, and to what. Code 0: no answer came, `text` says why."""
+    """The deciding reply, and to which command. Code 0: no reply came, for the reason in `text`."""
 
     stage: Stage
     code: int
@@ -46,7 +46,7 @@ def deliver(
     data: bytes = DEFAULT_MESSAGE,
     timeout: float = 30.0,
 ) -> SmtpReply:
-    """Send one mail and give back the first refusal, or the answer to the message.
+    """Send one mail and give back the first refusal, or the reply to the message.
 
     `sender` and `recipients` go between the angle brackets as they are; one that begins with `FROM:` or `TO:` is the
     whole argument of its command (`FROM: u@p.example`, without brackets). `certificate` is a certificate file and its
@@ -142,7 +142,7 @@ def _reply(stage: Stage, code: int, text: bytes) -> SmtpReply:
 
 
 def _leave(client: smtplib.SMTP) -> None:
-    """Say QUIT without waiting for long: the mail is decided, and a server that hangs is not worth a time limit."""
+    """Send QUIT without waiting for long: the result is known, and a server may not answer any more."""
     try:
         if isinstance(client.sock, socket.socket):
             client.sock.settimeout(2)

@@ -1,4 +1,4 @@
-"""posttls-finger(1), Postfix's own probe: what it says of the TLSA records of a host, in bounded time and length."""
+"""Run posttls-finger(1), Postfix's own probe, to look up the TLSA records of a host, in bounded time and length."""
 
 import asyncio
 import os
@@ -13,17 +13,17 @@ _MOST = 64 * 1024  # bytes; an honest host needs two or three KiB
 
 
 def find_posttls_finger() -> str | None:
-    """Where the program is. Debian keeps it in /usr/sbin, which is not in every user's PATH."""
+    """Find the program. Debian keeps it in /usr/sbin, which is not in every user's PATH."""
     return shutil.which(_NAME, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin")
 
 
 async def ask_posttls_finger(
     program: str, host: str, port: int, settings: ClientSettings, config_directory: str, patience: float
 ) -> str:
-    """What it prints of `[host]:port`. The caller bounds the whole by a time limit; `patience`, in seconds, is for each
-    of its waits. Raises OSError where it can't be started.
+    """Run it for `[host]:port`, and give its output. The caller bounds the whole by a time limit; `patience`, in
+    seconds, is for each of its waits. Raises OSError where it can't be started.
 
-    At level dane-only it says more of records that are missing than at dane, and looks up the same.
+    At level dane-only it prints more about missing records than at dane, and looks up the same.
     """
     where = f"[ipv6:{host}]:{port}" if ":" in host else f"[{host}]:{port}"
     wait = str(max(1, int(patience)))
@@ -51,7 +51,7 @@ async def ask_posttls_finger(
 
 
 def _certificates(settings: ClientSettings) -> list[str]:
-    """Our certificate, where it can be read: without it a server that wants one breaks the handshake off."""
+    """The options for our certificate, where it can be read: a server that demands one breaks off without it."""
     readable = [pair for pair in settings.chains if all(os.access(file, os.R_OK) for file in pair)]
     if not readable:
         return []

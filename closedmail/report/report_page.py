@@ -13,7 +13,7 @@ from closedmail.core.domain import to_unicode
 from closedmail.inbound.counters import ALONE
 from closedmail.probe.probe_result import HostResult, days_in_words
 from closedmail.probe.smtp_probe import printable
-from closedmail.report.charts import Bar, Series, bar_chart, step_chart
+from closedmail.report.charts import Bar, ChartLine, bar_chart, step_chart
 from closedmail.report.markup import Child, Markup, element, join
 from closedmail.report.report_data import CountRow, GenerationRow, ReportData, Some
 from closedmail.report.report_style import STYLE
@@ -218,12 +218,12 @@ def _changes(data: ReportData) -> list[Markup | None]:
     ]
 
 
-def _series(history: Sequence[GenerationRow]) -> list[Series]:
+def _series(history: Sequence[GenerationRow]) -> list[ChartLine]:
     lines: dict[str, list[tuple[int, int]]] = {}
     for item in reversed(history):
         for name, (domains, *_) in item.networks.items():
             lines.setdefault(name, []).append((item.published_at, domains))
-    return [Series(name, points) for name, points in lines.items()]
+    return [ChartLine(name, points) for name, points in lines.items()]
 
 
 def _hosts(data: ReportData) -> list[Markup | None]:

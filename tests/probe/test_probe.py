@@ -32,7 +32,7 @@ from closedmail.demo.postfix_configuration import SmtpdListener
 from closedmail.mta.client_settings import ClientSettings
 from closedmail.mta.postfix_client import PostfixClients, client_settings
 from closedmail.mta.sendmail_client import sendmail_settings
-from closedmail.probe.mail_hosts import mail_hosts, place_of
+from closedmail.probe.mail_hosts import mail_hosts, parse_destination
 from closedmail.probe.probe import Prober
 from closedmail.probe.probe_file import keep_probe, read_probe
 from closedmail.probe.probe_result import HostResult, paste_lines
@@ -382,7 +382,7 @@ def test_hosts_that_are_not_there() -> None:
         (f"[127.0.0.1]:{port}", "127.0.0.1: Connection refused"),
         ("[no.such.host.invalid]", "no.such.host.invalid has no address: "),
         ("[x..y]:25", "x..y has no address: "),
-        ("[127.0.0.1]:99999", "[127.0.0.1]:99999 is no host that could be probed"),
+        ("[127.0.0.1]:99999", "[127.0.0.1]:99999 is not a host that can be probed"),
         ("[2001:db8::1]:25", ""),
     ):
         (result,) = meet(nexthop)
@@ -433,7 +433,7 @@ def test_trust_that_is_not_to_be_had(tmp_path: Path) -> None:
     with Sink("127.0.0.7", certificate=authority.issue(NAME, [NAME]).pair) as sink:
         plain = ClientSettings("city.example", grades={"medium": "DEFAULT"})
         for settings, error in (
-            (plain, "the certificate is not trusted: Postfix is told of no authority: set smtp_tls_CAfile"),
+            (plain, "the certificate is not trusted: Postfix trusts no certificate authority: set smtp_tls_CAfile"),
             (
                 replace(plain, ca_file="/nowhere"),
                 "the certificate is not trusted: smtp_tls_CAfile /nowhere can't be used: No",
@@ -525,9 +525,9 @@ def test_mx_hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         # Where Postfix looks up none, neither does probe.
         (result,) = meet(f"koeln.example:{port}", policy="may", settings=replace(settings, looks_up_mx=False))
         assert (result.error or "").startswith("koeln.example has no address: ")
-        found = asyncio.run(mail_hosts(place_of("koeln.example"), settings))
+        found = asyncio.run(mail_hosts(parse_destination("koeln.example"), settings))
         assert found == ["no.such.host.invalid", "localhost"]
-        assert asyncio.run(mail_hosts(place_of("[koeln.example]"), settings)) == ["koeln.example"]
+        assert asyncio.run(mail_hosts(parse_destination("[koeln.example]"), settings)) == ["koeln.example"]
         monkeypatch.setitem(sys.modules, "dns.asyncresolver", None)
         (result,) = meet("koeln.example", policy="may", settings=settings)
         assert "install python3-dnspython" in (result.error or "")

@@ -66,7 +66,7 @@ MAY, NEVER = "Postfix delivers as at level may, if need be in plain text", "does
             "dane",
             "[wrong.signed.example]",
             False,
-            ("is not what its TLSA records say", "no matching DANE TLSA records"),
+            ("does not match its TLSA records", "no matching DANE TLSA records"),
         ),
         ("dane", "[absent.signed.example]", True, (ABSENT, MAY)),
         ("dane-only", "[absent.signed.example]", False, (ABSENT, NEVER)),
@@ -81,7 +81,7 @@ MAY, NEVER = "Postfix delivers as at level may, if need be in plain text", "does
         ("dane", "wrong.unsigned.example", True, (UNSIGNED, MAY)),
         ("dane-only", "unsigned.example", False, (UNSIGNED, NEVER)),
         ("dane.mx", "unsigned.example", True, None),
-        ("dane.own", "wrong.unsigned.example", False, ("is not what its TLSA records say",)),
+        ("dane.own", "wrong.unsigned.example", False, ("does not match its TLSA records",)),
         ("dane.encrypt", "wrong.unsigned.example", True, (UNSIGNED, "as at level encrypt")),
         ("dane.blind", "[wrong.signed.example]", True, (BLIND, MAY)),
         ("dane-only.blind", "[right.signed.example]", False, (BLIND, NEVER)),
@@ -130,9 +130,9 @@ def test_it_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert "only Postfix's posttls-finger looks up, and it is not found here" in (result.error or "")
         cases = (
             (f"sleep 600 & echo $! $$ >{pids}; wait", "not done within 5 s, and given up"),
-            (f"echo $$ >{pids}; exec yes", "posttls-finger tells nothing of TLSA records: it said nothing"),
-            (f"echo $$ >{pids}; printf 'posttls-finger: \\033[2J\\n'", r"tells nothing of TLSA records: \x1b[2J"),
-            (f"echo $$ >{pids}; exit 1", "posttls-finger tells nothing of TLSA records: it said nothing"),
+            (f"echo $$ >{pids}; exec yes", "posttls-finger reported no look-up of TLSA records: no output"),
+            (f"echo $$ >{pids}; printf 'posttls-finger: \\033[2J\\n'", r"reported no look-up of TLSA records: \x1b[2J"),
+            (f"echo $$ >{pids}; exit 1", "posttls-finger reported no look-up of TLSA records: no output"),
         )
         for text, error in cases:
             # Only what does not end by itself is not waited for.

@@ -16,7 +16,7 @@ from closedmail.inbound.decision import Certificate, Match
 from closedmail.replay import received_mail, tally
 from closedmail.replay.mail_log import Line
 from closedmail.replay.received_mail import PLAIN, UNKNOWN, Link, Mail, Replay
-from closedmail.replay.smtpd_events import Refused, Shown
+from closedmail.replay.smtpd_events import Rejected, Shown
 from closedmail.replay.tally import PartnerTally, Tally
 
 TIME = "Nov 24 03:00:00"
@@ -50,7 +50,7 @@ class Joined:
 
     def __init__(self, lines: Iterable[Line]) -> None:
         self.mails: list[Mail] = []
-        self.refusals: list[Refused] = []
+        self.refusals: list[Rejected] = []
         self.replay = Replay(self.mails.append, self.refusals.append)
         for line in lines:
             self.replay.feed(line)
@@ -331,7 +331,7 @@ def test_mail_that_is_no_partners() -> None:
 def test_refusals_are_counted_apart() -> None:
     found = judged()
     for sender, for_good in (("u@p.example", True), ("u@p.example", False), ("u@q.example", True), (None, True)):
-        found.turned_away(Refused(sender, WRONG, for_good))
+        found.rejected(Rejected(sender, WRONG, for_good))
     assert (found.messages, found.refused, found.deferred) == (0, 3, 1)
     tallied = found.partners["p.example"]
     assert (tallied.refused, tallied.deferred, tallied.clients) == (1, 1, {})

@@ -102,7 +102,7 @@ def test_the_words_for_people(gateway: Gateway, log: Path) -> None:
     assert said.stdout.split("\n\n")[0].splitlines() == [
         "10 mails received over SMTP from Nov 24 03:01:00 to Nov 24 03:11:00, judged by the rules of generation 1 as "
         "if all were enforced.",
-        "Not our business: not-listed 1, null-sender 1.",
+        "Not in the name of a partner: not-listed 1, null-sender 1.",
         "Refused when they came, and not among these: 1 for good, 0 for now.",
     ]
     parts = {part.split(" ", 1)[0]: part for part in said.stdout.split("\n\n")[1:]}
@@ -117,8 +117,8 @@ def test_the_words_for_people(gateway: Gateway, log: Path) -> None:
         f'    #  "{WRONG}",  # 1 mail: perhaps forged',
         "    ]",
     ]
-    assert "1 can't be told from this log\n" in parts["cert.example"]
-    assert "can't be told from this log: certificate 1; set smtpd_tls_loglevel = summary, peercert" in said.stdout
+    assert "1 cannot be judged by this log\n" in parts["cert.example"]
+    assert "missing in this log: certificate 1; set smtpd_tls_loglevel = summary, peercert" in said.stdout
     assert "certificate: verified, with no more in this log" in parts["cert.example"]
     toml = parts["koeln.example"].partition("    allow_from")
     assert tomllib.loads("allow_from" + toml[2]) == {"allow_from": [RIGHT]}

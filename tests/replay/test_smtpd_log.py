@@ -12,7 +12,7 @@ from closedmail.replay.smtpd_events import (
     Event,
     Passed,
     Queued,
-    Refused,
+    Rejected,
     Secured,
     Shown,
 )
@@ -87,17 +87,17 @@ EVENTS: list[tuple[str, Event | None]] = [
     ("6D5F3A0021: client=mx[192.0.2.1] and more", None),
     (
         f"NOQUEUE: reject: RCPT from mx[192.0.2.1]: 554 5.7.1 no; from=<u@p.example> to=<x@c.example> {TAIL}",
-        Refused("u@p.example", "192.0.2.1", True),
+        Rejected("u@p.example", "192.0.2.1", True),
     ),
     (
         f"NOQUEUE: reject: MAIL from mx[::1]:9: 450 4.7.1 <u@p.example>: no; from=<u@p.example> {TAIL}",
-        Refused("u@p.example", "::1", False),
+        Rejected("u@p.example", "::1", False),
     ),
-    (f"NOQUEUE: reject: RCPT from mx[192.0.2.1]: 554 5.7.1 no; from=<> to=<x> {TAIL}", Refused("", "192.0.2.1", True)),
-    ("NOQUEUE: reject: CONNECT from mx[192.0.2.1]: 554 5.7.1 no; proto=SMTP", Refused(None, "192.0.2.1", True)),
+    (f"NOQUEUE: reject: RCPT from mx[192.0.2.1]: 554 5.7.1 no; from=<> to=<x> {TAIL}", Rejected("", "192.0.2.1", True)),
+    ("NOQUEUE: reject: CONNECT from mx[192.0.2.1]: 554 5.7.1 no; proto=SMTP", Rejected(None, "192.0.2.1", True)),
     (
         f"6D5F3A0021: reject: DATA from mx[192.0.2.1]: 554 5.7.1 no; from=<u@p.example> {TAIL}",
-        Refused("u@p.example", "192.0.2.1", True),
+        Rejected("u@p.example", "192.0.2.1", True),
     ),
     # One recipient of several: the mail itself comes.
     (f"6D5F3A0021: reject: RCPT from mx[192.0.2.1]: 554 5.7.1 no; from=<u@p.example> to=<x> {TAIL}", None),
@@ -165,7 +165,7 @@ FORGED = '"; from=<v@p.example> to=<x@c.example> proto=ESMTP helo=<y>'
 def test_forged_text_in_a_refusal(reply: str, sender: str, recipient: str, told: str) -> None:
     line = f"NOQUEUE: reject: RCPT from mx[192.0.2.1]: 554 5.7.1 <{reply}>: no; from=<{sender}> to=<{recipient}> {TAIL}"
     found = smtpd(line)
-    assert isinstance(found, Refused)
+    assert isinstance(found, Rejected)
     assert found.sender == told
 
 
@@ -195,7 +195,7 @@ def test_whatever_stands_in_a_refusal_it_stays_a_refusal_of_this_client(text: st
         f"NOQUEUE: reject: RCPT from mx[192.0.2.1]: 554 5.7.1 <{text}@evil.example>: no; "
         f"from=<{quoted}> to=<x@c.example> {TAIL}"
     )
-    assert found in (Refused(quoted, "192.0.2.1", True), Refused(None, "192.0.2.1", True))
+    assert found in (Rejected(quoted, "192.0.2.1", True), Rejected(None, "192.0.2.1", True))
 
 
 @given(strange)
