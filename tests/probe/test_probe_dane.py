@@ -100,7 +100,7 @@ def test_the_command(bench: Outcome) -> None:
     assert bench.status == 1
     assert "[right.signed.example] (1 domain, TLS dane): ok\n  reached at 127.0.0.21: TLSv1.3\n" in bench.said
     assert f"[absent.signed.example] (1 domain, TLS dane): ok\n  note: {ABSENT}: {MAY}\n" in bench.said
-    assert "[wrong.signed.example] (1 domain, TLS dane): NOT OK\n  error: the server is not what" in bench.said
+    assert "[wrong.signed.example] (1 domain, TLS dane): NOT OK\n  error: the server does not match" in bench.said
 
 
 # posttls-finger that is missing, or means no good: a script in its place.
@@ -127,7 +127,7 @@ def test_it_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Sink("127.0.0.7", certificate=self_signed(tmp_path / "certificate", "mx.koeln.example").pair) as sink:
         nexthop = f"[127.0.0.7]:{sink.port}"
         result = meet(nexthop, None, monkeypatch)
-        assert "only Postfix's posttls-finger looks up, and it is not found here" in (result.error or "")
+        assert "only Postfix's posttls-finger looks up; it is not found here" in (result.error or "")
         cases = (
             (f"sleep 600 & echo $! $$ >{pids}; wait", "not done within 5 s, and given up"),
             (f"echo $$ >{pids}; exec yes", "posttls-finger reported no look-up of TLSA records: no output"),

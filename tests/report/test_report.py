@@ -234,7 +234,7 @@ def test_a_page_that_can_not_be_written_hides_nothing(site: Site, tmp_path: Path
     assert outcome.json["networks"]["ndb"]["result"] == "published"
     assert outcome.stderr == (
         f"closedmail: error: monitoring.report: {tmp_path}/missing/report.html: No such file or directory; the folder "
-        "must be there, and writable for the user that runs this; the lists are not affected\n"
+        "must exist and be writable for the user that runs this; the lists are not affected\n"
     )
     assert site.manifest.generation == 1
     site.assert_consistent()

@@ -28,6 +28,7 @@ from closedmail.report.report_page import report_page
 
 NOW = 1795500000
 WORD = "Größe"
+OTHER = "b" * 61  # a second network, of a name that no drawn word has
 EVIL = (
     "<script>alert(1)</script>",
     '"><img src=x onerror=y>',
@@ -73,7 +74,7 @@ def sample(word: str = WORD) -> ReportData:
         Some([SkippedRow(word, 1234, word, word)], 1),
         Some(
             [
-                GenerationRow(7, NOW - 60, word, True, {word: (5, 1, 2, 3), "b": (1, 0, 0, 0)}),
+                GenerationRow(7, NOW - 60, word, True, {word: (5, 1, 2, 3), OTHER: (1, 0, 0, 0)}),
                 GenerationRow(6, 5, word, False, {word: (5, 1, 2, 3)}),
             ],
             2,
