@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from support.core_samples import configuration, network
 from support.export_samples import TABLES, edition, text_of
 from support.powershell.exchange import Exchange
-from support.powershell.shell import parse
+from support.powershell.tree import parse
 from support.powershell.values import PowerShellError
 from test_export_rows import configurations
 

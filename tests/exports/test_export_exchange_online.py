@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from support.core_samples import configuration, network
 from support.export_samples import TABLES, edition, text_of
 from support.powershell.exchange import Exchange
-from support.powershell.shell import parse
+from support.powershell.tree import parse
 from test_export_rows import configurations
 
 from closedmail.core.domain import parents
