@@ -12,8 +12,13 @@ directory.
 import argparse
 import compileall
 import os
+import sys
 import tempfile
 from pathlib import Path
+
+# The checkout's closedmail and tests/support, here and in every process to come.
+sys.path[:0] = [str(Path(__file__).resolve().parents[1] / folder) for folder in ("", "tests")]
+os.environ["PYTHONPATH"] = os.pathsep.join(sys.path[:2])
 
 from bench_common import ListShape
 from bench_decisions import bench_decisions

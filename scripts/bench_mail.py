@@ -2,7 +2,7 @@
 
 A private Postfix takes mail of a partner from smtp-source and relays it to smtp-sink, as a gateway does, until its
 queue is empty. Three listeners differ in the check alone: none, closedmail's, and one that asks the bare responder,
-which tells what Postfix pays for asking anybody. All answers let the mail pass; each mail is asked about twice, at RCPT
+which shows the cost of the question itself. All answers let the mail pass; each mail is asked about twice, at RCPT
 and at DATA.
 """
 
@@ -28,13 +28,13 @@ from closedmail.errors import ClosedmailError
 _AIM = "-3 %"
 _NONE, _OURS, _BARE, _AGAIN = "without", "with closedmail", "with a bare responder", "without, once more"
 _TURN = (_NONE, _OURS, _AGAIN, _BARE)
-# Each is compared with the runs next to it; `without` with itself tells what the measure is worth.
+# Each is compared with the runs next to it; `without` with itself shows the precision of the measure.
 _BESIDE = {_AGAIN: (_NONE,), _OURS: (_NONE, _AGAIN), _BARE: (_AGAIN,)}
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What smtp-source sends in one run: messages, how many sessions at a time, bytes of each message."""
+    """The load of one run of smtp-source: messages, how many sessions at a time, bytes of each message."""
 
     messages: int = 2_000
     sessions: int = 20
