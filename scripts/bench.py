@@ -17,7 +17,8 @@ import tempfile
 from pathlib import Path
 
 # The checkout's closedmail and tests/support, here and in every process to come.
-sys.path[:0] = [str(Path(__file__).resolve().parents[1] / folder) for folder in ("", "tests")]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 os.environ["PYTHONPATH"] = os.pathsep.join(sys.path[:2])
 
 from bench_common import ListShape

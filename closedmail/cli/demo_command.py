@@ -13,6 +13,6 @@ def command() -> int:
     It lives in a temporary directory: nothing of this machine is changed, and nothing is left behind.
     """
     if run_demo(click.echo):
-        click.echo("\nEvery mail met the answer that it had to. Nothing is left behind.")
+        click.echo("\nEvery mail got the expected answer. Nothing is left behind.")
         return 0
-    raise ClosedmailError("a mail did not meet the answer that it had to, see the table")
+    raise ClosedmailError("a mail did not get the expected answer: see the table above")

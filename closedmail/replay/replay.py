@@ -112,7 +112,7 @@ def _allow_from(partner: PartnerTally, several_days: bool) -> Iterator[str]:
     addresses, doubtful = partner.addresses, partner.doubtful(several_days)
     if not addresses:
         return
-    yield "  what would let it in, forged mail included; ask the partner before you write it down:"
+    yield "  this would let it in, forged mail included; ask the partner before you add it:"
     yield "    allow_from = ["
     unlikely = frozenset(doubtful)
     for address in addresses:

@@ -111,7 +111,7 @@ def test_the_words_for_people(gateway: Gateway, log: Path) -> None:
         "  refused when they came: 1 for good, 0 for now",
         f"  would be refused: 1 for address from {WRONG}, the first 4jYc9b1lY2z0003 at Nov 24 03:03:00",
         f"  came from: {RIGHT} (2), {WRONG} (1)",
-        "  what would let it in, forged mail included; ask the partner before you write it down:",
+        "  this would let it in, forged mail included; ask the partner before you add it:",
         "    allow_from = [",
         f'       "{RIGHT}",  # 2 mails',
         f'    #  "{WRONG}",  # 1 mail: perhaps forged',
