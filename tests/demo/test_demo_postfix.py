@@ -24,7 +24,7 @@ from closedmail.errors import ClosedmailError
 
 REAL_POSTFIX = pytest.mark.real("root", "postfix", "postfix-lmdb")
 
-# Deferred mail stays where it is until it is told, so that the queue can be looked at.
+# Deferred mail stays where it is until a flush, so that the queue can be looked at.
 SLOW_RETRY = {"queue_run_delay": "300s", "minimal_backoff_time": "300s", "maximal_backoff_time": "300s"}
 
 

@@ -17,7 +17,7 @@ import pytest
 from support import milter_table as table
 from support.daemon import Daemon, closedmail
 from support.header_corpus import CORPUS, NOT_FOR_MTAS, Hostile
-from support.milter_door import MilterDoor
+from support.milter_mta import MilterMta
 from support.milter_table import RIGHT, STRANGER, TABLE, TEXTS, WRONG, Clients, P, make_clients
 from support.private_postfix import PrivatePostfix
 from support.real import require
@@ -27,7 +27,7 @@ from closedmail.demo.smtp_client import SmtpReply, deliver
 pytestmark = pytest.mark.real("root", "postfix", "postfix-lmdb", "openssl")
 
 
-class Door(MilterDoor):
+class Door(MilterMta):
     """A Postfix and the milter."""
 
     def __init__(self, config: Path, daemon: Daemon, postfix: PrivatePostfix, clients: Clients) -> None:

@@ -19,7 +19,7 @@ from support.daemon import Daemon
 from support.header_corpus import CORPUS, NOT_FOR_MTAS
 from support.machines.sendmail import HEAD, MAILERS, Sendmail
 from support.machines.tree import NEEDS, Machine
-from support.milter_door import MilterDoor
+from support.milter_mta import MilterMta
 from support.milter_table import RIGHT, STRANGER, TABLE, TEXTS, WRONG, Clients, P, make_clients
 from support.real import require
 
@@ -44,7 +44,7 @@ INPUT_MAIL_FILTER(`closedmail', `S=unix:{SOCKET}, F=T, T=C:10s;S:10s;R:20s;E:60s
 {MAILERS}"""
 
 
-class Door(MilterDoor):
+class Door(MilterMta):
     """A machine with Sendmail and the milter."""
 
     recipient = "root@city.example"

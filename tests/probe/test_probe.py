@@ -168,12 +168,12 @@ def bench(folder: Path) -> Iterator[Bench]:
     kinds["refuses"] = {"smtpd_client_restrictions": "reject", "smtpd_delay_reject": "no"}
     kinds |= dict.fromkeys(("named", "named as the nexthop", "named, by default"), kinds.pop("localhost"))
     kinds["named elsewise"] = kinds["right"]
-    asking = {
+    asks = {
         "smtpd_tls_req_ccert": "yes",
         "smtpd_tls_security_level": "encrypt",
         "smtpd_tls_CAfile": str(authority.ca_file),
     }
-    kinds |= {name: {**kinds["right"], **asking} for name in ("asks, is shown one", "asks, is shown none")}
+    kinds |= {name: {**kinds["right"], **asks} for name in ("asks, is shown one", "asks, is shown none")}
     policies = (
         "none",
         "may",

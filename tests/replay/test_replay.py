@@ -149,7 +149,7 @@ PACKED: dict[str, Callable[[bytes], bytes]] = {
 @pytest.mark.parametrize("packed", PACKED)
 @pytest.mark.parametrize("way", WAYS)
 def test_formats(gateway: Gateway, log: Path, tmp_path: Path, way: str, packed: str) -> None:
-    """Told by what is in it, not by its name."""
+    """Recognized by content, not by name."""
     expected = in_json(gateway, log)
     path = tmp_path / "some.log"
     path.write_bytes(PACKED[packed](WAYS[way](LINES)))

@@ -62,7 +62,7 @@ EVENTS: list[tuple[str, Event | None]] = [
     (f"mx[192.0.2.1]: subject_CN=, issuer=, fingerprint={PRINT}, pkey_fingerprint={KEY}", shown("", "")),
     # smtputf8_enable = no
     (f"mx[192.0.2.1]: subject_CN=k??ln, issuer=b, fingerprint={PRINT}, pkey_fingerprint={KEY}", shown(None, "b")),
-    # Which comma ends a name can't be told, the fingerprints can.
+    # Which comma ends a name is not known; the fingerprints are.
     (
         f"mx[::1]: subject_CN=a, issuer=X, fingerprint=00:11, issuer=b, fingerprint={PRINT}, pkey_fingerprint={KEY}",
         shown(None, None),
@@ -153,7 +153,7 @@ FORGED = '"; from=<v@p.example> to=<x@c.example> proto=ESMTP helo=<y>'
 
 
 @pytest.mark.parametrize(
-    ("reply", "sender", "recipient", "told"),
+    ("reply", "sender", "recipient", "expected"),
     [
         ('a"> to=<b@e.example', '"a\\"> to=<b"@e.example', "x@c.example", '"a\\"> to=<b"@e.example'),
         ("u@e.example", "u@e.example", '"x> proto=ESMTP helo=<y"@c.example', "u@e.example"),
@@ -162,11 +162,11 @@ FORGED = '"; from=<v@p.example> to=<x@c.example> proto=ESMTP helo=<y>'
         ("u@e.example", "u@e.example", '"; from=<v@p.example> to=<"@c.example', "u@e.example"),
     ],
 )
-def test_forged_text_in_a_refusal(reply: str, sender: str, recipient: str, told: str) -> None:
+def test_forged_text_in_a_refusal(reply: str, sender: str, recipient: str, expected: str) -> None:
     line = f"NOQUEUE: reject: RCPT from mx[192.0.2.1]: 554 5.7.1 <{reply}>: no; from=<{sender}> to=<{recipient}> {TAIL}"
     found = smtpd(line)
     assert isinstance(found, Rejected)
-    assert found.sender == told
+    assert found.sender == expected
 
 
 logged = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), max_size=80)

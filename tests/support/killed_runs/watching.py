@@ -1,6 +1,6 @@
 """Readers that look without pause, in processes of their own, at what `sync` puts in force: all maps, and the daemon.
 
-List number k is generation number k. Each has other nexthops than the one before, so that a row tells from which list
+List number k is generation number k. Each has other nexthops than the one before, so that a row shows from which list
 it is, and the readers know which two lists may be in force at an instant.
 """
 

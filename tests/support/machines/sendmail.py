@@ -101,7 +101,7 @@ class Sendmail:
     """`with Sendmail(machine, mc) as sendmail:` it runs until the end of the block.
 
     `mc` is a whole .mc but for the include of cf.m4; `HEAD + … + MAILERS` is one. `queue` is how often it tries what is
-    queued ("1s"); "" for only when `flush` is called. `name` tells several on one machine apart: folders and files.
+    queued ("1s"); "" for only when `flush` is called. `name` keeps several on one machine apart: folders and files.
     """
 
     def __init__(self, machine: Machine, mc: str, *, queue: str = "", name: str = "test") -> None:

@@ -29,7 +29,7 @@ def whose(queued: bytes) -> Whose:
     if not at or not domain:
         return "nobody"
     domain = domain.removesuffix(".")
-    # What UTS 46 makes of a capital sharp s hangs on its Unicode version, and with it on idna's.
+    # What UTS 46 makes of a capital sharp s depends on its Unicode version, and with it on idna's.
     names = {name for name in map(_name, {domain.replace("ẞ", "ß"), domain.replace("ẞ", "ss")}) if name}
     if any(map(is_partner, names)):
         return "partner"

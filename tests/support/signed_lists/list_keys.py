@@ -24,7 +24,7 @@ class Keys:
     """The key pairs of a session; `folder` holds their public keys as NAME.asc, and the pinned ones and the stranger's
     as all.asc.
 
-    They have the same user ID, so that nothing but the fingerprint tells them apart.
+    They have the same user ID, so that they differ in nothing but the fingerprint.
     """
 
     folder: Path
