@@ -27,7 +27,7 @@ MAY_DO_IO = {
     "daemon": "counters_file listener servers systemd_notify systemd_sockets",
     "policyd": "metrics metrics_http policy_connection policy_daemon policy_health",
     "milter": "milter_callbacks milter_child milter_daemon milter_health milter_process milter_service",
-    "sync": "lock network_list publication run session",
+    "sync": "lock locked_run network_list publication run",
     "exports": "export_files export_signature",
     "status": "map_check status textfile traffic",
     "probe": "attempt mail_hosts posttls_finger probe probe_file tls_client",

@@ -1,16 +1,17 @@
-"""What a new list changes against the one in force, and the brakes that stop a list that changes too much.
+"""Compare a new list with the one in force: the brakes that stop a list that changes too much, and the report.
 
 List is compared with list, never configuration: a domain that the configuration rules out is not lost, and a route
 that another `port` spells otherwise is not rerouted.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from closedmail.core.model import Brakes
 from closedmail.core.record import Entry
 from closedmail.errors import Refused
+from closedmail.generation.generation import Generation
 from closedmail.mailertable.listing import Listing
 
 _NAMED = 5  # domains that a message names
@@ -122,6 +123,25 @@ def check_brakes(network: str, listing: Listing, difference: Difference | None, 
         )
 
 
+def report_changes(generation: Generation, differences: Sequence[Difference], previous: Previous) -> None:
+    """Fill in `added`, `removed` and `changed` of every network that has a list.
+
+    `differences` are those of the generation's listings against `previous`, in the order of its networks.
+    """
+    for number, (name, difference) in enumerate(zip(generation.networks, differences, strict=True)):
+        changes = generation.changes[name]
+        gone = (*difference.lost, *difference.ruled_out)
+        changes.removed = sorted(key for key in gone if not _has(generation, number, key))
+        changes.changed = sorted(key for key in difference.changed if _has(generation, number, key))
+        if not previous.networks:
+            changes.added = sorted(_keys(generation, number))
+        elif difference.matched < difference.offered or difference.returned:
+            returned = set(difference.returned)
+            changes.added = sorted(
+                key for key in _keys(generation, number) if key in returned or _is_new(key, name, previous)
+            )
+
+
 def _most(share: float, total: int) -> float:
     """What a share of a total allows. In binary 0.29 of 100 is a little less than 29, which is not what was meant."""
     return round(share * total, 6)
@@ -132,3 +152,21 @@ def _some(keys: Sequence[str]) -> str:
         return ""
     more = ", …" if len(keys) > _NAMED else ""
     return f" ({', '.join(keys[:_NAMED])}{more})"
+
+
+def _keys(generation: Generation, number: int) -> Iterator[str]:
+    """The keys that the network's list gives their value."""
+    yield from generation.listed[number]
+    yield from (key for key, entry in generation.special.items() if entry.network == number and entry.listed)
+
+
+def _has(generation: Generation, number: int, key: str) -> bool:
+    entry = generation.special.get(key)
+    if entry is not None:
+        return entry.network == number and entry.listed
+    return key in generation.listed[number]
+
+
+def _is_new(key: str, name: str, previous: Previous) -> bool:
+    old = previous.entry(key)
+    return old is None or (old.network >= 0 and previous.networks[old.network] != name)

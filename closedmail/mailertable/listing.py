@@ -14,20 +14,11 @@ from closedmail.core.domain import DomainError, DomainSet, parse_key
 from closedmail.core.suffixes import PublicSuffixes
 from closedmail.mailertable import grammar
 from closedmail.mailertable.grammar import LocalMailerError, MailertableError
+from closedmail.mailertable.skipped_line import SkippedLine
 
 SMARTHOST = ""  # the value of an entry whose list names domains only: the network's smarthost routes it
 _SHOWN = 1024  # characters of a line that a report shows
 _MARK = 32  # hex digits that tell a bad line from another one
-
-
-@dataclass(frozen=True, slots=True)
-class SkippedLine:
-    """A line that was not taken: its number (from 1), its text and why. `bad` tells the two kinds apart."""
-
-    line: int
-    text: str
-    reason: str
-    bad: bool
 
 
 @dataclass(frozen=True, slots=True)

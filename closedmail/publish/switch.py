@@ -7,14 +7,13 @@ switch that was interrupted. What fails before the store has switched is taken b
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from closedmail.errors import Refused, StoreError
 from closedmail.files import remove_tree, sync_path
 from closedmail.publish.built_maps import DISPLACED, BuiltMaps, tell
-from closedmail.store.writer import StoreWriter
 
 _MARK = "switching"
 
@@ -32,8 +31,10 @@ def interrupted(state_dir: Path) -> bool:
     return (state_dir / _MARK).exists()
 
 
-def switch(state_dir: Path, maps: Sequence[BuiltMaps], store: StoreWriter) -> None:
-    """Put maps and store in force. Raises Refused(publish-failed), and then the old generation is in force."""
+def switch(state_dir: Path, maps: Sequence[BuiltMaps], commit_store: Callable[[], None]) -> None:
+    """Put maps and store in force; `commit_store` does the latter and may raise StoreError.
+
+    Raises Refused(publish-failed), and then the old generation is in force."""
     mark = state_dir / _MARK
     where = maps[0].folder.parent if maps else state_dir
     try:
@@ -43,7 +44,7 @@ def switch(state_dir: Path, maps: Sequence[BuiltMaps], store: StoreWriter) -> No
         try:
             for built in maps:
                 undo[built.folder] = _rename_into(built, built.demands, linked=True)
-            store.commit()
+            commit_store()
         except (OSError, StoreError):
             for built in maps:
                 _take_back(built, undo.get(built.folder, []))

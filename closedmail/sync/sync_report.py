@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from closedmail.errors import Refused
-from closedmail.mailertable.listing import SkippedLine
+from closedmail.mailertable.skipped_line import SkippedLine
 
 NOBODY_SIGNS = 'nobody signs this list (signature = "none"): whoever can change it reroutes mail'
 _SHOWN = 10  # domains or lines that the summary names; --json has them all
@@ -46,7 +46,7 @@ class NetworkReport:
             "removed": list(self.removed),
             "changed": list(self.changed),
             "held": list(self.held),
-            "skipped": [skipped_json(skipped) for skipped in self.skipped],
+            "skipped": [skipped.to_json() for skipped in self.skipped],
             "notes": list(self.notes),
         }
 
@@ -115,11 +115,6 @@ def iso(seconds: int) -> str | None:
 def counted(number: int, noun: str) -> str:
     """A number with its noun."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def skipped_json(skipped: SkippedLine) -> dict[str, Any]:
-    """A skipped line as the public interface writes it."""
-    return {"line": skipped.line, "text": skipped.text, "reason": skipped.reason}
 
 
 def skipped_lines(skipped: Sequence[SkippedLine], most: int | None = None) -> Iterator[str]:

@@ -10,8 +10,7 @@ from support.core_samples import DAY, NOW, advance, configuration, held, in_forc
 
 from closedmail.core.model import Config, Inbound, OnRemoved, Partner
 from closedmail.core.record import Entry, State, Why
-from closedmail.generation.changes import report_changes
-from closedmail.generation.difference import compare
+from closedmail.generation.difference import compare, report_changes
 from closedmail.generation.earlier import Earlier, Without, hold_anew
 from closedmail.generation.generation import Generation
 from closedmail.generation.settle import released_line, settle

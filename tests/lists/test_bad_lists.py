@@ -41,7 +41,7 @@ def put(site: Site, data: bytes, signature: bytes) -> None:
 def clock() -> Iterator[None]:
     """The command line has the time of the corpus."""
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr("closedmail.sync.session.time", SimpleNamespace(time=lambda: CLOCK))
+        monkeypatch.setattr("closedmail.sync.locked_run.time", SimpleNamespace(time=lambda: CLOCK))
         yield
 
 
