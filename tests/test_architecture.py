@@ -22,7 +22,7 @@ MAY_DO_IO = {
     "store": "environment private_copy snapshot writer",
     "mta": "postfix_settings sendmail_client",
     "config": "config",
-    "lists": "envelope fetch fetch_log https_source obtain openpgp packets suffix_file transfer",
+    "lists": "envelope fetch fetch_log gpg https_source obtain openpgp packets suffix_file transfer",
     "publish": "built_maps makemap postfix_maps postmap sendmail_maps switch",
     "daemon": "counters_file listener servers systemd_notify systemd_sockets",
     "policyd": "metrics metrics_http policy_connection policy_daemon policy_health",

@@ -46,7 +46,7 @@ def lint(file: Path, admission: Admission) -> Listing:
 
 
 def _admission(settings: Settings) -> Admission:
-    """The rules of the configuration, where there is one."""
+    """Read which keys a list may have from the configuration, where there is one."""
     suffixes, _ = load_suffixes()
     usual = str(settings.config_path) == DEFAULT_CONFIG
     if usual and _is_missing(settings.config_path):

@@ -18,41 +18,41 @@ _NAMED = 5  # domains that a message names
 
 
 class Previous(Protocol):
-    """The generation in force, as the next one needs it."""
+    """The generation that the next one is compared with and made on top of."""
 
     @property
     def networks(self) -> Sequence[str]:
-        """Names of the networks by number."""
+        """Give the names of the networks by number."""
 
     def records(self) -> Iterable[tuple[str, Entry]]:
-        """All records, in the order of their keys."""
+        """Give all records, in the order of their keys."""
 
     def entry(self, key: str) -> Entry | None:
-        """The record of exactly this key."""
+        """Find the record of exactly this key."""
 
 
 class NothingInForce:
-    """What is in force before the first generation."""
+    """Stands for the generation in force before the first one."""
 
     networks: Sequence[str] = ()
 
     def records(self) -> Iterable[tuple[str, Entry]]:
-        """None."""
+        """Give none."""
         return ()
 
     def entry(self, key: str) -> Entry | None:  # noqa: ARG002
-        """None."""
+        """Find none."""
         return None
 
 
 @dataclass(slots=True)
 class Difference:
-    """A network's list in force (`total` domains routed by it) against a new one.
+    """The difference between a network's list in force and a new one.
 
-    `lost` are routed now and not in the new list, `absent` were held or kept before and are still not in it,
-    `changed` have another value, `returned` were held or kept and are listed again, `ruled_out` are no longer
-    admitted. `matched` counts the keys of the new list that have a record, whatever became of them, `offered` all of
-    them.
+    `total` domains are routed by the list in force. `lost` are routed now and not in the new list, `absent` were held
+    or kept before and are still not in it, `changed` have another value, `returned` were held or kept and are listed
+    again, `ruled_out` are no longer admitted. `matched` counts the keys of the new list that have a record, whatever
+    became of them, `offered` all of them.
     """
 
     total: int = 0
@@ -66,8 +66,11 @@ class Difference:
 
 
 def compare(previous: Previous, names: Sequence[str], listings: Sequence[Listing | None]) -> list[Difference]:
-    """Compare each network's new listing with what is in force. `names` and `listings` are in the order of the
-    configuration; a network of the generation in force that is no longer configured is left out."""
+    """Compare each network's new listing with what is in force.
+
+    `names` and `listings` are in the order of the configuration; a network of the generation in force that is no longer
+    configured is left out.
+    """
     differences = [Difference(offered=len(listing.entries) if listing else 0) for listing in listings]
     positions = {name: number for number, name in enumerate(names)}
     new_number = [positions.get(name, -1) for name in previous.networks]
@@ -95,7 +98,7 @@ def compare(previous: Previous, names: Sequence[str], listings: Sequence[Listing
 
 
 def check_brakes(network: str, listing: Listing, difference: Difference | None, brakes: Brakes) -> None:
-    """Raise Refused (`empty`, `bad-lines` or `shrunk`) for a list that is not to be believed.
+    """Raise Refused (`empty`, `bad-lines` or `shrunk`) for a list that changes too much to be believed.
 
     `difference` is None while no list is in force; then only `empty` applies.
     """
@@ -124,7 +127,7 @@ def check_brakes(network: str, listing: Listing, difference: Difference | None, 
 
 
 def report_changes(generation: Generation, differences: Sequence[Difference], previous: Previous) -> None:
-    """Fill in `added`, `removed` and `changed` of every network that has a list.
+    """Fill in `added`, `removed` and `changed` of every network that has a list, as `sync` reports it.
 
     `differences` are those of the generation's listings against `previous`, in the order of its networks.
     """
@@ -143,7 +146,7 @@ def report_changes(generation: Generation, differences: Sequence[Difference], pr
 
 
 def _most(share: float, total: int) -> float:
-    """What a share of a total allows. In binary 0.29 of 100 is a little less than 29, which is not what was meant."""
+    """Count what a share of a total allows. In binary 0.29 of 100 is a little less than 29, which nobody means."""
     return round(share * total, 6)
 
 
@@ -155,7 +158,7 @@ def _some(keys: Sequence[str]) -> str:
 
 
 def _keys(generation: Generation, number: int) -> Iterator[str]:
-    """The keys that the network's list gives their value."""
+    """List the keys that the network's list gives their value."""
     yield from generation.listed[number]
     yield from (key for key, entry in generation.special.items() if entry.network == number and entry.listed)
 

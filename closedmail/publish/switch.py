@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from closedmail.errors import Refused, StoreError
 from closedmail.files import remove_tree, sync_path
-from closedmail.publish.built_maps import DISPLACED, BuiltMaps, tell
+from closedmail.publish.built_maps import DISPLACED, BuiltMaps, touch_displaced
 
 _MARK = "switching"
 
@@ -27,7 +27,7 @@ class _Renamed(NamedTuple):
 
 
 def interrupted(state_dir: Path) -> bool:
-    """Whether the last switch did not come to its end."""
+    """Tell whether the last switch was interrupted."""
     return (state_dir / _MARK).exists()
 
 
@@ -51,10 +51,11 @@ def switch(state_dir: Path, maps: Sequence[BuiltMaps], commit_store: Callable[[]
             mark.unlink()
             raise
         for built in maps:
-            if built.told:
-                tell(built.folder / DISPLACED)  # again: whoever was just opening a file took its new time for its own
+            if built.touched:
+                # Again: whoever was just opening a file took its new time for its own.
+                touch_displaced(built.folder / DISPLACED)
         for built in maps:
-            _rename_into(built, built.routes, linked=built.told)
+            _rename_into(built, built.routes, linked=built.touched)
         for built in maps:
             remove_tree(built.folder)
         mark.unlink()
@@ -85,8 +86,8 @@ def _rename_into(built: BuiltMaps, files: list[Path], *, linked: bool) -> list[_
             path.replace(place)
             done.append(_Renamed(place, old, made))
         sync_path(map_dir)
-        if built.told:
-            tell(keep)
+        if built.touched:
+            touch_displaced(keep)
     except OSError:
         if linked:
             _take_back(built, done)
@@ -100,9 +101,9 @@ def _take_back(built: BuiltMaps, done: list[_Renamed]) -> None:
             place.unlink()
             continue
         aside = old.with_name(f"{old.name}.not")
-        if built.told:
+        if built.touched:
             os.link(place, aside)
             os.utime(old, ns=(made, made))  # by its time it is known again
         old.replace(place)
-    if built.told:
-        tell(built.folder / DISPLACED)
+    if built.touched:
+        touch_displaced(built.folder / DISPLACED)

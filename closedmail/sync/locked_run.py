@@ -79,7 +79,7 @@ class LockedRun:
 
     @property
     def latest(self) -> int:
-        """When the generation in force was published: the clock was there once, whatever it says now."""
+        """Give the second at which the generation in force was published: the clock never was before that."""
         return self.snapshot.manifest.published_at if self.snapshot else 0
 
     def tidy(self) -> None:

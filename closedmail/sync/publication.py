@@ -215,9 +215,7 @@ class Publication:
         times = before.former | {item.name: item.newest_signed_at for item in before.lists if item.newest_signed_at}
         return {name: time for name, time in times.items() if name not in {item.name for item in lists}}
 
-    def _history(
-        self, generation: Generation, label: GenerationLabel, lists: Sequence[ListInForce]
-    ) -> dict[str, Any]:
+    def _history(self, generation: Generation, label: GenerationLabel, lists: Sequence[ListInForce]) -> dict[str, Any]:
         networks = {}
         for item in lists:
             changes = generation.changes[item.name]

@@ -102,7 +102,8 @@ def switch(state_dir, maps, commit):
 publication.switch = switch
 """
 _TRANSPORT_FIRST = (
-    "real(state_dir, [dataclasses.replace(built, demands=built.routes, routes=built.demands) for built in maps], commit)"
+    "maps = [dataclasses.replace(built, demands=built.routes, routes=built.demands) for built in maps];"
+    "real(state_dir, maps, commit)"
 )
 _IN_PLACE = """
 from pathlib import Path

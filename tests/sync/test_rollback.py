@@ -161,9 +161,9 @@ def test_the_next_run_does_not_undo_it(two: Site) -> None:
         network = outcome.json["networks"]["ndb"]
         assert (outcome.status, network["result"], network["code"]) == (1, "refused", "rolled-back")
         assert network["reason"] == (
-            f"the list of ndb was signed no later than the one of {iso(two.now - MINUTE)} that was rolled back from: "
-            "what was put back in force stays until a newer list comes; take this one with: closedmail sync --network "
-            "ndb --force"
+            f"the list of ndb was signed no later than the one of {iso(two.now - MINUTE)} that was rolled back from; "
+            "the list that was put back stays in force until a newer one comes; to accept this one now: "
+            "closedmail sync --network ndb --force"
         )
         assert outcome.json["generation"] == 3
         assert two.in_force() == before

@@ -440,7 +440,7 @@ def test_a_lost_domain_is_held_and_let_go(plain: Site) -> None:
     report = plain.sync()
     assert (report.generation, report.networks["ndb"].held) == (4, [])
     assert list(report.networks["ndb"].notes) == [
-        "koeln.example is let go: the list lost it, and its hold (hold_for) has ended"
+        "koeln.example is no longer held: the list lost it, and its hold (hold_for) has ended"
     ]
     assert plain.route("koeln.example") is None
     assert verdict(plain, "a@koeln.example") == "none"
