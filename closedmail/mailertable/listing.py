@@ -9,16 +9,30 @@ import csv
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from closedmail.core.domain import DomainError, DomainSet, parse_key
 from closedmail.core.suffixes import PublicSuffixes
 from closedmail.mailertable import grammar
 from closedmail.mailertable.grammar import LocalMailerError, MailertableError
-from closedmail.mailertable.skipped_line import SkippedLine
 
 SMARTHOST = ""  # the value of an entry whose list names domains only: the network's smarthost routes it
 _SHOWN = 1024  # characters of a line that a report shows
 _MARK = 32  # hex digits that tell a bad line from another one
+
+
+@dataclass(frozen=True, slots=True)
+class SkippedLine:
+    """A line that was not taken: its number (from 1), its text and why. `bad` tells the two kinds apart."""
+
+    line: int
+    text: str
+    reason: str
+    bad: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the line as the public interface writes it."""
+        return {"line": self.line, "text": self.text, "reason": self.reason}
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ def store_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except lmdb.VersionMismatchError as error:
-        raise StoreError(f"{path}: the policy store was made by another version of LMDB ({error}); {_REMAKE}") from None
+        raise StoreError(f"{path}: the policy store was made by another version of LMDB ({error})") from None
     except (lmdb.InvalidError, lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.PanicError) as error:
         raise StoreError(f"{path}: the policy store is broken ({_short(error)}); {_REMAKE}") from None
     except lmdb.Error as error:

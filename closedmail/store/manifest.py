@@ -7,7 +7,7 @@ from typing import Any
 
 from closedmail.core.model import CertificatePin, Inbound, IPNetwork, Outbound, Rewriting
 from closedmail.core.rule import Rule
-from closedmail.mailertable.skipped_line import SkippedLine
+from closedmail.mailertable.listing import SkippedLine
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,7 @@ from closedmail.files import fresh_folder
 from closedmail.lists.fetch_log import FetchRecord
 from closedmail.lists.obtain import Obtained, check_replay, file_digest, obtain
 from closedmail.mailertable.grammar import MailertableError
-from closedmail.mailertable.listing import Admission, Listing, read_csv, read_domains, read_mailertable
-from closedmail.mailertable.skipped_line import SkippedLine
+from closedmail.mailertable.listing import Admission, Listing, SkippedLine, read_csv, read_domains, read_mailertable
 from closedmail.store.manifest import ListInForce
 from closedmail.store.snapshot import Snapshot
 from closedmail.sync.sync_report import iso

@@ -12,8 +12,7 @@ from closedmail.errors import Refused
 from closedmail.generation.difference import Previous, check_brakes, compare, report_changes
 from closedmail.generation.generation import Changes, Generation
 from closedmail.generation.settle import settle
-from closedmail.mailertable.listing import Listing
-from closedmail.mailertable.skipped_line import SkippedLine
+from closedmail.mailertable.listing import Listing, SkippedLine
 from closedmail.maps.local_rows import note_own_rows
 from closedmail.store.manifest import Details
 from closedmail.store.snapshot import Snapshot

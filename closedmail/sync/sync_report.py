@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from closedmail.errors import Refused
-from closedmail.mailertable.skipped_line import SkippedLine
+from closedmail.mailertable.listing import SkippedLine
 
 NOBODY_SIGNS = 'nobody signs this list (signature = "none"): whoever can change it reroutes mail'
 _SHOWN = 10  # domains or lines that the summary names; --json has them all

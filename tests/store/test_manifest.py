@@ -10,7 +10,7 @@ import pytest
 from closedmail.core.model import CertificatePin, Inbound, Outbound, Rewriting
 from closedmail.core.record import Entry, State, Why
 from closedmail.core.rule import Rule
-from closedmail.mailertable.skipped_line import SkippedLine
+from closedmail.mailertable.listing import SkippedLine
 from closedmail.store.archive import Archived
 from closedmail.store.manifest import Details, ListInForce, Manifest
 
