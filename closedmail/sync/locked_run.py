@@ -53,7 +53,7 @@ class LockedRun:
         return self.snapshot, self.snapshot.manifest
 
     def rules_in_force(self) -> Config:
-        """Give the rules of the generation in force, with places and sources of the file. Raises ClosedmailError."""
+        """Give the rules of the generation in force, with paths and sources of the file. Raises ClosedmailError."""
         snapshot, manifest = self.in_force()
         archived = snapshot.archived(manifest.generation)
         if archived is None:

@@ -56,7 +56,7 @@ class Plan:
         self._braked: dict[str, Listing] = {}
 
     def brake(self) -> None:
-        """Refuse new lists that change too much; the lists in force take their places."""
+        """Refuse new lists that change too much; those in force are used instead."""
         for number, item in enumerate(self._lists):
             listing = self.listings[number]
             if item.new and listing is not None:

@@ -52,13 +52,13 @@ def maps(site: Site) -> dict[str, tuple[bytes, int]]:
 
 
 def leftovers(site: Site) -> set[str]:
-    """What a run leaves in the state directory when it could not clean up."""
+    """List what a run leaves in the state directory when it could not clean up."""
     names = {path.name for path in site.state_dir.iterdir()} if site.state_dir.exists() else set()
     return names - {"store", "lists", "sync.json", "sync.lock"}
 
 
 class InForce:
-    """A generation in force, and that nothing of it changes: maps, store, what `explain` and the daemon say."""
+    """A generation in force; `check` that nothing of it changed: maps, store, what `explain` and the daemon answer."""
 
     def __init__(self, site: Site, daemon: Daemon) -> None:
         self._site, self._daemon = site, daemon
@@ -230,7 +230,7 @@ SIGNED: dict[str, tuple[Callable[[Signer, bytes], bytes], int]] = {
 @pytest.mark.real("gpg")
 @pytest.mark.parametrize("how", SIGNED)
 def test_gpg_on_a_full_disk(disk: SmallDisk, signers: Signers, how: str) -> None:
-    """It goes on without the keys that it can't write down; nobody may be told to mistrust the signer for that."""
+    """It goes on without the keys that it can't write down; no message may make anybody mistrust the signer for that."""
     sign, least = SIGNED[how]
     text = (routes(250) if how == "clearsigned" else routes(250) * 20).encode()
     folder, keys = disk.place.parent, disk.place.parent / "keys"
@@ -742,19 +742,19 @@ def test_syncs_that_start_at_the_same_moment_again_and_again(plain: Site) -> Non
 
 def read_and_stay(site: Site) -> int:
     """A process that reads the store and is killed in the midst of its transaction; its number."""
-    told, tell = os.pipe()
+    ready, report = os.pipe()
     child = os.fork()
     if not child:
         try:
             with site.store() as store:
                 next(store.current().records())
-                os.write(tell, b"x")
+                os.write(report, b"x")
                 signal.pause()
         finally:
             os._exit(99)
-    os.close(tell)
-    assert os.read(told, 1) == b"x"
-    os.close(told)
+    os.close(report)
+    assert os.read(ready, 1) == b"x"
+    os.close(ready)
     return child
 
 

@@ -39,7 +39,7 @@ def in_force(site: Site) -> dict[str, str]:
 
 
 def accepts(site: Site, client: str, sender: str = "x@koeln.example") -> bool:
-    """Whether the generation in force lets a mail in."""
+    """Tell whether the generation in force lets a mail in."""
     return site.run("explain", "--sender", sender, "--client-address", client).status == 0
 
 
@@ -271,7 +271,7 @@ def test_rules_stay_until_the_file_changes(plain: Site) -> None:
     plain.published()
     assert (accepts(plain, "192.0.2.7"), accepts(plain, "198.51.100.7")) == (True, False)
     assert "partner" not in str(plain.manifest.rules[1:])
-    # Doors and places are not rules.
+    # Daemons and paths are not rules.
     plain.settings["policyd.on_failure"] = "dunno"
     plain.settings["gateway.keep_generations"] = 20
     assert plain.sync().generation == 4
