@@ -230,7 +230,7 @@ SIGNED: dict[str, tuple[Callable[[Signer, bytes], bytes], int]] = {
 @pytest.mark.real("gpg")
 @pytest.mark.parametrize("how", SIGNED)
 def test_gpg_on_a_full_disk(disk: SmallDisk, signers: Signers, how: str) -> None:
-    """It goes on without the keys that it can't write down; no message may make anybody mistrust the signer for that."""
+    """It goes on without the keys that it can't write down; no message may make anybody mistrust the signer then."""
     sign, least = SIGNED[how]
     text = (routes(250) if how == "clearsigned" else routes(250) * 20).encode()
     folder, keys = disk.place.parent, disk.place.parent / "keys"
