@@ -1,4 +1,4 @@
-"""Opening the LMDB environment, with every way it can fail as one clear StoreError."""
+"""Open the LMDB environment, with every way it can fail as one clear StoreError."""
 
 import errno
 import os
@@ -30,12 +30,12 @@ _MAP_SIZE = 1 << 36 if sys.maxsize > 1 << 32 else 1 << 30
 
 
 def number_key(generation: int) -> bytes:
-    """The key of a generation in HISTORY and ARCHIVE: they sort by number."""
+    """Make the key of a generation in HISTORY and ARCHIVE; keys sort by number."""
     return b"%012d" % generation
 
 
 def store_path(state_dir: str) -> Path:
-    """The environment's folder below the state directory."""
+    """Give the environment's folder below the state directory."""
     return Path(state_dir) / "store"
 
 
@@ -112,8 +112,10 @@ def open_copy(path: Path, descriptor: int) -> lmdb.Environment:
 
 @cache
 def _name_of(descriptor: int) -> bytes:
-    """A path to an open file. py-lmdb (1.4 to 1.6) never gives back the bytes that it makes of a path, in a daemon one
-    more object with each generation: of bytes it makes nothing, and there are as many of these as open files.
+    """Give a path to an open file, as bytes.
+
+    py-lmdb (1.4 to 1.6) never frees the bytes that it makes of a path, in a daemon one more object with each
+    generation. Of bytes it makes nothing, and there are as many of these as open files.
     """
     return f"/proc/self/fd/{descriptor}".encode()
 
@@ -140,8 +142,9 @@ def _make_room_for_lock(path: Path) -> None:
 
 
 def check_size(path: Path, environment: lmdb.Environment, size: int) -> int:
-    """The bytes that its pages take. Raises StoreError for a file of fewer: touching the missing ones would kill the
-    process.
+    """Count the bytes that its pages take.
+
+    Raises StoreError for a file of fewer: touching the missing ones would kill the process.
     """
     needed: int = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
     if size < needed:

@@ -44,7 +44,7 @@ class PrivateCopy:
         raise StoreError(f"{path}: the policy store changes all the time; run one closedmail sync after the other")
 
     def _try(self, path: Path) -> bool:
-        """Copy; whether nothing was committed meanwhile."""
+        """Copy, and tell whether nothing was committed meanwhile."""
         with store_errors(path):
             status = os.fstat(self._file)
             self._identity = status.st_dev, status.st_ino
@@ -66,7 +66,7 @@ class PrivateCopy:
                 raise error from None
 
     def is_current(self) -> bool:
-        """Whether the store's file is still that one, as long as it was, and without a newer generation."""
+        """Tell whether the store's file is still that one, as long as it was, and without a newer generation."""
         try:
             # Not Path.stat(): on the path of every decision, and it takes three times as long.
             status = os.stat(self._name)  # noqa: PTH116
@@ -79,12 +79,12 @@ class PrivateCopy:
             return False
 
     def close(self) -> None:
-        """Give it up."""
+        """Close the copy."""
         self.environment.close()
         self._close_files()
 
     def _heads_of(self, file: int) -> bytes:
-        """Both of LMDB's first two pages, as far as they are written: one call for each decision, and not two."""
+        """Read both of LMDB's first two pages, as far as they are written: one call for each decision, and not two."""
         return os.pread(file, self._heads_end, 0)
 
     def _close_files(self) -> None:
@@ -94,7 +94,7 @@ class PrivateCopy:
 
 
 def _copy(source: int, target: int) -> int:
-    """Copy a file from its beginning, as far as it goes; how many bytes."""
+    """Copy a file from its beginning to its end, and return how many bytes that is."""
     size = 0
     while True:
         copied = os.sendfile(target, source, size, 1 << 26)

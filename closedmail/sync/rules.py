@@ -15,27 +15,26 @@ from closedmail.store.manifest import Manifest
 
 
 def rules_digest(config: Config) -> str:
-    """A digest of what a generation takes from the configuration: neither doors nor monitoring nor where things lie."""
+    """Digest what a generation takes from the configuration: not the daemons, the monitoring or where things lie."""
     mute = replace(config, policyd=Policyd(), milter=Milter(), monitoring=Monitoring())
     parts = replace(mute, path="", gateway=_gateway_rules(config))
     return _digest(parts)
 
 
 def set_aside_digest(config: Config) -> str:
-    """A digest of the rules that a rollback sets aside: [gateway], [network] and [partner], but of sources only how
-    their lists are read."""
+    """Digest the rules that a rollback sets aside: [gateway], [network], [partner]; of sources, how lists are read."""
     networks = [replace(network, source=None) for network in config.networks]
     formats = [(item.source.format, item.source.column) if item.source else None for item in config.networks]
     return _digest((_gateway_rules(config), networks, formats, config.partners))
 
 
 def is_set_aside(file: Config, manifest: Manifest) -> bool:
-    """Whether the file's rules are still those that a rollback has set aside."""
+    """Tell whether the file's rules are still those that a rollback has set aside."""
     return bool(manifest.set_aside) and manifest.set_aside == set_aside_digest(file)
 
 
 def set_aside_sentence(manifest: Manifest) -> str:
-    """What is to be said while the file's rules are set aside."""
+    """Say that the file's rules are set aside, and how to end that."""
     return (
         f"the rules in force are those of generation {manifest.rules_of} (rollback), not those of the configuration "
         "file; change the file, or put it in force with: closedmail sync --force"
@@ -43,7 +42,7 @@ def set_aside_sentence(manifest: Manifest) -> str:
 
 
 def archived_rules(archived: Archived, file: Config, generation: int) -> Config:
-    """The configuration of an earlier generation, with places, doors and sources of the file of today.
+    """Parse the configuration of an earlier generation; paths, daemons and sources are those of today's file.
 
     Raises ClosedmailError where this program does not understand it any more.
     """
@@ -61,7 +60,7 @@ def archived_rules(archived: Archived, file: Config, generation: int) -> Config:
 
 
 def _with_source(network: Network, todays: Source | None) -> Network:
-    """A kept network that fetches as today; its lists are read as they were then."""
+    """Give a kept network today's source; its lists are read as they were then."""
     if network.source is None or todays is None:
         return network
     return replace(network, source=replace(todays, format=network.source.format, column=network.source.column))

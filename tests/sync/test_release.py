@@ -1,4 +1,4 @@
-"""`closedmail release`: what is held is let go at once, and stays so."""
+"""`closedmail release`: what is held is released at once, and stays so."""
 
 import pytest
 from support.network import DAY, Site

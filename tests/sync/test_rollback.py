@@ -39,7 +39,7 @@ def in_force(site: Site) -> dict[str, str]:
 
 
 def accepts(site: Site, client: str, sender: str = "x@koeln.example") -> bool:
-    """Whether the generation in force lets a mail in."""
+    """Tell whether the generation in force lets a mail in."""
     return site.run("explain", "--sender", sender, "--client-address", client).status == 0
 
 
@@ -161,9 +161,9 @@ def test_the_next_run_does_not_undo_it(two: Site) -> None:
         network = outcome.json["networks"]["ndb"]
         assert (outcome.status, network["result"], network["code"]) == (1, "refused", "rolled-back")
         assert network["reason"] == (
-            f"the list of ndb was signed no later than the one of {iso(two.now - MINUTE)} that was rolled back from: "
-            "what was put back in force stays until a newer list comes; take this one with: closedmail sync --network "
-            "ndb --force"
+            f"the list of ndb was signed no later than the one of {iso(two.now - MINUTE)} that was rolled back from; "
+            "the list that was put back stays in force until a newer one comes; to accept this one now: "
+            "closedmail sync --network ndb --force"
         )
         assert outcome.json["generation"] == 3
         assert two.in_force() == before
@@ -271,7 +271,7 @@ def test_rules_stay_until_the_file_changes(plain: Site) -> None:
     plain.published()
     assert (accepts(plain, "192.0.2.7"), accepts(plain, "198.51.100.7")) == (True, False)
     assert "partner" not in str(plain.manifest.rules[1:])
-    # Doors and places are not rules.
+    # Daemons and paths are not rules.
     plain.settings["policyd.on_failure"] = "dunno"
     plain.settings["gateway.keep_generations"] = 20
     assert plain.sync().generation == 4

@@ -108,7 +108,7 @@ CLASS: dict[str, Pair] = {
 
 BAD_DETACHED: dict[str, Bad] = table(
     ("too-large", "the detached signature is longer than 64 KiB; check that signature names a signature", ENDLESS),
-    ("unsigned", unsigned("what was fetched as detached signature is none"), NONE),
+    ("unsigned", unsigned("what was fetched as the detached signature is not one"), NONE),
     ("unsigned", unsigned("where a signature should be there is another OpenPGP packet"), OTHER),
     ("unsigned", unsigned("the detached signature is empty"), EMPTY),
     ("several-signatures", several("the file holds more than one message"), SEVERAL),

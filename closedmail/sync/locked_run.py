@@ -20,10 +20,12 @@ from closedmail.sync.network_list import NetworkList
 from closedmail.sync.rules import archived_rules
 
 
-class Session:
-    """`file` is the configuration as the file has it, `snapshot` and `manifest` are of what is in force when the
-    session begins (None: nothing), `log` is the fetch log, `work` an empty folder, `now` Unix time. A dry run writes
-    nothing into `state_dir`.
+class LockedRun:
+    """A run under the lock, with what it finds.
+
+    `file` is the configuration as the file has it, `snapshot` and `manifest` are of what is in force when the run
+    begins (None: nothing), `log` is the fetch log, `work` an empty folder, `now` Unix time. A dry run writes nothing
+    into `state_dir`.
     """
 
     def __init__(self, file: Config, state_dir: Path, stack: ExitStack, now: int, *, dry_run: bool) -> None:
@@ -45,29 +47,29 @@ class Session:
         self.log = read_log(state_dir)
 
     def in_force(self) -> tuple[Snapshot, Manifest]:
-        """What is in force. Raises StoreError where nothing is."""
+        """Give the generation in force. Raises StoreError where there is none."""
         if self.snapshot is None:
             raise StoreError(f"{self.store_path}: no generation is in force yet; run: closedmail sync")
         return self.snapshot, self.snapshot.manifest
 
     def rules_in_force(self) -> Config:
-        """The rules of the generation in force, with places and sources of the file. Raises ClosedmailError."""
+        """Give the rules of the generation in force, with paths and sources of the file. Raises ClosedmailError."""
         snapshot, manifest = self.in_force()
         archived = snapshot.archived(manifest.generation)
         if archived is None:
             raise StoreError(f"{self.store_path}: generation {manifest.generation} is not kept; run: closedmail sync")
         return archived_rules(archived, self.file, manifest.generation)
 
-    def lists(self, inputs: Inputs, standing: dict[str, ListInForce] | None = None) -> list[NetworkList]:
-        """The networks' lists, none of them read; `standing` stands for those in force, by name."""
-        if standing is None:
-            standing = {item.name: item for item in self.manifest.lists} if self.manifest else {}
+    def lists(self, inputs: Inputs, in_force: dict[str, ListInForce] | None = None) -> list[NetworkList]:
+        """Give the networks' lists, none of them read; `in_force` replaces the lists in force, by name."""
+        if in_force is None:
+            in_force = {item.name: item for item in self.manifest.lists} if self.manifest else {}
         former = self.manifest.former if self.manifest else {}
         return [
             NetworkList(
                 network,
                 self.state_dir,
-                standing.get(network.name),
+                in_force.get(network.name),
                 self.log.setdefault(network.name, FetchRecord()),
                 inputs.key_digests[network.name],
                 former.get(network.name, 0),
@@ -77,7 +79,7 @@ class Session:
 
     @property
     def latest(self) -> int:
-        """When the generation in force was published: the clock was there once, whatever it says now."""
+        """Give the second at which the generation in force was published: the clock never was before that."""
         return self.snapshot.manifest.published_at if self.snapshot else 0
 
     def tidy(self) -> None:
@@ -94,10 +96,10 @@ class Session:
 
 
 @contextmanager
-def open_session(file: Config, now: int | None = None, *, dry_run: bool = False) -> Iterator[Session]:
+def locked_run(file: Config, now: int | None = None, *, dry_run: bool = False) -> Iterator[LockedRun]:
     """Take the lock and open the store. `now` is the clock's by default.
 
-    Raises Refused(busy), and ClosedmailError for a state directory that can't be used, also while the session lasts.
+    Raises Refused(busy), and ClosedmailError for a state directory that can't be used, also while the run lasts.
     """
     with ExitStack() as stack:
         state_dir = Path(file.gateway.state_dir)
@@ -108,6 +110,6 @@ def open_session(file: Config, now: int | None = None, *, dry_run: bool = False)
         stack.enter_context(sync_lock(state_dir))
         seconds = int(time.time()) if now is None else now
         try:
-            yield Session(file, state_dir, stack, seconds, dry_run=dry_run)
+            yield LockedRun(file, state_dir, stack, seconds, dry_run=dry_run)
         except OSError as error:
             raise ClosedmailError(f"{error.filename or state_dir}: {error.strerror or error}") from None
