@@ -69,7 +69,7 @@ def command(settings: Settings, /, recipient: str | None, as_json: bool, **attri
             click.echo(found.sendmail.text())
         click.echo(f"generation: {found.generation}")
         if set_aside:
-            click.echo(f"Note: {set_aside_sentence(snapshot.manifest)}.")
+            click.echo(f"Note: {set_aside_sentence(config, snapshot.manifest)}.")
         elif stale:
             click.echo("The configuration file has changed since; closedmail sync puts it in force.")
     if isinstance(found, Inbound):

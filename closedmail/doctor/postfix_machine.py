@@ -8,9 +8,9 @@ from functools import cache
 from pathlib import Path
 
 from closedmail.doctor.path_access import groups_of, stopped_at
+from closedmail.doctor.postfix_facts import FileState
 from closedmail.doctor.socket_query import ask
 from closedmail.errors import Refused
-from closedmail.mta.postfix_facts import FileState
 from closedmail.mta.postfix_settings import run_postfix
 from closedmail.mta.restrictions import split_list
 
@@ -25,7 +25,7 @@ _QUESTION = (
 
 
 class PostfixMachine:
-    """A `postfix_facts.Machine`; everything is looked at once. `not_asked` are sockets that this user may not use."""
+    """`PostfixLookups` on this machine, each made once. `not_asked` are sockets that this user may not use."""
 
     def __init__(self, config_directory: str, mail_owner: str) -> None:
         """`mail_owner` is the user as whom Postfix's processes run."""

@@ -7,16 +7,15 @@ from functools import cache
 from pathlib import Path
 
 from closedmail.doctor.path_access import groups_of, stopped_at
+from closedmail.doctor.sendmail_facts import PathState
 from closedmail.doctor.socket_query import ask
 from closedmail.milter.milter_health import NEGOTIATE, QUIT
-from closedmail.mta.sendmail_facts import PathState
 
 _LARGEST = 64 * 1024 * 1024  # bytes of a file that is read
 
 
 class SendmailMachine:
-    """A `sendmail_facts.SendmailMachine`; everything is looked at once. `not_asked` are sockets that this user may not
-    use."""
+    """`SendmailLookups` on this machine, each made once. `not_asked` are sockets that this user may not use."""
 
     def __init__(self, state_dir: str, *, sticky: bool) -> None:
         """With `sticky` Sendmail trusts folders that all may write, but only owners remove from (TrustStickyBit)."""

@@ -32,10 +32,10 @@ def unknown_line(reason: str) -> str:
 
 
 def _summary(status: Status) -> str:
-    """What is wrong, the worst first; where nothing is, what is in force."""
-    found = sorted(status.found, key=lambda item: -STATES.index(item[0]))
+    """Say what is wrong, the worst first; where nothing is, what is in force."""
+    found = sorted(status.found, key=lambda problem: -STATES.index(problem.severity))
     if found:
-        return "; ".join(problem for _, problem in found)
+        return "; ".join(map(str, found))
     networks = [f"{name}: {counted(item.domains, 'domain')}" for name, item in status.networks.items()]
     return ", ".join((f"generation {status.generation} of {iso(status.published_at)} is in force", *networks))
 

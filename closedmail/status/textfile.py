@@ -52,7 +52,7 @@ def _networks(status: Status) -> Iterator[Family]:
     expiry = Family("closedmail_network_key_expiry_timestamp_seconds", "gauge", "When a pinned key expires.")
     held.add(len(status.held), network=ALONE)
     for name, item in status.networks.items():
-        found.add(STATES.index(item.findings.state), network=name)
+        found.add(STATES.index(item.found.state), network=name)
         domains.add(item.domains, network=name)
         held.add(len(item.held), network=name)
         refused.add(1 if item.refused else 0, network=name, code=item.refused)

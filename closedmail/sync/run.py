@@ -82,7 +82,7 @@ class _Run:
         self.config = session.rules_in_force() if self.set_aside else session.file
         self.report = standing_report(self.config, session.snapshot, dry_run=session.dry_run)
         if self.manifest and self.set_aside:
-            self.report.set_aside = set_aside_sentence(self.manifest)
+            self.report.set_aside = set_aside_sentence(session.file, self.manifest)
         self.lists: list[NetworkList] = []
 
     def run(self, names: Sequence[str]) -> SyncReport:

@@ -7,7 +7,7 @@ from ipaddress import ip_address, ip_network
 from closedmail.core.model import IPNetwork
 from closedmail.doctor.client_networks import allowed_networks, covered, overlap, trusted_findings
 from closedmail.doctor.finding import Finding
-from closedmail.mta.sendmail_facts import SendmailFacts
+from closedmail.doctor.sendmail_facts import SendmailFacts
 
 _OCTETS = re.compile(r"\d{1,3}(\.\d{1,3}){0,3}\.?")
 
@@ -20,16 +20,14 @@ def sendmail_client_findings(facts: SendmailFacts) -> Iterator[Finding]:
         for other, table in allowed_networks(facts.active):
             if overlap(network, other) and (other, table) not in seen:
                 seen.add((other, table))
-                yield Finding(
+                yield Finding.of(
                     "allow-from-mynetworks",
-                    "warning",
                     f"{table}.inbound.allow_from has {other}, which overlaps {network} of {place}: such clients may "
                     "relay, and your own may write in the partner's name; make one of the two narrower",
                 )
         if not covered(network, gateway.trusted_clients):
-            yield Finding(
+            yield Finding.of(
                 "mynetworks-trusted",
-                "warning",
                 f"{place} lets {network} relay, and trusted_clients does not have it: mail that your own servers pass "
                 f'on is checked as a stranger\'s; write "{network}" into trusted_clients of [gateway] in '
                 f"{facts.config.path}, or take it out there",
