@@ -76,7 +76,7 @@ def command(
     elif manifest.rules_digest != rules_digest(config):
         click.echo(
             f"closedmail: note: the configuration file has changed since generation {manifest.generation}; "
-            "closedmail sync puts it in force",
+            f"{config.command('sync')} puts it in force",
             err=True,
         )
 

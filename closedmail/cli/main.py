@@ -1,5 +1,6 @@
 """The `closedmail` command: its options, its subcommands, and what an error looks like."""
 
+import shlex
 import sys
 from contextlib import suppress
 from importlib import import_module
@@ -9,7 +10,7 @@ import click
 
 from closedmail import __version__
 from closedmail.cli.streams import status_after, take_over_streams
-from closedmail.core.model import DEFAULT_PATH
+from closedmail.core.model import DEFAULT_PATH, config_option
 from closedmail.errors import ClosedmailError, ConfigError, Refused
 
 DEFAULT_CONFIG = DEFAULT_PATH
@@ -47,6 +48,14 @@ class _Commands(click.Group):
         if not isinstance(command, click.Command):
             raise TypeError(f"closedmail.cli.{cmd_name}_command has no command")
         return command
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run it; commands that an error proposes are given the same configuration file."""
+        try:
+            return super().invoke(ctx)
+        except ClosedmailError as error:
+            error.closedmail = shlex.join(("closedmail", *config_option(str(ctx.obj.config_path))))
+            raise
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

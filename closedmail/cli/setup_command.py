@@ -14,7 +14,7 @@ from closedmail.doctor.setup import Setup, take_back
 
 
 @click.command("setup")
-@click.option("--yes", is_flag=True, help="Apply everything without asking, but what an administrator must decide.")
+@click.option("--yes", is_flag=True, help="Apply everything without asking, except what an administrator must decide.")
 @click.option("--undo", is_flag=True, help="Take back what setup did.")
 @click.pass_obj
 def command(settings: Settings, yes: bool, undo: bool) -> int:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
-from closedmail.core.model import DEFAULT_PATH, Config, PostfixMaps
+from closedmail.core.model import Config, PostfixMaps, config_option
 from closedmail.doctor.finding_ids import FINDINGS, Phase, Severity
 
 _DEFAULT_DIRECTORY = PostfixMaps().config_directory  # where postconf looks without -c
@@ -71,7 +71,7 @@ class Fix:
     @classmethod
     def closedmail(cls, config: Config, *arguments: str) -> "Fix":
         """Run closedmail with the same configuration file."""
-        return cls(Program.CLOSEDMAIL, arguments, () if config.path == DEFAULT_PATH else ("--config", config.path))
+        return cls(Program.CLOSEDMAIL, arguments, config_option(config.path))
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,7 +112,7 @@ def find_status(config: Config, now: int) -> Status:
     """Look at the store, the fetch log and the keys. `now` is Unix time. Raises nothing for what is wrong."""
     status = Status(traffic=find_traffic(Path(config.gateway.state_dir)))
     general, log = status.general, read_log(Path(config.gateway.state_dir))
-    with StoreReader(store_path(config.gateway.state_dir)) as store:
+    with StoreReader(store_path(config.gateway.state_dir), config.command()) as store:
         snapshot: Snapshot | None = None
         try:
             for sentence in map_problems(config, store):
@@ -123,7 +123,9 @@ def find_status(config: Config, now: int) -> Status:
             _judge_held(general, status.held)
             if is_set_aside(config, snapshot.manifest):
                 general.warn("set-aside", set_aside_sentence(config, snapshot.manifest))
-            for sentence in incomparable(snapshot.manifest.rules, snapshot.manifest.fingerprint_digest):
+            for sentence in incomparable(
+                snapshot.manifest.rules, snapshot.manifest.fingerprint_digest, config.command("sync")
+            ):
                 general.warn("fingerprints", sentence)
             only_sendmail = config.sendmail is not None and config.postfix is None
             for sentence in never_told(snapshot.manifest.rules, sendmail=only_sendmail):

@@ -31,13 +31,15 @@ class NetworkList:
         record: FetchRecord,
         key_digest: str,
         newest: int,
+        accept: str,
     ) -> None:
-        """Nothing is fetched or read yet. `newest` is the newest signing time accepted under a former configuration."""
+        """Nothing is fetched or read yet. `newest` is the newest signing time accepted under a former configuration,
+        `accept` the command that takes a list that was rolled back from."""
         self.network, self.standing, self.record = network, standing, record
         self._folder = state_dir / "lists"
         self._key_digest = key_digest
         self._newest = max(newest, record.newest_signed_at, standing.newest_signed_at if standing else 0)
-        self._text_name = ""
+        self._text_name, self._accept = "", accept
         self.new: Obtained | None = None
         self.signed_anew: Obtained | None = None
         self.refusal: Refused | None = None
@@ -57,7 +59,7 @@ class NetworkList:
                 check_replay(self.network.name, item.signed_at, self._newest)
                 self._text_name = self._name_of(item.text)
                 if standing and not force:
-                    _check_rolled_back(standing, self._text_name, item.signed_at)
+                    _check_rolled_back(standing, self._text_name, item.signed_at, self._accept)
         except Refused as refusal:
             self.refusal = refusal
             return
@@ -181,7 +183,7 @@ class _Finder(Admission):
         return key if key in self.admitted else None
 
 
-def _check_rolled_back(standing: ListInForce, text_name: str, signed_at: int) -> None:
+def _check_rolled_back(standing: ListInForce, text_name: str, signed_at: int, accept: str) -> None:
     """Raise Refused(rolled-back) for a list that is no newer than the one that an administrator has rolled back from.
 
     Where nobody signs, only that very text is known to be no newer. `text_name` names the new list's text.
@@ -195,7 +197,7 @@ def _check_rolled_back(standing: ListInForce, text_name: str, signed_at: int) ->
     raise Refused(
         "rolled-back",
         f"the list of {standing.name} {what} that was rolled back from: what was put back in force stays until a newer "
-        f"list comes; take this one with: closedmail sync --network {standing.name} --force",
+        f"list comes; take this one with: {accept}",
     )
 
 

@@ -41,7 +41,7 @@ def rollback(file: Config, number: int, *, now: int | None = None) -> SyncReport
         archived = snapshot.archived(number)
         if archived is None:
             kept = ", ".join(str(known) for known, _ in snapshot.history())
-            raise ClosedmailError(f"generation {number} is not kept (kept: {kept}); look at closedmail history")
+            raise ClosedmailError(f"generation {number} is not kept (kept: {kept})", "look at: {closedmail} history")
         report = _put_back(session, snapshot, manifest, archived, number)
         session.tidy()
         return report
@@ -56,7 +56,8 @@ def _put_back(session: Session, snapshot: Snapshot, manifest: Manifest, archived
         if not item.is_whole():
             raise ClosedmailError(
                 f"the list of {item.network.name} in generation {number} is no longer there, or is not what was "
-                "verified then: go back to another generation, see closedmail history"
+                "verified then",
+                "go back to another generation, see: {closedmail} history",
             )
     names = [item.network.name for item in lists]
     listings = [item.read(inputs.admission, None) for item in lists]

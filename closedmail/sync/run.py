@@ -192,7 +192,9 @@ class _Run:
             listing = listings[number]
             if item.new and listing is not None and not self.force:
                 try:
-                    check_brakes(item.network.name, listing, differences[number], item.network.brakes)
+                    check_brakes(
+                        item.network.name, listing, differences[number], item.network.brakes, self.session.file.command
+                    )
                 except Refused as refusal:
                     item.refuse(refusal)
                     braked[item.network.name] = listing

@@ -393,7 +393,6 @@ FAULTS = {
         main("virtual_mailbox_domains = inline:{ {x.land.example=1} }"),
         "partner-local",
         "x.land.example (by .land.example), which is a partner's",
-        by_hand=True,
     ),
     "a-partner-is-relayed": Fault(
         main("relay_domains = koeln.example"),

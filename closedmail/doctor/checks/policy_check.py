@@ -37,7 +37,7 @@ _MISSING = {
 
 
 def check_findings(facts: PostfixFacts) -> Iterator[Finding]:
-    """All about the check and its setting."""
+    """Find all about the check and its place."""
     by_milter = _milter_suffices(facts)
     for setting in settings_of(facts.postfix, facts.guarded, *CHECK_LISTS):
         if by_milter and not _clients(facts, setting):
@@ -123,7 +123,7 @@ def _is_check(facts: PostfixFacts, restriction: Restriction, service: Service) -
 
 
 def _service_at(facts: PostfixFacts, setting: Setting) -> Service:
-    """A listener that has its setting from there."""
+    """Find a listener that has its parameter from there."""
     if setting.service:
         return setting.service
     return next(item for item in facts.guarded if setting.name not in item.options)
@@ -246,7 +246,7 @@ def _filter_findings(facts: PostfixFacts) -> Iterator[Finding]:
             port = service.name.rpartition(":")[2]
             text = (
                 f"{service.key} in master.cf takes mail without the check, as from a content filter, and not on "
-                f"loopback alone: put 127.0.0.1:{port} in setting of {service.name}"
+                f"loopback alone: put 127.0.0.1:{port} in place of {service.name}"
             )
             severity: Severity = "warning" if known else "error"
             fix = _rebind(facts, service, port)

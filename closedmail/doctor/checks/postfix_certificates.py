@@ -50,9 +50,10 @@ def _ask_findings(facts: PostfixFacts) -> Iterator[Finding]:
 
 def _digest_findings(facts: PostfixFacts) -> Iterator[Finding]:
     for setting in _settings(facts, "smtpd_tls_fingerprint_digest"):
-        wrong = list(incomparable(facts.rules, setting.value))
+        sync = facts.config.command("sync")
+        wrong = list(incomparable(facts.rules, setting.value, sync))
         if wrong:
-            better = not any(incomparable(facts.rules, "sha256"))
+            better = not any(incomparable(facts.rules, "sha256", sync))
             text = f"{setting} = {setting.value}: {wrong[0]}" + (f", and {len(wrong) - 1} more" if wrong[1:] else "")
             yield Finding.of("fingerprint-digest", text, setting.set("sha256") if better else ())
 

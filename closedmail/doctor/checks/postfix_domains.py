@@ -24,7 +24,7 @@ def domain_findings(facts: PostfixFacts) -> Iterator[Finding]:
         for item in items:
             partner = partners.partner_of(item.key)
             if partner:
-                yield _claimed(setting, item, partner)
+                yield _claimed(facts, setting, item, partner)
             elif not partners.is_own(item.key):
                 missing.setdefault(item.key, name)
         if name == _RELAY:
@@ -36,11 +36,11 @@ def domain_findings(facts: PostfixFacts) -> Iterator[Finding]:
             "own-domains",
             f"Postfix takes mail for {', '.join(names)}{more}, which own_domains does not cover: a list could route or "
             "claim them; write them into own_domains of [gateway] in "
-            f"{facts.config.path} and run: closedmail sync",
+            f"{facts.config.path} and run: {facts.config.command('sync')}",
         )
 
 
-def _claimed(setting: Setting, item: Item, partner: str) -> Finding:
+def _claimed(facts: PostfixFacts, setting: Setting, item: Item, partner: str) -> Finding:
     """A partner's domain that Postfix takes for its own, or relays for everybody."""
     spelled = item.literal or item.key
     known = spelled if partner == item.key else f"{spelled} (by {partner})"
@@ -54,7 +54,7 @@ def _claimed(setting: Setting, item: Item, partner: str) -> Finding:
     # The list of a network has its members' own domains, too: what is missing may be an entry of own_domains.
     text = (
         f"{setting} has {known}, which is a partner's: {what}{where}. If it is yours, write it into own_domains of "
-        "[gateway] and run: closedmail sync. Else take it out"
+        f"[gateway] and run: {facts.config.command('sync')}. Else take it out"
     )
     return Finding.of(name, text, setting.set(", ".join(rest)) if removable else (), by_hand=True)
 
