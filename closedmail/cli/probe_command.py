@@ -45,7 +45,7 @@ def command(settings: Settings, domains: tuple[str, ...], as_json: bool) -> int:
         keep_probe(Path(config.gateway.state_dir), results, "" if domains else iso(int(time.time())) or "")
     except OSError as error:
         click.echo(
-            f"closedmail: note: the result is not kept for closedmail report: {error.filename}: {error.strerror}",
+            f"closedmail: note: the result is not kept for the report: {error.filename}: {error.strerror}",
             err=True,
         )
     if as_json:

@@ -264,7 +264,7 @@ FAULTS = {
     "no-certificates-in-the-log": Fault(
         main("smtpd_tls_loglevel = 1"),
         "tls-loglevel",
-        "closedmail replay",
+        "replay can't say what",
         ("-e 'smtpd_tls_loglevel = summary, peercert'",),
         severity="warning",
     ),

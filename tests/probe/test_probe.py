@@ -643,7 +643,7 @@ def test_what_stands_in_the_way(plain: Site) -> None:
     (plain.state_dir / ".probe.json.new").mkdir()
     outcome = plain.run("probe", "--json")
     assert (outcome.status, outcome.json) == (0, {"hosts": []})
-    assert outcome.stderr.startswith("closedmail: note: the result is not kept for closedmail report: ")
+    assert outcome.stderr.startswith("closedmail: note: the result is not kept for the report: ")
     plain.drop("postfix.")
     outcome = plain.run("probe")
     assert (outcome.status, outcome.stdout) == (2, "")

@@ -64,8 +64,8 @@ def _log_findings(facts: PostfixFacts) -> Iterator[Finding]:
         if not {"peercert", "2", "3", "4", "debug", "ssl-expert", "ssl-developer"} & set(words):
             yield Finding.of(
                 "tls-loglevel",
-                f"{setting} = {setting.value}: the log has no certificates, and closedmail replay can't say what would "
-                "happen to mail that needs one",
+                f"{setting} = {setting.value}: the log has no certificates, and {facts.config.command('replay')} "
+                "can't say what would happen to mail that needs one",
                 setting.set("summary, peercert") or setting.set("2"),
             )
 

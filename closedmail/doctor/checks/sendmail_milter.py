@@ -23,7 +23,7 @@ def milter_findings(facts: SendmailFacts, start: Fix | None) -> Iterator[Finding
     if not ours:
         yield Finding.of(
             "milter-missing",
-            "sendmail.cf does not ask closedmail milter: mail in a partner's name passes unchecked; "
+            "sendmail.cf does not ask closedmail's milter: mail in a partner's name passes unchecked; "
             + rebuild(_line(facts)),
         )
         yield from _answer_findings(facts, facts.config.milter.listen[0], start)
@@ -87,7 +87,7 @@ def _answer_findings(facts: SendmailFacts, where: str, start: Fix | None) -> Ite
         )
     if facts.machine.answers(where):
         return
-    text = f"closedmail milter does not answer on {where}: Sendmail defers mail, or lets it pass unchecked"
+    text = f"closedmail's milter does not answer on {where}: Sendmail defers mail, or lets it pass unchecked"
     if start:
         yield Finding.of("milter", text, (start,))
     else:
