@@ -28,7 +28,7 @@ from closedmail.doctor.running_state import read_store
 from closedmail.doctor.sendmail_facts import PathState, SendmailFacts
 from closedmail.mta.postfix_config import PostfixConfig, Service
 from closedmail.mta.sendmail_cf import parse_cf
-from closedmail.status.problems import Kind, Problem
+from closedmail.status.problems import Problem, ProblemKind
 from closedmail.status.status import find_status
 from closedmail.sync.run import sync
 
@@ -110,7 +110,7 @@ def sendmail(text: str, access: dict[str, str] | None = None) -> SendmailFacts:
     return SendmailFacts(CONFIG, tuple(rules_of(CONFIG)), parse_cf(text), NoMachine(), partners, access or {})
 
 
-def problem(kind: Kind) -> Problem:
+def problem(kind: ProblemKind) -> Problem:
     return Problem(kind, "critical", "…", "ndb")
 
 

@@ -113,5 +113,5 @@ class Finding:
         return tuple(map(str, self.fixes))
 
     def to_json(self) -> dict[str, Any]:
-        """The object of the public interface."""
+        """Make the object of the public interface."""
         return {"id": self.id, "severity": self.severity, "text": self.text, "fix": list(self.fix)}

@@ -84,7 +84,7 @@ def run(words: list[str], *, limit: int = _TIME_LIMIT, quiet: bool = True) -> No
 
 
 def environment() -> dict[str, str]:
-    """The environment, with the administrator's programs in its PATH."""
+    """Return the environment, with the administrator's programs in its PATH."""
     return {**os.environ, "PATH": f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"}
 
 

@@ -38,7 +38,7 @@ class Setting:
         return self.service.get(self.name) if self.service else self.postfix.main.get(self.name, "")
 
     def set(self, value: str) -> tuple[Fix, ...]:
-        """The command that sets it; () where postconf -P can't, which takes no white space."""
+        """Make the command that sets it; () where postconf -P can't, which takes no white space."""
         if not self.service:
             return (Fix.postconf(self.postfix.directory, "-e", f"{self.name} = {value}".rstrip()),)
         spelled = re.sub(r"\s*,\s*|\s+", ",", value.strip())
@@ -115,7 +115,7 @@ class PostfixFacts:
         return [service for service in self.postfix.listeners if not self.takes_back(service)]
 
     def postconf(self, *arguments: str) -> Fix:
-        """A change of this Postfix's configuration."""
+        """Make a change of this Postfix's configuration."""
         return Fix.postconf(self.postfix.directory, *arguments)
 
     def takes_back(self, service: Service) -> bool:

@@ -45,7 +45,7 @@ class PostfixMachine:
         return FileState(kind, self._stopped_at(Path(path)), certificates)
 
     def _stopped_at(self, path: Path) -> str:
-        """The first path on the way whose mode keeps the user postfix out, "" where it comes through."""
+        """Find the first path on the way whose mode keeps the user postfix out, "" where it comes through."""
         try:
             user = pwd.getpwnam(self._owner)
         except KeyError:
@@ -86,7 +86,7 @@ def _pair(line: str) -> tuple[str, str]:
 
 
 def _read(path: str) -> bytes:
-    """What is in a file, b"" where it can't be read."""
+    """Read a file, b"" where it can't be read."""
     try:
         with open(os.fspath(path), "rb") as file:
             return file.read(_LARGEST)

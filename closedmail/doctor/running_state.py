@@ -34,7 +34,7 @@ def look_at_running(config: Config, now: int, snapshot: Snapshot | None, trouble
 
 
 def read_store(config: Config) -> tuple[StoreReader, Snapshot | None, str]:
-    """The store (to be closed), what is in force, and why nothing is."""
+    """Open the store (to be closed); return it, what is in force, and why nothing is."""
     store = StoreReader(store_path(config.gateway.state_dir), config.command())
     try:
         return store, store.current(), ""

@@ -67,7 +67,7 @@ def _gather_facts(config: Config, snapshot: Snapshot | None, cf: SendmailCf) -> 
 
 
 def _running(path: Path, facts: SendmailFacts, *, systemd: bool) -> SendmailRunning:
-    """Sendmail writes its process's number down when it starts, and anew when it is told to read its files (SIGHUP)."""
+    """Compare files with the PID file: Sendmail writes it when it starts, and when it reads its files (SIGHUP)."""
     made, mc = _changed_at(path), _changed_at(Path(SENDMAIL_MC))
     started = _started_at(Path(facts.cf.option("PidFile") or "/nonexistent"))
     changed = []
@@ -78,7 +78,7 @@ def _running(path: Path, facts: SendmailFacts, *, systemd: bool) -> SendmailRunn
 
 
 def _started_at(pid_file: Path) -> float:
-    """When a Sendmail that runs wrote this file, 0 where none does."""
+    """Return when a Sendmail that runs wrote this file, 0 where none does."""
     try:
         with pid_file.open(encoding="ascii", errors="replace") as lines:
             os.kill(int(lines.readline()), 0)

@@ -49,7 +49,7 @@ class SendmailMachine:
         return _read(path).decode("utf-8", "replace").splitlines()
 
     def unreadable(self, path: str) -> str:
-        """Why the owner of the state directory can't read a file, "" where it can."""
+        """Find why the owner of the state directory can't read a file, "" where it can."""
         try:
             found = Path(path).stat()
             owner = self._state_dir.stat().st_uid
@@ -79,7 +79,7 @@ class SendmailMachine:
 
 
 def _read(path: str) -> bytes:
-    """What is in a file, b"" where it can't be read."""
+    """Read a file, b"" where it can't be read."""
     try:
         with open(path, "rb") as file:
             return file.read(_LARGEST)

@@ -35,7 +35,7 @@ def _undo_file(path: Path, changes: list[list[str]]) -> Iterator[str]:
 
 
 def _former(current: str, changes: list[list[str]], *, master: bool) -> tuple[str, list[str]]:
-    """The text without the changes, and the keys that somebody else has changed."""
+    """Return the text without the changes, and the keys that somebody else has changed."""
     # A killed setup, or a killed undo, has left it as it was before one of them.
     for number, (before, _) in enumerate(changes):
         if current == before:
@@ -56,7 +56,7 @@ def _former(current: str, changes: list[list[str]], *, master: bool) -> tuple[st
 
 
 def _take_options_back(current: str, before: str, after: str, keys: list[str]) -> tuple[str, list[str]]:
-    """Of entries of master.cf that somebody has changed, the -o settings that are still as setup made them."""
+    """Take back the -o settings that are still as setup made them, in entries of master.cf that were changed since."""
     old, new, now = _options(before), _options(after), _options(current)
     everywhere = set.intersection(
         *({key for key, _ in entries(text, master=True)} for text in (current, before, after))

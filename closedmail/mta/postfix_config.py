@@ -35,7 +35,7 @@ class Service:
         return all(map(_is_loopback, hosts)) if hosts else False
 
     def get(self, name: str) -> str:
-        """A setting as it sees it."""
+        """Look a setting up as it sees it."""
         return self.values.get(name, "")
 
 
@@ -61,7 +61,7 @@ class PostfixConfig:
         return {name: self.main.get(name, "") for name in names}
 
     def service(self, name: str, kind: str = "unix") -> Service | None:
-        """An entry of master.cf."""
+        """Find an entry of master.cf."""
         return next((item for item in self.services if (item.name, item.type) == (name, kind)), None)
 
 

@@ -38,7 +38,7 @@ def _service(line: str, options: dict[str, dict[str, str]], main: dict[str, str]
 
 
 def _version(text: str) -> tuple[int, ...]:
-    """`3.7.11` as numbers, as far as they go."""
+    """Parse `3.7.11` into numbers, as far as they go."""
     numbers = []
     for part in text.split("."):
         if not part.isdigit():

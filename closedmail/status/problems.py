@@ -7,7 +7,7 @@ from typing import Literal
 State = Literal["ok", "warning", "critical"]
 Severity = Literal["warning", "critical"]
 STATES: tuple[State, ...] = ("ok", "warning", "critical")  # from good to bad
-Kind = Literal[
+ProblemKind = Literal[
     "store",  # nothing is in force, or it can't be read
     "maps",  # a map is missing, or is not the one that sync made
     "set-aside",  # the rules in force are not those of the file
@@ -30,7 +30,7 @@ Kind = Literal[
 class Problem:
     """One thing that is wrong. `network` is "" for what concerns no single one; `sentence` does not name it."""
 
-    kind: Kind
+    kind: ProblemKind
     severity: Severity
     sentence: str
     network: str = ""
@@ -50,11 +50,11 @@ class Problems:
     def __iter__(self) -> Iterator[Problem]:
         return iter(self.found)
 
-    def warn(self, kind: Kind, sentence: str) -> None:
+    def warn(self, kind: ProblemKind, sentence: str) -> None:
         """Add a warning."""
         self.found.append(Problem(kind, "warning", sentence, self.network))
 
-    def alarm(self, kind: Kind, sentence: str) -> None:
+    def alarm(self, kind: ProblemKind, sentence: str) -> None:
         """Add what is critical."""
         self.found.append(Problem(kind, "critical", sentence, self.network))
 

@@ -47,7 +47,7 @@ class NetworkStatus:
     found: Problems = field(default_factory=Problems)
 
     def to_json(self) -> dict[str, Any]:
-        """The object of the public interface."""
+        """Make the object of the public interface."""
         return {
             "domains": self.domains,
             "signed_at": iso(self.signed_at),
@@ -86,7 +86,7 @@ class Status:
         return [str(problem) for problem in self.found]
 
     def to_json(self) -> dict[str, Any]:
-        """The object of the public interface."""
+        """Make the object of the public interface."""
         return {
             "state": self.state,
             "generation": self.generation,
@@ -96,7 +96,7 @@ class Status:
         }
 
     def lines(self) -> Iterator[str]:
-        """The status for people."""
+        """Render the status for people."""
         in_force = f"generation {self.generation} of {iso(self.published_at)}" if self.generation else "no generation"
         yield f"{self.state}: {in_force} is in force"
         for name, network in self.networks.items():
@@ -212,7 +212,7 @@ def _judge_held(found: Problems, held: Sequence[str]) -> None:
 
 
 def _judge_states(found: Problems, keys: Sequence[KeyState], signer: str, now: int) -> None:
-    """Of several pinned keys, one that has had its time is a matter of tidiness; without a usable one, all stops."""
+    """Judge pinned keys: of several, one that has expired is a matter of tidiness; without a usable one, all stops."""
     usable = usable_keys(keys)
     for key in keys:
         what = "is not in key_file" if not key.present else "is revoked" if key.revoked else "has expired"
@@ -231,5 +231,5 @@ def _judge_states(found: Problems, keys: Sequence[KeyState], signer: str, now: i
 
 
 def usable_keys(keys: Sequence[KeyState]) -> list[KeyState]:
-    """The keys that can sign at this moment."""
+    """Return the keys that can sign at this moment."""
     return [key for key in keys if key.present and not key.expired and not key.revoked]

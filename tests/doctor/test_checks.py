@@ -122,8 +122,8 @@ SOCKET = "closedmail-policyd.socket"
     [
         ("", (), "start it: closedmail --config /where.toml policyd"),
         ("missing", (), "start it: closedmail --config /where.toml policyd"),
-        ("off", (f"systemctl enable --now {SOCKET}",), "come back later"),
-        ("on", ("systemctl restart closedmail-policyd.service",), "come back later"),
+        ("off", (f"systemctl enable --now {SOCKET}",), "Postfix defers all mail"),
+        ("on", ("systemctl restart closedmail-policyd.service",), "Postfix defers all mail"),
     ],
 )
 def test_policyd_does_not_answer(state: UnitState, fix: tuple[str, ...], text: str) -> None:

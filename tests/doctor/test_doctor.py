@@ -1,4 +1,4 @@
-"""`closedmail doctor` on a real Postfix's configuration: silent where all is well, and each fault found and mended."""
+"""`closedmail doctor` on a real Postfix's configuration: silent where all is well, and each fault found and fixed."""
 
 import json
 import shutil
@@ -709,7 +709,7 @@ def test_a_user_that_may_not_ask_policyd(well: Patient) -> None:
 @pytest.mark.real("postfix")
 @pytest.mark.parametrize(("level", "chrooted"), [("0", True), ("3.6", False)])
 def test_a_dash_for_chroot(tmp_path: Path, level: str, chrooted: bool) -> None:
-    """Its meaning hangs on compatibility_level (master(5))."""
+    """Its meaning depends on compatibility_level (master(5))."""
     (tmp_path / "main.cf").write_text(f"compatibility_level = {level}\n")
     entries = ("smtp inet n - - - - smtpd", "1025 inet n - y - - smtpd", "1026 inet n - n - - smtpd")
     (tmp_path / "master.cf").write_text("\n".join((*entries, "")))

@@ -6,7 +6,7 @@ from support.network import DAY, Site
 from closedmail.doctor.checks.running import Running, state_findings
 from closedmail.doctor.finding import Finding
 from closedmail.doctor.running_state import look_at_running, read_store
-from closedmail.status.problems import Kind, Problem
+from closedmail.status.problems import Problem, ProblemKind
 from closedmail.status.status import find_status
 
 TWO = "koeln.example\tesmtp:[192.0.2.1]\nbonn.example\tesmtp:[192.0.2.2]\n"
@@ -55,7 +55,7 @@ def test_a_networks_name_is_no_sentence(
     assert status.to_json()["problems"] == [problem.sentence for problem in status.found]
 
 
-KINDS: list[tuple[Kind, tuple[str, ...]]] = [
+KINDS: list[tuple[ProblemKind, tuple[str, ...]]] = [
     ("never-fetched", ("sync",)),
     ("fetch-clock", ("sync",)),
     ("fetch-age", ("sync",)),
@@ -64,7 +64,7 @@ KINDS: list[tuple[Kind, tuple[str, ...]]] = [
 
 
 @pytest.mark.parametrize(("kind", "arguments"), KINDS)
-def test_what_another_fetch_fixes(site: Site, kind: Kind, arguments: tuple[str, ...]) -> None:
+def test_what_another_fetch_fixes(site: Site, kind: ProblemKind, arguments: tuple[str, ...]) -> None:
     """The sentence counts for nothing."""
     running = Running(generation=1, cron=True, ages=(Problem(kind, "warning", "fetch key held", "net"),))
     (finding,) = state_findings(site.config, running)

@@ -1,5 +1,6 @@
 """`closedmail setup`: a plain Debian Postfix is wired in, step by step, and all of it is taken back to the byte."""
 
+import json
 import os
 import shlex
 import stat
@@ -211,6 +212,37 @@ def test_a_folder_is_as_it_was(plain: Patient) -> None:
     folder.chmod(0o755)
 
 
+def test_a_record_of_an_earlier_version(plain: Patient) -> None:
+    """Its commands are shell lines; undo goes by what they changed."""
+    main, folder = plain.main.read_text(), plain.folder / "state" / "postfix"
+    after, mode = f"{main}mail_name = Mine\n", stat.S_IMODE(folder.stat().st_mode)
+    steps = [
+        {
+            "finding": "sender-restrictions",
+            "command": "postconf -e 'mail_name = Mine'",
+            "files": {str(plain.main): [main, after]},
+            "modes": {},
+            "units": {},
+        },
+        {
+            "finding": "map-access",
+            "command": f"chmod 0711 {folder}",
+            "files": {},
+            "modes": {str(folder): [mode, 0o711]},
+            "units": {},
+        },
+    ]
+    record = SetupRecord(load(plain.config)).path
+    record.parent.mkdir(mode=0o700)
+    record.write_text(json.dumps(steps))
+    plain.main.write_text(after)
+    folder.chmod(0o711)
+    assert f"{folder}: mode {mode:04o} again" in undo(plain)
+    assert plain.main.read_text() == main
+    assert stat.S_IMODE(folder.stat().st_mode) == mode
+    assert not record.exists()
+
+
 def test_what_an_administrator_must_decide_is_left(plain: Patient) -> None:
     plain.set("relay_domains = koeln.example")
     (finding,) = run(plain)
@@ -233,6 +265,9 @@ def test_nothing_is_done_that_is_declined(plain: Patient) -> None:
     assert asked[:2] == ["transport-missing", "sync"]
     assert len(asked) == len(set(asked))
     assert [item.id for item in left] == [name for name in asked if name != "sync"]
+    phases = [item.phase for item in left]
+    assert phases == sorted(phases)
+    assert {Phase.PUBLISH, Phase.CONFIGURE, Phase.CONNECT} <= set(phases)
 
 
 def test_the_first_command_that_fails_ends_it(plain: Patient, monkeypatch: pytest.MonkeyPatch) -> None:

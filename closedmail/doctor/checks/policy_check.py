@@ -69,7 +69,7 @@ def _list_findings(facts: PostfixFacts, setting: Setting) -> Iterator[Finding]:
 
 
 def _permits(facts: PostfixFacts, restriction: Restriction) -> Iterator[tuple[Severity, str]]:
-    """Whether it can end the list in the mail's favour, and why one thinks so."""
+    """Find whether it can end the list in the mail's favour, and why."""
     name = restriction.name.lower()
     if name.startswith("permit"):
         yield "error", ""
@@ -87,7 +87,7 @@ def _permits(facts: PostfixFacts, restriction: Restriction) -> Iterator[tuple[Se
 
 
 def _with_fix(facts: PostfixFacts, setting: Setting, text: str) -> tuple[str, tuple[Fix, ...]]:
-    """The text, and the commands that put the check first in a list, which is then `$closedmail_check` and the rest."""
+    """Return the text, and the commands that put the check first: the list is then `$closedmail_check` and the rest."""
     endpoint = best_endpoint(facts)
     if endpoint is None:
         return f"{text}; {unreachable(facts)}", ()
@@ -104,7 +104,7 @@ def _with_fix(facts: PostfixFacts, setting: Setting, text: str) -> tuple[str, tu
 
 
 def define(facts: PostfixFacts, endpoint: Endpoint) -> tuple[Fix, ...]:
-    """The command that makes `closedmail_check` right, () where it is."""
+    """Make the command that makes `closedmail_check` right, () where it is."""
     found = parse_restrictions(facts.postfix.main.get(CHECK, ""))
     if len(found) == 1 and found[0].name == "check_policy_service":
         client = parse_policy_client(found[0].argument)
@@ -139,7 +139,7 @@ def _clients(facts: PostfixFacts, setting: Setting) -> list[tuple[Restriction, P
 
 
 def _client_findings(facts: PostfixFacts) -> Iterator[Finding]:
-    """Each way in which the check is written, once."""
+    """Judge each way in which the check is written, once."""
     known = {item.where for item in endpoints(facts)}
     seen = set()
     for service in facts.guarded:
@@ -207,7 +207,7 @@ def _milter_suffices(facts: PostfixFacts) -> bool:
 
 
 def _milters(facts: PostfixFacts, service: Service) -> list[PolicyClient]:
-    """Our milter among those of a listener; they are written like policy services."""
+    """Find our milter among those of a listener; they are written like policy services."""
     known = set(facts.config.milter.listen)
     clients = map(parse_policy_client, split_list(service.get("smtpd_milters")))
     return [
@@ -228,7 +228,7 @@ def _milter_findings(facts: PostfixFacts) -> Iterator[Finding]:
 
 
 def _filter_findings(facts: PostfixFacts) -> Iterator[Finding]:
-    """Where mail comes back from a content filter it has been checked, and comes from the filter."""
+    """Judge listeners for a content filter: mail that comes back was checked before, and its client is the filter."""
     for service in facts.postfix.listeners:
         if not facts.takes_back(service):
             continue
@@ -254,7 +254,7 @@ def _filter_findings(facts: PostfixFacts) -> Iterator[Finding]:
 
 
 def _rebind(facts: PostfixFacts, service: Service, port: str) -> tuple[Fix, ...]:
-    """Commands that write an entry anew, on loopback."""
+    """Make the commands that write an entry anew, on loopback."""
     chroot = "y" if service.chroot else "n"
     options = [
         f"-o {{ {name} = {value} }}" if " " in value else f"-o {name}={value}"

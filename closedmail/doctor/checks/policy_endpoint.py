@@ -23,12 +23,12 @@ class Endpoint:
 
 
 def queue_directory(facts: PostfixFacts) -> str:
-    """Without a slash at its end."""
+    """Return it without a slash at its end."""
     return facts.postfix.main.get("queue_directory", "/var/spool/postfix").rstrip("/")
 
 
 def endpoints(facts: PostfixFacts) -> list[Endpoint]:
-    """Where policyd listens, or where its socket unit has it listen, the best for smtpd first: a socket below the queue
+    """List where policyd listens, or its socket unit has it listen, the best for smtpd first: a socket below the queue
     directory is found by a chrooted smtpd, too."""
     queue = queue_directory(facts)
     inside, inet, outside = [], [], []
@@ -51,7 +51,7 @@ def chrooted(facts: PostfixFacts) -> bool:
 
 
 def best_endpoint(facts: PostfixFacts) -> Endpoint | None:
-    """The one to write into main.cf: one that answers, else one that is configured; None where none can be reached."""
+    """Choose the one for main.cf: one that answers, else one that is configured; None where none can be reached."""
     queue = queue_directory(facts)
     usable = [
         item for item in endpoints(facts) if not chrooted(facts) or item.where.startswith(("inet:", f"unix:{queue}/"))
@@ -62,8 +62,8 @@ def best_endpoint(facts: PostfixFacts) -> Endpoint | None:
 
 
 def resolve(facts: PostfixFacts, endpoint: str, service: Service) -> str:
-    """Which socket an endpoint of main.cf is for a listener: a relative path begins at the queue directory, and for a
-    chrooted one an absolute path does, too."""
+    """Find which socket an endpoint of main.cf is for a listener: a relative path begins at the queue directory, and
+    for a chrooted one an absolute path does, too."""
     kind, _, path = endpoint.partition(":")
     if kind not in ("unix", "local"):
         return endpoint
@@ -90,7 +90,7 @@ def fails_closed(client: PolicyClient, service: Service) -> bool:
 
 
 def definition(endpoint: Endpoint) -> str:
-    """The value of `closedmail_check`."""
+    """Render the value of `closedmail_check`."""
     return f"check_policy_service {{ {endpoint.spelled}, timeout={_TIMEOUT}, {{ default_action = {DEFAULT_ACTION} }} }}"
 
 
@@ -110,7 +110,7 @@ def policyd_findings(facts: PostfixFacts, start: Fix | None) -> Iterator[Finding
     queue = queue_directory(facts)
     if not answering:
         names = " or ".join(dict.fromkeys(facts.config.policyd.listen))
-        text = f"policyd does not answer on {names}: Postfix tells clients to come back later"
+        text = f"policyd does not answer on {names}: Postfix defers all mail"
         if start:
             yield Finding.of("policyd", text, (start,))
         else:

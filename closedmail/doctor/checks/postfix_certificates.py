@@ -14,7 +14,7 @@ _SNAKEOIL = "/etc/ssl/certs/ssl-cert-snakeoil.pem", "/etc/ssl/private/ssl-cert-s
 
 
 def certificate_findings(facts: PostfixFacts) -> Iterator[Finding]:
-    """All about TLS and certificates of those who bring mail."""
+    """Find all about TLS and certificates of those who bring mail."""
     if any(_pins(facts)):
         yield from _ask_findings(facts)
         yield from _digest_findings(facts)
@@ -32,7 +32,7 @@ def _pins(facts: PostfixFacts) -> Iterator[CertificatePin]:
 
 
 def _settings(facts: PostfixFacts, name: str) -> Iterator[Setting]:
-    """Where the listeners that partners come to have a setting from: not those that only users log in to."""
+    """Find where the listeners that partners come to have a setting from: not those that only users log in to."""
     users = [item for item in facts.guarded if item.options.get("smtpd_sasl_auth_enable") == "yes"]
     return settings_of(facts.postfix, [item for item in facts.guarded if item not in users], name)
 

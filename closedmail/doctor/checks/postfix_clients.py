@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from ipaddress import ip_network
 
 from closedmail.core.model import IPNetwork
-from closedmail.doctor.client_networks import allowed_networks, covered, overlap, trusted_findings
+from closedmail.doctor.checks.client_networks import allowed_networks, covered, overlap, trusted_findings
 from closedmail.doctor.finding import Finding, Fix
 from closedmail.doctor.postfix_facts import PostfixFacts, Setting, settings_of
 from closedmail.mta.restrictions import parse_restrictions, split_list, walk
@@ -50,7 +50,7 @@ _UNWANTED: dict[str, tuple[str, str, bool]] = {
 
 
 def client_findings(facts: PostfixFacts) -> Iterator[Finding]:
-    """All about clients."""
+    """Find all about clients."""
     partners = bool(facts.partner_keys or facts.config.partners)
     for setting in settings_of(facts.postfix, facts.guarded, *_LISTS):
         for name, (identifier, why, by_hand) in _UNWANTED.items():
@@ -75,7 +75,7 @@ def _without(setting: Setting, name: str) -> tuple[Fix, ...]:
 
 
 def parse_networks(value: str) -> list[IPNetwork]:
-    """The networks of a list such as mynetworks, as far as they stand there; an IPv4-mapped one is its IPv4 one."""
+    """Parse the networks of a list such as mynetworks, no names and tables; an IPv4-mapped one is its IPv4 one."""
     found: list[IPNetwork] = []
     for item in split_list(value):
         try:

@@ -15,7 +15,7 @@ _NAMED = 5
 
 
 def domain_findings(facts: PostfixFacts) -> Iterator[Finding]:
-    """All about Postfix's lists of domains."""
+    """Find all about Postfix's lists of domains."""
     partners = PartnerKeys(facts.config, facts.partner_keys)
     missing: dict[str, str] = {}
     for name in (*_FINAL, _RELAY):
@@ -41,7 +41,7 @@ def domain_findings(facts: PostfixFacts) -> Iterator[Finding]:
 
 
 def _claimed(facts: PostfixFacts, setting: Setting, item: Item, partner: str) -> Finding:
-    """A partner's domain that Postfix takes for its own, or relays for everybody."""
+    """Make the finding for a partner's domain that Postfix takes for its own, or relays for everybody."""
     spelled = item.literal or item.key
     known = spelled if partner == item.key else f"{spelled} (by {partner})"
     rest = [text for text in split_list(setting.raw) if text != item.literal]
@@ -60,7 +60,7 @@ def _claimed(facts: PostfixFacts, setting: Setting, item: Item, partner: str) ->
 
 
 def _below(facts: PostfixFacts, partners: PartnerKeys, relayed: list[Item]) -> Iterator[Finding]:
-    """Partners below a domain that is relayed for."""
+    """Find partners below a domain that is relayed for."""
     setting = Setting(facts.postfix, _PARENTS)
     matching = split_list(setting.value)
     parent_matches = _RELAY in matching

@@ -16,7 +16,7 @@ _REWRITING = (
 
 
 def sender_findings(facts: PostfixFacts) -> Iterator[Finding]:
-    """All that rewrites envelope senders."""
+    """Find all that rewrites envelope senders."""
     cleanups = [item for item in facts.postfix.services if item.command == "cleanup"]
     cleanup = next((item for item in cleanups if item.name == "cleanup"), cleanups[0] if cleanups else None)
     for name, classes, identifier in _REWRITING:

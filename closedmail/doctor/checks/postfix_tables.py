@@ -14,7 +14,7 @@ _INDEX = {"hash": ".db", "btree": ".db", "lmdb": ".lmdb", "cdb": ".cdb", "dbm": 
 
 
 def map_findings(facts: PostfixFacts) -> Iterator[Finding]:
-    """All about `transport_maps` and `smtp_tls_policy_maps`; nothing where no maps are made."""
+    """Find all about `transport_maps` and `smtp_tls_policy_maps`; nothing where no maps are made."""
     if not facts.config.postfix:
         return
     yield from _reference_findings(facts, Setting(facts.postfix, "transport_maps"), TRANSPORT)
@@ -25,7 +25,7 @@ def map_findings(facts: PostfixFacts) -> Iterator[Finding]:
 
 
 def closed_services(facts: PostfixFacts) -> list[Service]:
-    """The entries of master.cf that deliver to partners."""
+    """Find the entries of master.cf that deliver to partners."""
     names = dict.fromkeys(rule.outbound.transport for rule in facts.rules if rule.outbound)
     return [service for name in names if (service := facts.postfix.service(name))]
 
@@ -75,7 +75,7 @@ def _reference_findings(facts: PostfixFacts, setting: Setting, name: str) -> Ite
 
 
 def _expand(facts: PostfixFacts, item: str) -> str:
-    """`$name` of main.cf, as far as a table's name needs it."""
+    """Expand `$name` of main.cf, as far as a table's name needs it."""
     return re.sub(r"\$\{?\(?(\w+)\)?\}?", lambda found: facts.postfix.main.get(found[1], found[0]), item)
 
 

@@ -15,7 +15,7 @@ _HOST_LISTS = (3, 5)  # the first Postfix that takes several hosts in one row, a
 
 
 def version_findings(facts: PostfixFacts) -> Iterator[Finding]:
-    """Whether this Postfix can do what it is asked for."""
+    """Find whether this Postfix can do what it is asked for."""
     if facts.postfix.version < _HOST_LISTS:
         shown = ".".join(map(str, facts.postfix.version))
         yield Finding.of(
@@ -26,7 +26,7 @@ def version_findings(facts: PostfixFacts) -> Iterator[Finding]:
 
 
 def missing_findings(facts: PostfixFacts) -> Iterator[Finding]:
-    """Transports that the configuration names and master.cf lacks: then nothing is published."""
+    """Find transports that the configuration names and master.cf lacks: then nothing is published."""
     pattern = facts.postfix.service("smtp")
     chroot = "y" if pattern and pattern.chroot else "n"
     for name in _transports(facts):
@@ -43,7 +43,7 @@ def missing_findings(facts: PostfixFacts) -> Iterator[Finding]:
 
 
 def transport_findings(facts: PostfixFacts) -> Iterator[Finding]:
-    """All about the settings of those that are there."""
+    """Find all about the settings of those that are there."""
     services = closed_services(facts)
     yield from _fallback_findings(facts, services)
     yield from _tls_required_findings(facts, services)

@@ -7,11 +7,11 @@ from closedmail.core.model import Config
 from closedmail.doctor.finding import Finding, Fix
 from closedmail.doctor.finding_ids import Severity
 from closedmail.doctor.systemd_unit import UnitState
-from closedmail.status.problems import Kind, Problem
+from closedmail.status.problems import Problem, ProblemKind
 
 TIMER = "closedmail-sync.timer"
 # Problems that another fetch can fix.
-_TO_FETCH: tuple[Kind, ...] = ("never-fetched", "fetch-clock", "fetch-age")
+_TO_FETCH: tuple[ProblemKind, ...] = ("never-fetched", "fetch-clock", "fetch-age")
 
 
 @dataclass(frozen=True, slots=True)

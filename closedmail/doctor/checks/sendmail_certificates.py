@@ -29,7 +29,7 @@ _SHA256 = "define(`confCERT_FINGERPRINT_ALGORITHM', `sha256')dnl"
 
 
 def sendmail_certificate_findings(facts: SendmailFacts) -> Iterator[Finding]:
-    """All about TLS, in and out."""
+    """Find all about TLS, in and out."""
     pins = [(rule, pin) for rule in facts.active if rule.inbound.require != "ip" for pin in rule.inbound.certificates]
     if pins or any(rule.inbound.require_tls for rule in facts.active):
         yield from _starttls_findings(facts)
@@ -63,7 +63,7 @@ def _starttls_findings(facts: SendmailFacts) -> Iterator[Finding]:
 
 
 def _file_findings(facts: SendmailFacts, option: str, path: str, what: str) -> Iterator[Finding]:
-    """A file that Sendmail calls unsafe."""
+    """Find a file that Sendmail calls unsafe."""
     mode = facts.machine.path(path).mode
     wrong = mode & 0o022
     if option == "ServerKeyFile":

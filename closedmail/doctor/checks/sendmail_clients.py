@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from ipaddress import ip_address, ip_network
 
 from closedmail.core.model import IPNetwork
-from closedmail.doctor.client_networks import allowed_networks, covered, overlap, trusted_findings
+from closedmail.doctor.checks.client_networks import allowed_networks, covered, overlap, trusted_findings
 from closedmail.doctor.finding import Finding
 from closedmail.doctor.sendmail_facts import SendmailFacts
 
@@ -13,7 +13,7 @@ _OCTETS = re.compile(r"\d{1,3}(\.\d{1,3}){0,3}\.?")
 
 
 def sendmail_client_findings(facts: SendmailFacts) -> Iterator[Finding]:
-    """All about clients."""
+    """Find all about clients."""
     gateway, seen = facts.config.gateway, set()
     relaying = relaying_networks(facts)
     for network, place in relaying.items():
@@ -36,7 +36,7 @@ def sendmail_client_findings(facts: SendmailFacts) -> Iterator[Finding]:
 
 
 def relaying_networks(facts: SendmailFacts) -> dict[IPNetwork, str]:
-    """Networks that may relay, each with where that stands; without loopback."""
+    """Collect networks that may relay, each with where that stands; without loopback."""
     found: dict[IPNetwork, str] = {}
     for word, file in facts.class_words("R").items():
         if network := access_network(word):
@@ -49,8 +49,8 @@ def relaying_networks(facts: SendmailFacts) -> dict[IPNetwork, str]:
 
 
 def access_network(text: str) -> IPNetwork | None:
-    """A key of the access table as a network (cf/README: the first numbers of an address stand for all that begin so;
-    `IPv6:` in front of an IPv6 address, and no `::` where it is cut short)."""
+    """Parse a key of the access table as a network (cf/README: the first numbers of an address stand for all that begin
+    so; `IPv6:` in front of an IPv6 address, and no `::` where it is cut short)."""
     try:
         if text[:5].lower() == "ipv6:":
             groups = text[5:].rstrip(":").split(":") if "::" not in text else []

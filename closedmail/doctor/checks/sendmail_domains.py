@@ -14,7 +14,7 @@ _RECIPIENT_TAG = "to:"
 
 
 def sendmail_domain_findings(facts: SendmailFacts) -> Iterator[Finding]:
-    """All about Sendmail's classes of domains, and its rules for relaying."""
+    """Find all about Sendmail's classes of domains, and its rules for relaying."""
     missing: dict[str, str] = {}
     for name, words in _FINAL.items():
         for key, place in _domains(facts, name).items():
@@ -44,7 +44,7 @@ def sendmail_domain_findings(facts: SendmailFacts) -> Iterator[Finding]:
 
 
 def _domains(facts: SendmailFacts, name: str) -> dict[str, str]:
-    """The domains of a class, each with its file."""
+    """Collect the domains of a class, each with its file."""
     found: dict[str, str] = {}
     for word, place in facts.class_words(name).items():
         if key := domain_key(word):
@@ -53,7 +53,7 @@ def _domains(facts: SendmailFacts, name: str) -> dict[str, str]:
 
 
 def _relayed(facts: SendmailFacts) -> dict[str, str]:
-    """The domains that anybody may relay to, each with where that stands; class VirtHost is a part of class R."""
+    """Collect the domains that anybody may relay to, each with its place; class VirtHost is a part of class R."""
     virtual = _domains(facts, "VirtHost")
     found = {key: place or "sendmail.cf" for key, place in _domains(facts, "R").items() if key not in virtual}
     for row, value in facts.own_access.items():
@@ -92,7 +92,7 @@ def _take_out(facts: SendmailFacts) -> str:
 
 
 def _below(facts: SendmailFacts, relayed: set[str]) -> Iterator[Finding]:
-    """Partners below a domain that is relayed for: Sendmail relays for all below it, by cf/README."""
+    """Find partners below a domain that is relayed for: Sendmail relays for all below it, by cf/README."""
     cf = facts.cf
     # FEATURE(`relay_hosts_only') has the host alone compared with the class.
     above = {key for key in relayed if not cf.has_rule("< @ $=R >", "Rcpt_ok")}
@@ -111,7 +111,7 @@ def _below(facts: SendmailFacts, relayed: set[str]) -> Iterator[Finding]:
 
 
 def _own_domain(facts: SendmailFacts) -> str:
-    """$m, the domain of this host, as far as sendmail.cf has it."""
+    """Return $m, the domain of this host, as far as sendmail.cf has it."""
     return facts.cf.macros.get("m") or facts.cf.macros.get("j", "").partition(".")[2]
 
 

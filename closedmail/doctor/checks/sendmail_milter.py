@@ -39,7 +39,7 @@ def _ours(facts: SendmailFacts) -> list[MailFilter]:
 
 
 def _line(facts: SendmailFacts) -> str:
-    """The line of the .mc that has the milter asked."""
+    """Make the line of the .mc that has the milter asked."""
     where = facts.config.milter.listen[0]
     kind, _, rest = where.partition(":")
     if kind == "unix":
@@ -95,7 +95,7 @@ def _answer_findings(facts: SendmailFacts, where: str, start: Fix | None) -> Ite
 
 
 def _listener_findings(facts: SendmailFacts, names: set[str]) -> Iterator[Finding]:
-    """Listeners that don't ask it: InputMailFilters counts, unless a listener has a list of its own."""
+    """Find listeners that don't ask it: InputMailFilters counts, unless a listener has a list of its own."""
     for daemon in facts.cf.daemons:
         own = daemon.get("I")
         asked = facts.cf.option("InputMailFilters") if own is None else own

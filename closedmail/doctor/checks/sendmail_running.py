@@ -18,7 +18,7 @@ class SendmailRunning:
 
 
 def sendmail_running_findings(running: SendmailRunning) -> Iterator[Finding]:
-    """What is not yet in force."""
+    """Find what is not yet in force."""
     if running.unmade:
         yield Finding.of(
             "sendmail-mc",

@@ -18,7 +18,7 @@ _MAILERS = ("smtp", "esmtp", "smtp8", "dsmtp", "relay")
 
 
 def sendmail_map_findings(facts: SendmailFacts) -> Iterator[Finding]:
-    """All about the mailertable and the access table."""
+    """Find all about the mailertable and the access table."""
     for name in (MAILERTABLE, ACCESS):
         yield from _reference_findings(facts, name)
         yield from _file_findings(facts, name)
@@ -35,7 +35,7 @@ def sendmail_map_findings(facts: SendmailFacts) -> Iterator[Finding]:
 
 
 def feature(facts: SendmailFacts, name: str) -> str:
-    """The line of the .mc that names one of our maps."""
+    """Make the line of the .mc that names one of our maps."""
     path, kind = f"{facts.map_folder}/{name}", facts.maps.map_type
     if name == ACCESS:
         return f"FEATURE(`access_db', `{kind} -T<TMPF> {path}')dnl"
@@ -70,7 +70,7 @@ def _reference_findings(facts: SendmailFacts, name: str) -> Iterator[Finding]:
 
 
 def _rows_of(facts: SendmailFacts, name: str, others: list[KeyedMap]) -> str:
-    """What to do with rows that stand in another table, which is no longer looked into."""
+    """Say what to do with rows that stand in another table, which is no longer looked into."""
     key = f"own_{name}"
     if not others or not others[0].path or getattr(facts.maps, key):
         return ""

@@ -8,7 +8,7 @@ from closedmail.doctor.finding import Finding
 
 
 def allowed_networks(rules: Iterable[Rule]) -> Iterator[tuple[IPNetwork, str]]:
-    """Each network of `allow_from`, with the first table that has it."""
+    """Collect each network of `allow_from`, with the first table that has it."""
     seen: set[tuple[str, IPNetwork]] = set()
     for rule in rules:
         for network in rule.inbound.allow_from:
@@ -29,7 +29,7 @@ def covered(network: IPNetwork, by: Iterable[IPNetwork]) -> bool:
 
 
 def trusted_findings(rules: Iterable[Rule], gateway: Gateway) -> Iterator[Finding]:
-    """Where `allow_from` and `trusted_clients` overlap, whatever the MTA."""
+    """Find where `allow_from` and `trusted_clients` overlap, whatever the MTA."""
     for other, table in allowed_networks(rules):
         for network in gateway.trusted_clients:
             if overlap(network, other):
