@@ -23,6 +23,7 @@ class Setup:
         """Raises ClosedmailError for a record that can't be used."""
         self.config, self._ask, self._say, self._unattended = config, ask, say, unattended
         self._directory = (config.postfix or PostfixMaps()).config_directory
+        self._undo = config.command("setup", "--undo")
         self._record = SetupRecord(config)
         self._seen: set[tuple[str, tuple[Fix, ...]]] = set()
         self._changed = False
@@ -34,6 +35,7 @@ class Setup:
         self._apply_up_to(Phase.CONNECT)
         if self._changed:
             self._say(reload_postfix(self._directory))
+            self._say(f"To take back what setup did, run: {self._undo}")
         left = self._findings()
         if {Phase.ANSWER, Phase.CONNECT} <= {item.phase for item in left}:
             command = self.config.command("setup")
@@ -68,10 +70,8 @@ class Setup:
             try:
                 changed = apply_fix(fix, finding.id, self._directory, self._record)
             except ClosedmailError as error:
-                undo_command = self.config.command("setup", "--undo")
-                raise ClosedmailError(
-                    f"{error}; nothing more was done; to take back what was done, run: {undo_command}"
-                ) from None
+                message = f"{error}; nothing more was done"
+                raise ClosedmailError(message, f"to take back what was done, run: {self._undo}") from None
             self._changed = self._changed or changed
 
     def _sync(self) -> None:

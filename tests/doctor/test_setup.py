@@ -431,7 +431,10 @@ def test_a_running_postfix() -> None:
             assert send("127.0.0.66") == 250
             done = closedmail_inside("setup", "--yes", config=config)
             assert (done.status, done.stderr) == (0, ""), done
-            assert done.stdout.endswith("Postfix was reloaded and has read the new configuration.\nNothing is wrong.\n")
+            assert done.stdout.endswith(
+                "Postfix was reloaded and has read the new configuration.\n"
+                f"To take back what setup did, run: closedmail --config {config} setup --undo\nNothing is wrong.\n"
+            )
             postfix.wait_for_log("reload -- version")
             assert soon("127.0.0.66", 554)
             assert (send("127.0.0.66"), send("127.0.0.10")) == (554, 250)

@@ -634,7 +634,7 @@ def test_paste_is_in_the_digest_that_smtpd_makes(plain: Site, tmp_path: Path) ->
 def test_what_stands_in_the_way(plain: Site) -> None:
     outcome = plain.run("probe")
     assert outcome.status == 1
-    assert "run: closedmail sync" in outcome.stderr
+    assert f"run: closedmail --config {plain.config_path} sync" in outcome.stderr
     plain.put("koeln.example\terror:5.1.2:550 gone\n")
     plain.published()
     outcome = plain.run("probe")
