@@ -19,7 +19,7 @@ from closedmail.lists.gpg_status import KeyState
 from closedmail.publish.built_maps import map_faults
 from closedmail.status import map_check
 from closedmail.status.nagios import plugin_line, unknown_line
-from closedmail.status.problems import Problem
+from closedmail.status.problems import Problem, Problems
 from closedmail.status.status import NetworkStatus, Status, find_status
 from closedmail.status.textfile import families
 from closedmail.sync.lock import sync_lock
@@ -185,7 +185,7 @@ def test_words_of_others_do_not_get_out_of_the_text(plain: Site) -> None:
 
 def test_one_line_whatever_is_said() -> None:
     """And the worst of it first, whomever it concerns."""
-    status = Status(generation=1, networks={"ndb": NetworkStatus()})
+    status = Status(generation=1, networks={"ndb": NetworkStatus(found=Problems("ndb"))})
     status.general.warn("held", "a\nb | 'x'=1\x1b[31m\x00\u202e")
     status.networks["ndb"].found.alarm("key-unusable", "key gone")
     state, text, _ = plugin(Outcome(2, plugin_line(status, 0) + "\n", ""))
