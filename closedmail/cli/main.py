@@ -1,6 +1,5 @@
 """The `closedmail` command: its options, its subcommands, and what an error looks like."""
 
-import shlex
 import sys
 from contextlib import suppress
 from importlib import import_module
@@ -10,7 +9,7 @@ import click
 
 from closedmail import __version__
 from closedmail.cli.streams import status_after, take_over_streams
-from closedmail.core.model import DEFAULT_PATH, config_option
+from closedmail.core.model import DEFAULT_PATH, closedmail_command
 from closedmail.errors import ClosedmailError, ConfigError, Refused
 
 DEFAULT_CONFIG = DEFAULT_PATH
@@ -54,7 +53,7 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except ClosedmailError as error:
-            error.closedmail = shlex.join(("closedmail", *config_option(str(ctx.obj.config_path))))
+            error.closedmail = closedmail_command(str(ctx.obj.config_path))
             raise
 
 

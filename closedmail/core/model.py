@@ -186,6 +186,12 @@ def config_option(path: str) -> tuple[str, ...]:
     return () if path == DEFAULT_PATH else ("--config", path)
 
 
+def closedmail_command(path: str, *arguments: str) -> str:
+    """Render a closedmail command with a configuration file, as one writes it in a shell; without arguments, how all
+    begin."""
+    return shlex.join(("closedmail", *config_option(path), *arguments))
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
     """A whole configuration file. `path` is where it was read from, `text` what stood there."""
@@ -202,8 +208,8 @@ class Config:
     text: str = field(default="", repr=False, compare=False)
 
     def command(self, *arguments: str) -> str:
-        """Render a closedmail command with this file, as one writes it in a shell; without arguments, how all begin."""
-        return shlex.join(("closedmail", *config_option(self.path), *arguments))
+        """Render a closedmail command with this file."""
+        return closedmail_command(self.path, *arguments)
 
 
 @dataclass(frozen=True, slots=True)
