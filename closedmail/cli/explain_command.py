@@ -69,9 +69,9 @@ def command(settings: Settings, /, recipient: str | None, as_json: bool, **attri
             click.echo(found.sendmail.text())
         click.echo(f"generation: {found.generation}")
         if set_aside:
-            click.echo(f"Note: {set_aside_sentence(snapshot.manifest)}.")
+            click.echo(f"Note: {set_aside_sentence(config, snapshot.manifest)}.")
         elif stale:
-            click.echo("The configuration file has changed since; closedmail sync puts it in force.")
+            click.echo(f"The configuration file has changed since; {config.command('sync')} puts it in force.")
     if isinstance(found, Inbound):
         return 1 if found.refused else 0
     return 0 if found.verdict == "routed" else 1

@@ -72,11 +72,11 @@ def command(
                 click.echo(f"closedmail: {len(changed)} changed: {', '.join(map(str, changed)) or 'none'}", err=True)
         manifest = snapshot.manifest
     if is_set_aside(config, manifest):
-        click.echo(f"closedmail: note: {set_aside_sentence(manifest)}", err=True)
+        click.echo(f"closedmail: note: {set_aside_sentence(config, manifest)}", err=True)
     elif manifest.rules_digest != rules_digest(config):
         click.echo(
             f"closedmail: note: the configuration file has changed since generation {manifest.generation}; "
-            "closedmail sync puts it in force",
+            f"{config.command('sync')} puts it in force",
             err=True,
         )
 

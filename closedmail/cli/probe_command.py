@@ -13,8 +13,8 @@ from closedmail.core.model import Config
 from closedmail.errors import ClosedmailError, ConfigError, Refused
 from closedmail.mta.client_settings import ClientSettings
 from closedmail.mta.postfix_client import PostfixClients
+from closedmail.mta.sendmail_cf import DEFAULT_CF
 from closedmail.mta.sendmail_client import sendmail_settings
-from closedmail.mta.sendmail_facts import DEFAULT_CF
 from closedmail.probe.probe import Prober
 from closedmail.probe.probe_file import keep_probe
 from closedmail.probe.probe_result import HostResult, paste_lines
@@ -46,7 +46,7 @@ def command(settings: Settings, domains: tuple[str, ...], as_json: bool) -> int:
         keep_probe(Path(config.gateway.state_dir), results, "" if domains else iso(int(time.time())) or "")
     except OSError as error:
         click.echo(
-            f"closedmail: note: the result is not kept for closedmail report: {error.filename}: {error.strerror}",
+            f"closedmail: note: the result is not kept for the report: {error.filename}: {error.strerror}",
             err=True,
         )
     if as_json:

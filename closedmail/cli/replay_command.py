@@ -35,7 +35,7 @@ def command(settings: Settings, logs: tuple[str, ...], as_json: bool) -> int:
     for line in report.lines():
         click.echo(line)
     if is_set_aside(config, manifest):
-        click.echo(f"Note: {set_aside_sentence(manifest)}.")
+        click.echo(f"Note: {set_aside_sentence(config, manifest)}.")
     elif stale:
-        click.echo("The configuration file has changed since; closedmail sync puts it in force.")
+        click.echo(f"The configuration file has changed since; {config.command('sync')} puts it in force.")
     return 0

@@ -55,7 +55,7 @@ class _Classes:
                 if len(self.by_name) > _MOST_CLASSES:
                     raise ClosedmailError(
                         f"more than {_MOST_CLASSES} different sets of addresses (allow_route_hosts): too many for "
-                        "restriction classes; run closedmail policyd, or name the networks in allow_from"
+                        "restriction classes; use the policy service, or name the networks in allow_from"
                     )
         return found
 

@@ -4,7 +4,7 @@ List is compared with list, never configuration: a domain that the configuration
 that another `port` spells otherwise is not rerouted.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -97,12 +97,19 @@ def compare(previous: Previous, names: Sequence[str], listings: Sequence[Listing
     return differences
 
 
-def check_brakes(network: str, listing: Listing, difference: Difference | None, brakes: Brakes) -> None:
+def check_brakes(
+    network: str,
+    listing: Listing,
+    difference: Difference | None,
+    brakes: Brakes,
+    command: Callable[..., str],
+) -> None:
     """Raise Refused (`empty`, `bad-lines` or `shrunk`) for a list that changes too much to be believed.
 
-    `difference` is None while no list is in force; then only `empty` applies.
+    `difference` is None while no list is in force; then only `empty` applies. `command` renders a closedmail command,
+    as `Config.command` does.
     """
-    accept = f"if the network confirms this list, accept it with: closedmail sync --network {network} --force"
+    accept = f"if the network confirms this list, accept it with: {command('sync', '--network', network, '--force')}"
     if not listing.entries:
         raise Refused("empty", f"the list of {network} has no entry that can be used; {accept}")
     if difference is None or not difference.total:
@@ -113,7 +120,7 @@ def check_brakes(network: str, listing: Listing, difference: Difference | None, 
         raise Refused(
             "bad-lines",
             f"{bad} of {listing.rows} lines of {network} are not understood (line {first.line}: {first.reason}), more "
-            f"than bad_line_limit {brakes.bad_line_limit:.4g}; look with closedmail lint; {accept}",
+            f"than bad_line_limit {brakes.bad_line_limit:.4g}; look with: {command('lint')} FILE; {accept}",
         )
     lost = [key for key in difference.lost if key not in listing.unclear]
     hit = len(lost) + len(difference.changed)

@@ -20,8 +20,9 @@ def digest_length(name: str) -> int:
     return _HEX_DIGITS.get(name.lower().replace("-", ""), 0)
 
 
-def incomparable(rules: Iterable[Rule], digest: str) -> Iterator[str]:
-    """A sentence for each configured fingerprint that can't match one that Postfix makes with that digest."""
+def incomparable(rules: Iterable[Rule], digest: str, sync: str) -> Iterator[str]:
+    """Find each configured fingerprint that can't match one that Postfix makes with that digest; a sentence for each.
+    `sync` is the command that it proposes."""
     sent = digest_length(digest)
     if not sent:
         return
@@ -36,11 +37,11 @@ def incomparable(rules: Iterable[Rule], digest: str) -> Iterator[str]:
                     told.add((rule.network, value))
                     yield (
                         f"{rule.table}.inbound.certificates[{at}].{name} is {digest_name(len(value))}, but Postfix "
-                        f"makes {digest_name(sent)} fingerprints, which never match it; {_remedy(len(value))}"
+                        f"makes {digest_name(sent)} fingerprints, which never match it; {_remedy(len(value), sync)}"
                     )
 
 
-def _remedy(length: int) -> str:
+def _remedy(length: int, sync: str) -> str:
     if length == _HEX_DIGITS["sha256"]:
-        return "set smtpd_tls_fingerprint_digest = sha256 in main.cf, reload Postfix and run: closedmail sync"
+        return f"set smtpd_tls_fingerprint_digest = sha256 in main.cf, reload Postfix and run: {sync}"
     return "write the fingerprint in SHA-256, and set smtpd_tls_fingerprint_digest = sha256 in main.cf"

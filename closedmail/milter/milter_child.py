@@ -33,11 +33,13 @@ _PRIVATE = 0o177  # umask of a new socket: the parent gives it its mode and grou
 
 @dataclass(frozen=True, slots=True)
 class ChildSettings:
-    """`place` is in the words of smfi_setconn(): `unix:PATH`, `inet:PORT@HOST`, `inet6:PORT@HOST`."""
+    """`place` is in the words of smfi_setconn(): `unix:PATH`, `inet:PORT@HOST`, `inet6:PORT@HOST`; `closedmail` is what
+    errors call the program, with its --config."""
 
     place: str
     state_dir: str
     authserv_id: str
+    closedmail: str
 
 
 class _CountsPipe:
@@ -109,7 +111,7 @@ def main() -> None:
     """Serve until SIGTERM, or until the parent is gone."""
     settings = ChildSettings(**json.loads(sys.argv[1]))
     sys.excepthook = _complain
-    store = StoreReader(store_path(settings.state_dir))
+    store = StoreReader(store_path(settings.state_dir), settings.closedmail)
     desk = MilterDesk(store, _write, _CountsPipe(), settings.authserv_id)
     register(desk, settings.place)
     milter.setbacklog(_BACKLOG)

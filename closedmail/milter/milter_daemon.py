@@ -40,6 +40,7 @@ class MilterDaemon:
         """Nothing is started yet. `write` takes log lines, newline included; `notifier` tells systemd."""
         self._notifier = notifier or Notifier()
         self._config_path, self._state_dir = Path(config.path), config.gateway.state_dir
+        self._closedmail = config.command()
         self._override = tuple(override)
         self._settings = config.milter
         self._write = write
@@ -113,7 +114,11 @@ class MilterDaemon:
         await _stop(process for group in gone for process in group)
 
     def _told(self) -> dict[str, str]:
-        return {"state_dir": self._state_dir, "authserv_id": self._settings.authserv_id or socket.getfqdn()}
+        return {
+            "state_dir": self._state_dir,
+            "authserv_id": self._settings.authserv_id or socket.getfqdn(),
+            "closedmail": self._closedmail,
+        }
 
     async def _reload(self) -> None:
         try:

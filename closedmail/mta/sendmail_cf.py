@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+DEFAULT_CF = "/etc/mail/sendmail.cf"
 # A class's words may name another class or a macro: `CR$={VirtHost}`, `Cw$j`.
 _REFERENCE = re.compile(r"\$=(?:\{(\w+)\}|(\w))")
 _MACRO = re.compile(r"\$&?(?:\{(\w+)\}|(\w))")

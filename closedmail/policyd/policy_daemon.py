@@ -61,7 +61,7 @@ class PolicyDaemon:
         self._changing = asyncio.Lock()
         self._complained = 0.0
         self._write = write
-        self._store = StoreReader(store_path(config.gateway.state_dir))
+        self._store = StoreReader(store_path(config.gateway.state_dir), config.command())
         self._counters = CountersFile(config.gateway.state_dir, write)
         self._service = PolicyService(self._store, write, config.policyd.on_failure, self._counters.counters)
         self._connections = PolicyConnections(self._service, write, _most_connections())

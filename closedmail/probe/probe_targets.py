@@ -90,13 +90,14 @@ def _routed(snapshot: Snapshot, domain: str) -> tuple[str, Entry]:
         key = parse_key(domain)
     except DomainError as error:
         raise ClosedmailError(f"{domain!r} is no domain: {error}") from None
+    why = f"to see why, run: {{closedmail}} explain --recipient {key}"
     entry = snapshot.entry(key)
     found = (key, entry, "") if entry and key.startswith(".") else find_route(snapshot, key)
     if found is None:
-        raise ClosedmailError(f"{key} is not routed by a closed network: closedmail explain --recipient {key} says why")
+        raise ClosedmailError(f"{key} is not routed by a closed network", why)
     _, entry, _ = found
     if entry.state is State.HELD:
-        raise ClosedmailError(f"{key} is held, and has no route now: closedmail explain --recipient {key} says why")
+        raise ClosedmailError(f"{key} is held, and has no route now", why)
     if not entry.in_force or entry.value.startswith("error:"):
-        raise ClosedmailError(f"{key} has no route: closedmail explain --recipient {key} says why")
+        raise ClosedmailError(f"{key} has no route", why)
     return key.removeprefix("."), entry

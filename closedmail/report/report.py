@@ -115,7 +115,7 @@ def _network(name: str, title: str, status: NetworkStatus, tables: int, rule: Ru
     return NetworkRow(
         name=name,
         title=f"{title} ({name})" if title and title != name else name,
-        state=status.findings.state,
+        state=status.found.state,
         domains=status.domains,
         tables=tables,
         signed_at=status.signed_at,

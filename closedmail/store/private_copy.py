@@ -10,7 +10,7 @@ from pathlib import Path
 import lmdb
 
 from closedmail.errors import StoreError
-from closedmail.store.environment import NOTHING_YET, check_size, open_copy, store_errors
+from closedmail.store.environment import NOTHING_YET, RUN_SYNC, check_size, open_copy, store_errors
 
 _HEAD = 256  # bytes: LMDB's page header and meta record with the transaction's number, which changes with each commit
 _TRIES = 100  # of copying between two commits
@@ -27,7 +27,7 @@ class PrivateCopy:
             try:
                 self._file = os.open(self._name, os.O_RDONLY | os.O_CLOEXEC)
             except FileNotFoundError:
-                raise StoreError(f"{path}: {NOTHING_YET}") from None
+                raise StoreError(f"{path}: {NOTHING_YET}", RUN_SYNC) from None
         try:
             self._take(path)
         except BaseException:
@@ -41,7 +41,7 @@ class PrivateCopy:
             self.environment.close()
             os.close(self._memory)
             self._memory = -1
-        raise StoreError(f"{path}: the policy store changes all the time; run one closedmail sync after the other")
+        raise StoreError(f"{path}: the policy store changes all the time; run one sync after the other")
 
     def _try(self, path: Path) -> bool:
         """Copy, and tell whether nothing was committed meanwhile."""
@@ -51,7 +51,7 @@ class PrivateCopy:
             self._memory = os.memfd_create("closedmail-store", os.MFD_CLOEXEC)
             size = _copy(self._file, self._memory)
         if not size:
-            raise StoreError(f"{path}: {NOTHING_YET}")
+            raise StoreError(f"{path}: {NOTHING_YET}", RUN_SYNC)
         self.environment = open_copy(path, self._memory)
         try:
             self._size = check_size(path, self.environment, size)

@@ -24,6 +24,7 @@ from closedmail.store.environment import (
     MANIFEST_KEY,
     META,
     RECIPIENT,
+    RUN_SYNC,
     SCHEMA_KEY,
     TLS,
     check_schema,
@@ -68,7 +69,7 @@ class Snapshot:
         try:
             manifest = Manifest.from_json(bytes(data or b""))
         except (TypeError, ValueError, KeyError) as error:
-            raise StoreError(f"{self._path}: the policy store is broken ({error}); run: closedmail sync") from None
+            raise StoreError(f"{self._path}: the policy store is broken ({error})", RUN_SYNC) from None
         self.manifest = manifest
         # Plain attributes, since every decision asks for them.
         self.generation = manifest.generation
@@ -188,14 +189,22 @@ class Snapshot:
 class StoreReader:
     """The store as all but `sync` see it: a copy of what is in force, made again when that has changed."""
 
-    def __init__(self, path: Path) -> None:
-        """Remember where the store is; nothing is read yet."""
-        self._path = path
+    def __init__(self, path: Path, closedmail: str = "closedmail") -> None:
+        """Remember where the store is; nothing is read yet. `closedmail` is what errors call the program, with its
+        --config."""
+        self._path, self._closedmail = path, closedmail
         self._copy: PrivateCopy | None = None
         self._snapshot: Snapshot | StoreError | None = None
 
     def current(self) -> Snapshot:
         """Give the generation in force at this moment. Raises StoreError."""
+        try:
+            return self._current()
+        except StoreError as error:
+            error.closedmail = self._closedmail
+            raise
+
+    def _current(self) -> Snapshot:
         if self._copy is None or self._snapshot is None or not self._copy.is_current():
             self.close()
             self._copy = PrivateCopy(self._path)
@@ -204,7 +213,7 @@ class StoreReader:
             except StoreError as error:
                 self._snapshot = error  # what can't be read is not copied again before it has changed
         if isinstance(self._snapshot, StoreError):
-            raise StoreError(str(self._snapshot))
+            raise StoreError(self._snapshot.fault, self._snapshot.remedy)
         return self._snapshot
 
     def close(self) -> None:

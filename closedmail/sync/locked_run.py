@@ -11,7 +11,7 @@ from closedmail.errors import ClosedmailError, StoreError
 from closedmail.files import fresh_folder, remove_tree
 from closedmail.lists.fetch_log import FetchRecord, read_log
 from closedmail.publish.built_maps import remove_leftovers
-from closedmail.store.environment import open_environment, store_path
+from closedmail.store.environment import NOTHING_YET, RUN_SYNC, open_environment, store_path
 from closedmail.store.manifest import ListInForce, Manifest
 from closedmail.store.snapshot import Snapshot
 from closedmail.sync.inputs import Inputs
@@ -49,7 +49,7 @@ class LockedRun:
     def in_force(self) -> tuple[Snapshot, Manifest]:
         """Give the generation in force. Raises StoreError where there is none."""
         if self.snapshot is None:
-            raise StoreError(f"{self.store_path}: no generation is in force yet; run: closedmail sync")
+            raise StoreError(f"{self.store_path}: {NOTHING_YET}", RUN_SYNC)
         return self.snapshot, self.snapshot.manifest
 
     def rules_in_force(self) -> Config:
@@ -57,7 +57,7 @@ class LockedRun:
         snapshot, manifest = self.in_force()
         archived = snapshot.archived(manifest.generation)
         if archived is None:
-            raise StoreError(f"{self.store_path}: generation {manifest.generation} is not kept; run: closedmail sync")
+            raise StoreError(f"{self.store_path}: generation {manifest.generation} is not kept", RUN_SYNC)
         return archived_rules(archived, self.file, manifest.generation)
 
     def lists(self, inputs: Inputs, in_force: dict[str, ListInForce] | None = None) -> list[NetworkList]:
@@ -73,6 +73,7 @@ class LockedRun:
                 self.log.setdefault(network.name, FetchRecord()),
                 inputs.key_digests[network.name],
                 former.get(network.name, 0),
+                self.file.command("sync", "--network", network.name, "--force"),
             )
             for network in inputs.config.networks
         ]

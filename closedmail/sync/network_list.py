@@ -33,13 +33,15 @@ class NetworkList:
         record: FetchRecord,
         key_digest: str,
         newest: int,
+        accept: str,
     ) -> None:
-        """Fetch and read nothing yet. `newest` is the newest signing time accepted under a former configuration."""
+        """Fetch and read nothing yet. `newest` is the newest signing time accepted under a former configuration,
+        `accept` the command that takes a list that was rolled back from."""
         self.network, self.in_force, self.record = network, in_force, record
         self._folder = state_dir / "lists"
         self._key_digest = key_digest
         self._newest = max(newest, record.newest_signed_at, in_force.newest_signed_at if in_force else 0)
-        self._text_name = ""
+        self._text_name, self._accept = "", accept
         self.new: Obtained | None = None
         self.signed_anew: Obtained | None = None
         self.refusal: Refused | None = None
@@ -59,7 +61,7 @@ class NetworkList:
                 check_replay(self.network.name, item.signed_at, self._newest)
                 self._text_name = self._name_of(item.text)
                 if in_force and not force:
-                    _check_rolled_back(in_force, self._text_name, item.signed_at)
+                    _check_rolled_back(in_force, self._text_name, item.signed_at, self._accept)
         except Refused as refusal:
             self.refusal = refusal
             return
@@ -183,7 +185,7 @@ class _Finder(Admission):
         return key if key in self.admitted else None
 
 
-def _check_rolled_back(in_force: ListInForce, text_name: str, signed_at: int) -> None:
+def _check_rolled_back(in_force: ListInForce, text_name: str, signed_at: int, accept: str) -> None:
     """Raise Refused(rolled-back) for a list that is no newer than the one that an administrator has rolled back from.
 
     Where nobody signs, only that very text is known to be no newer. `text_name` names the new list's text.
@@ -197,7 +199,7 @@ def _check_rolled_back(in_force: ListInForce, text_name: str, signed_at: int) ->
     raise Refused(
         "rolled-back",
         f"the list of {in_force.name} {what} that was rolled back from; the list that was put back stays in force "
-        f"until a newer one comes; to accept this one now: closedmail sync --network {in_force.name} --force",
+        f"until a newer one comes; to accept this one now: {accept}",
     )
 
 

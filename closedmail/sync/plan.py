@@ -61,7 +61,13 @@ class Plan:
             listing = self.listings[number]
             if item.new and listing is not None:
                 try:
-                    check_brakes(item.network.name, listing, self._differences[number], item.network.brakes)
+                    check_brakes(
+                        item.network.name,
+                        listing,
+                        self._differences[number],
+                        item.network.brakes,
+                        self._run.file.command,
+                    )
                 except Refused as refusal:
                     item.refuse(refusal)
                     self._braked[item.network.name] = listing

@@ -55,6 +55,6 @@ def release(file: Config, keys: Sequence[str], *, now: int | None = None) -> Syn
 
 def _check_held(key: str, entry: Entry | None) -> None:
     if entry is None or entry.state not in (State.HELD, State.KEPT):
-        raise ClosedmailError(f"{key} is not held; closedmail status names what is")
+        raise ClosedmailError(f"{key} is not held", "{closedmail} status names what is")
     if entry.why in _NOT_RELEASED:
         raise ClosedmailError(f"{key} can't be released: {_NOT_RELEASED[entry.why]}")

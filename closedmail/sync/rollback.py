@@ -37,7 +37,7 @@ def rollback(file: Config, number: int, *, now: int | None = None) -> SyncReport
         archived = snapshot.archived(number)
         if archived is None:
             kept = ", ".join(str(known) for known, _ in snapshot.history())
-            raise ClosedmailError(f"generation {number} is not kept (kept: {kept}); look at closedmail history")
+            raise ClosedmailError(f"generation {number} is not kept (kept: {kept})", "look at: {closedmail} history")
         report = _put_back(run, snapshot, manifest, archived, number)
         run.tidy()
         return report
@@ -52,7 +52,8 @@ def _put_back(run: LockedRun, snapshot: Snapshot, manifest: Manifest, archived: 
         if not item.is_whole():
             raise ClosedmailError(
                 f"the list of {item.network.name} in generation {number} is no longer there, or is not what was "
-                "verified then: go back to another generation, see closedmail history"
+                "verified then",
+                "go back to another generation, see: {closedmail} history",
             )
     held = hold_anew(archived.beyond, archived.networks, rules, max(run.now, run.latest))
     report = report_in_force(rules, snapshot)

@@ -33,11 +33,11 @@ def is_set_aside(file: Config, manifest: Manifest) -> bool:
     return bool(manifest.set_aside) and manifest.set_aside == set_aside_digest(file)
 
 
-def set_aside_sentence(manifest: Manifest) -> str:
+def set_aside_sentence(file: Config, manifest: Manifest) -> str:
     """Say that the file's rules are set aside, and how to end that."""
     return (
         f"the rules in force are those of generation {manifest.rules_of} (rollback), not those of the configuration "
-        "file; change the file, or put it in force with: closedmail sync --force"
+        f"file; change the file, or put it in force with: {file.command('sync', '--force')}"
     )
 
 
@@ -51,7 +51,7 @@ def archived_rules(archived: Archived, file: Config, generation: int) -> Config:
     except ConfigError as error:
         raise ClosedmailError(
             f"the configuration of generation {generation} can't be used by this version ({error}); put the file's "
-            "rules in force with: closedmail sync --force"
+            f"rules in force with: {file.command('sync', '--force')}"
         ) from None
     gateway = replace(kept.gateway, state_dir=file.gateway.state_dir, keep_generations=file.gateway.keep_generations)
     sources = {network.name: network.source for network in file.networks}

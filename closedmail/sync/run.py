@@ -76,7 +76,7 @@ class _Sync:
         self.config = run.rules_in_force() if self.set_aside else run.file
         self.report = report_in_force(self.config, run.snapshot, dry_run=run.dry_run)
         if self.manifest and self.set_aside:
-            self.report.set_aside = set_aside_sentence(self.manifest)
+            self.report.set_aside = set_aside_sentence(run.file, self.manifest)
         self.lists: list[NetworkList] = []
 
     def carry_out(self, names: Sequence[str]) -> SyncReport:

@@ -272,7 +272,9 @@ def test_it_says_when_the_configuration_has_changed_since(tmp_path: Path) -> Non
     assert (found.json["verdict"], found.json["configuration_changed"], found.status) == ("reject", True, 1)
     assert explain(own, "--recipient", "u@koeln.example").json["configuration_changed"] is True
     said = closedmail_inside("explain", *asked, config=own.config)
-    assert said.stdout.endswith("The configuration file has changed since; closedmail sync puts it in force.\n")
+    assert said.stdout.endswith(
+        f"The configuration file has changed since; closedmail --config {own.config} sync puts it in force.\n"
+    )
     own.sync()
     found = explain(own, *asked)
     assert (found.json["verdict"], found.json["configuration_changed"], found.status) == ("report", False, 0)
@@ -287,7 +289,7 @@ def test_without_a_generation(tmp_path: Path) -> None:
     for asked in (["--sender", "u@koeln.example", "--client-address", WRONG], ["--recipient", "u@koeln.example"]):
         said = explain(own, *asked)
         assert said.status == 1
-        assert said.error == f"{own.store}: no generation is in force yet; run: closedmail sync"
+        assert said.error == f"{own.store}: no generation is in force yet; run: closedmail --config {own.config} sync"
     assert not own.state_dir.exists()
 
 

@@ -30,11 +30,12 @@ RULE = Rule("ndb", "Netz", Inbound("enforce", "cert", certificates=PINS), None)
 )
 def test_incomparable(digest: str, found: list[str]) -> None:
     """Each fingerprint of another length, with its key."""
-    sentences = list(incomparable([RULE], digest))
+    sentences = list(incomparable([RULE], digest, "SYNC"))
     assert len(sentences) == len(found)
     for sentence, part in zip(sentences, found, strict=True):
         assert sentence.startswith(f"network.ndb.inbound.certificates{part}, but Postfix makes ")
         assert "smtpd_tls_fingerprint_digest = sha256" in sentence
+        assert sentence.endswith("SYNC") == ("is SHA-256" in sentence)
 
 
 def test_whose() -> None:
@@ -45,7 +46,9 @@ def test_whose() -> None:
     own = replace(network, partner="own.example", inbound=replace(RULE.inbound, certificates=(CertificatePin(SHA1),)))
     off = replace(own, partner="off.example", inbound=Inbound("off", certificates=(CertificatePin(MD5[:-2] + "00"),)))
     alone = replace(network, network="", partner="alone.example")
-    tables = [sentence.partition(".inbound")[0] for sentence in incomparable([network, heir, own, off, alone], "md5")]
+    tables = [
+        sentence.partition(".inbound")[0] for sentence in incomparable([network, heir, own, off, alone], "md5", "SYNC")
+    ]
     assert tables == ["network.ndb", 'partner."own.example"', 'partner."alone.example"']
 
 

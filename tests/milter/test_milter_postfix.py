@@ -192,7 +192,7 @@ def test_a_new_generation_and_no_store(door: Door) -> None:
     finally:
         away.rename(store)
     assert door.send(P, RIGHT).accepted
-    door.daemon.wait_for(r"no generation is in force yet; run: closedmail sync: all mail is deferred$")
+    door.daemon.wait_for(r"no generation is in force yet; run: closedmail --config \S+ sync: all mail is deferred$")
     door.daemon.wait_for(r"^policy store is back, generation=\d+$")
 
 

@@ -688,7 +688,8 @@ def test_the_store_is_missing_at_the_start_and_appears(own: Gateway) -> None:
         for _ in range(3):
             assert daemon.ask(sender="u@koeln.example", client_address=WRONG) is None
         daemon.wait_for(
-            r"^error: .*/state/store: no generation is in force yet; run: closedmail sync: closing the conn"
+            r"^error: .*/state/store: no generation is in force yet; run: closedmail --config \S+ sync: closing the "
+            r"conn"
         )
         assert daemon.log().count("no generation") == 1
         own.sync()

@@ -636,7 +636,7 @@ def test_paste_is_in_the_digest_that_smtpd_makes(plain: Site, tmp_path: Path) ->
 def test_what_stands_in_the_way(plain: Site) -> None:
     outcome = plain.run("probe")
     assert outcome.status == 1
-    assert "run: closedmail sync" in outcome.stderr
+    assert f"run: closedmail --config {plain.config_path} sync" in outcome.stderr
     plain.put("koeln.example\terror:5.1.2:550 gone\n")
     plain.published()
     outcome = plain.run("probe")
@@ -645,7 +645,7 @@ def test_what_stands_in_the_way(plain: Site) -> None:
     (plain.state_dir / ".probe.json.new").mkdir()
     outcome = plain.run("probe", "--json")
     assert (outcome.status, outcome.json) == (0, {"hosts": []})
-    assert outcome.stderr.startswith("closedmail: note: the result is not kept for closedmail report: ")
+    assert outcome.stderr.startswith("closedmail: note: the result is not kept for the report: ")
     plain.drop("postfix.")
     outcome = plain.run("probe")
     assert (outcome.status, outcome.stdout) == (2, "")

@@ -241,7 +241,7 @@ def test_without_a_generation(tmp_path: Path, log: Path) -> None:
     gateway = Gateway(tmp_path)
     gateway.configure()
     said = replay(gateway, log)
-    assert (said.status, "closedmail sync" in said.error) == (1, True)
+    assert (said.status, f"closedmail --config {gateway.config} sync" in said.error) == (1, True)
 
 
 def test_usage(gateway: Gateway, log: Path) -> None:

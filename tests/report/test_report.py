@@ -130,7 +130,7 @@ def test_nothing_is_known_yet(site: Site, tmp_path: Path) -> None:
     assert site.run("report", "--output", str(output)).status == 0
     text = texts(output)
     assert "no generation" in text
-    assert "run: closedmail sync" in text
+    assert f"run: closedmail --config {site.config_path} sync" in text
 
 
 def test_broken_files_are_no_reason_for_none(site: Site, tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def test_nothing_to_tell(site: Site) -> None:
         outcome = site.run(*command)
         assert (outcome.status, outcome.stdout) == (1, "")
         assert outcome.stderr.startswith("closedmail: error: ")
-        assert "no generation is in force yet; run: closedmail sync" in outcome.stderr
+        assert f"no generation is in force yet; run: closedmail --config {site.config_path} sync" in outcome.stderr
 
 
 # --- back ----------------------------------------------------------------------------------------------------------
@@ -162,8 +162,8 @@ def test_the_next_run_does_not_undo_it(two: Site) -> None:
         assert (outcome.status, network["result"], network["code"]) == (1, "refused", "rolled-back")
         assert network["reason"] == (
             f"the list of ndb was signed no later than the one of {iso(two.now - MINUTE)} that was rolled back from; "
-            "the list that was put back stays in force until a newer one comes; to accept this one now: "
-            "closedmail sync --network ndb --force"
+            "the list that was put back stays in force until a newer one comes; to accept this one now: closedmail "
+            f"--config {two.config_path} sync --network ndb --force"
         )
         assert outcome.json["generation"] == 3
         assert two.in_force() == before
@@ -435,8 +435,8 @@ def test_a_list_that_is_no_longer_there(two: Site, change: str) -> None:
     outcome = two.run("rollback", "1")
     assert (outcome.status, outcome.stdout) == (1, "")
     assert outcome.stderr == (
-        "closedmail: error: the list of ndb in generation 1 is no longer there, or is not what was verified then: go "
-        "back to another generation, see closedmail history\n"
+        "closedmail: error: the list of ndb in generation 1 is no longer there, or is not what was verified then; go "
+        f"back to another generation, see: closedmail --config {two.config_path} history\n"
     )
     assert two.in_force() == before
 

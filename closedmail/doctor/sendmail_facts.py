@@ -1,4 +1,4 @@
-"""An installed Sendmail, as what is wrong with it is told from: its sendmail.cf, its machine, and our configuration."""
+"""A gateway with Sendmail, as its checks see it: its configuration, its sendmail.cf, and its machine."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,9 +7,9 @@ from typing import Protocol
 from closedmail.core.model import Config, SendmailMaps
 from closedmail.core.partner_keys import PartnerKeys
 from closedmail.core.rule import Rule
+from closedmail.doctor.finding import Fix
 from closedmail.mta.sendmail_cf import SendmailCf
 
-DEFAULT_CF = "/etc/mail/sendmail.cf"
 SENDMAIL_MC = "/etc/mail/sendmail.mc"
 
 
@@ -28,17 +28,17 @@ class PathState:
     certificates: int = 0
 
 
-class SendmailMachine(Protocol):
+class SendmailLookups(Protocol):
     """What has to be looked at on the machine itself."""
 
     def path(self, path: str) -> PathState:
-        """A path as Sendmail sees it."""
+        """Look at a path as Sendmail sees it."""
 
     def lines(self, path: str) -> list[str]:
-        """The lines of a text, none where it can't be read."""
+        """Read the lines of a text, none where that is impossible."""
 
     def unreadable(self, path: str) -> str:
-        """Why the owner of the state directory can't read a file, "" where it can."""
+        """Find why the owner of the state directory can't read a file, "" where it can."""
 
     def answers(self, where: str) -> bool:
         """Whether a milter answers there (`unix:/PATH`, `inet:HOST:PORT`)."""
@@ -55,7 +55,7 @@ class SendmailFacts:
     config: Config
     rules: tuple[Rule, ...]
     cf: SendmailCf
-    machine: SendmailMachine
+    machine: SendmailLookups
     partners: PartnerKeys
     own_access: Mapping[str, str] = field(default_factory=dict)
 
@@ -74,8 +74,17 @@ class SendmailFacts:
         """Where our maps are, without a slash at its end."""
         return self.maps.map_dir.rstrip("/")
 
+    @property
+    def blamed(self) -> list[str]:
+        """The words of DontBlameSendmail, lower case."""
+        return blamed_by(self.cf)
+
+    def close_folder(self, folder: str) -> Fix:
+        """Take the right to write from a folder's group and from others."""
+        return Fix.chmod(f"{self.machine.path(folder).mode & ~0o022:04o}", folder)
+
     def class_words(self, name: str) -> dict[str, str]:
-        """All words of a class, each with the file that has it ("" for sendmail.cf)."""
+        """Collect all words of a class, each with the file that has it ("" for sendmail.cf)."""
         found = dict.fromkeys(self.cf.words(name), "")
         for file in self.cf.files_of_class(name):
             for line in self.machine.lines(file.path):
@@ -84,6 +93,11 @@ class SendmailFacts:
         return found
 
 
+def blamed_by(cf: SendmailCf) -> list[str]:
+    """Read DontBlameSendmail, lower case."""
+    return cf.option("DontBlameSendmail").lower().replace(",", " ").split()
+
+
 def rebuild(line: str) -> str:
-    """The words that say how a line of the .mc comes into force."""
+    """Say how a line of the .mc comes into force."""
     return f"write {line} into {SENDMAIL_MC}, in front of its MAILER lines, and run: sendmailconfig"

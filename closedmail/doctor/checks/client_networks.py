@@ -8,12 +8,12 @@ from closedmail.doctor.finding import Finding
 
 
 def allowed_networks(rules: Iterable[Rule]) -> Iterator[tuple[IPNetwork, str]]:
-    """Each network of `allow_from`, with the first table that has it."""
-    told: set[tuple[str, IPNetwork]] = set()
+    """Collect each network of `allow_from`, with the first table that has it."""
+    seen: set[tuple[str, IPNetwork]] = set()
     for rule in rules:
         for network in rule.inbound.allow_from:
-            if (rule.network, network) not in told:
-                told.add((rule.network, network))
+            if (rule.network, network) not in seen:
+                seen.add((rule.network, network))
                 yield network, rule.table
 
 
@@ -29,13 +29,12 @@ def covered(network: IPNetwork, by: Iterable[IPNetwork]) -> bool:
 
 
 def trusted_findings(rules: Iterable[Rule], gateway: Gateway) -> Iterator[Finding]:
-    """Where `allow_from` and `trusted_clients` overlap, whatever the MTA."""
+    """Find where `allow_from` and `trusted_clients` overlap, whatever the MTA."""
     for other, table in allowed_networks(rules):
         for network in gateway.trusted_clients:
             if overlap(network, other):
-                yield Finding(
+                yield Finding.of(
                     "allow-from-trusted",
-                    "warning",
                     f"{table}.inbound.allow_from has {other}, which overlaps trusted_clients ({network}): what comes "
                     "from there is never checked; make one of the two narrower",
                 )
