@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from closedmail.inbound.decision import Certificate, Envelope
+from closedmail.inbound.facts import ClientCertificate, Envelope
 from closedmail.inbound.xtext import decode_xtext
 
 MAX_REQUEST = 64 * 1024  # bytes, without the empty line
@@ -185,7 +185,7 @@ def envelope_of(request: Request) -> Envelope:
     sender, client, _, sasl, protocol, subject, issuer, fingerprint, pubkey = request
     certificate = _NO_CERTIFICATE
     if fingerprint or pubkey or subject or issuer:
-        certificate = Certificate(_xtext(subject), _xtext(issuer), _hex(fingerprint), _hex(pubkey))
+        certificate = ClientCertificate(_xtext(subject), _xtext(issuer), _hex(fingerprint), _hex(pubkey))
     return Envelope(
         sender.decode("utf-8", "surrogateescape"),
         client.decode("ascii", "replace"),
@@ -200,7 +200,7 @@ def answer(action: str) -> bytes:
     return b"action=" + action.encode("utf-8", "replace") + _END
 
 
-_NO_CERTIFICATE = Certificate()
+_NO_CERTIFICATE = ClientCertificate()
 
 
 def _xtext(value: bytes) -> str:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import core_samples as samples
 
-from closedmail.inbound.decision import Certificate
+from closedmail.inbound.facts import ClientCertificate
 from closedmail.policyd import policy_protocol
 from closedmail.policyd.policy_protocol import (
     MAX_REQUEST,
@@ -180,12 +180,12 @@ PUBKEY = "AB:CD:" + ":".join(["00"] * 30)
         ({}, "encrypted", False),
         ({"encryption_protocol": ""}, "encrypted", False),
         ({"encryption_protocol": "TLSv1.3"}, "encrypted", True),
-        ({}, "certificate", Certificate()),
-        ({"ccert_subject": "", "ccert_issuer": ""}, "certificate", Certificate()),
-        ({"ccert_subject": "mx.p.example"}, "certificate", Certificate("mx.p.example")),
-        ({"ccert_issuer": "Closed+20Net+20CA"}, "certificate", Certificate("", "Closed Net CA")),
-        ({"ccert_fingerprint": "AA:0b"}, "certificate", Certificate("", "", "aa0b")),
-        ({"ccert_pubkey_fingerprint": PUBKEY}, "certificate", Certificate("", "", "", "abcd" + "00" * 30)),
+        ({}, "certificate", ClientCertificate()),
+        ({"ccert_subject": "", "ccert_issuer": ""}, "certificate", ClientCertificate()),
+        ({"ccert_subject": "mx.p.example"}, "certificate", ClientCertificate("mx.p.example")),
+        ({"ccert_issuer": "Closed+20Net+20CA"}, "certificate", ClientCertificate("", "Closed Net CA")),
+        ({"ccert_fingerprint": "AA:0b"}, "certificate", ClientCertificate("", "", "aa0b")),
+        ({"ccert_pubkey_fingerprint": PUBKEY}, "certificate", ClientCertificate("", "", "", "abcd" + "00" * 30)),
     ],
 )
 def test_envelope(attribute: dict[str, bytes | str], field: str, value: object) -> None:

@@ -16,7 +16,7 @@ from closedmail.generation.changes import report_changes
 from closedmail.generation.difference import NothingInForce, Previous, compare
 from closedmail.generation.generation import Generation
 from closedmail.generation.settle import settle
-from closedmail.inbound.decision import Match
+from closedmail.inbound.partner import Match
 from closedmail.mailertable.listing import Admission, Listing, read_mailertable
 
 # Failures must repeat themselves, and a slow machine is no failure.
