@@ -34,12 +34,12 @@ class PolicyConnections:
         self._full = False
 
     def __call__(self) -> "PolicyConnection":
-        """A connection that is about to begin."""
+        """Make a connection that is about to begin."""
         self.accepted += 1
         return PolicyConnection(self)
 
     def admit(self, connection: "PolicyConnection") -> bool:
-        """Whether there is room for it; it is open then."""
+        """Add a connection to the open ones; return False where there is no room."""
         if len(self.open) < self.most:
             self.open.add(connection)
             self._full = False
@@ -80,7 +80,7 @@ class PolicyConnection(asyncio.BufferedProtocol):
         self._kept = 0
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
-        """Where to read to."""
+        """Return the buffer to read into."""
         return self._all.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
