@@ -118,9 +118,11 @@ class PolicyConnection(asyncio.BufferedProtocol):
                     answers.clear()
                     if self._stuck:
                         break
-        except ProtocolError as error:
+        except (ProtocolError, StoreUnreadableError) as error:
             self._transport.write(b"".join(answers))  # those of the requests in front of it
-            self._end("" if isinstance(error, StoreUnreadableError) else str(error))
+            if isinstance(error, ProtocolError):
+                self._log(str(error), error.hint)
+            self._transport.close()
             return
         if answers:
             self._transport.write(b"".join(answers))
@@ -136,7 +138,7 @@ class PolicyConnection(asyncio.BufferedProtocol):
             self._wait(half_done=False)
         self._wait(half_done=kept > 0)
         if kept and self._all.kept > _MOST_KEPT:
-            self._end(f"half requests and answers not taken have more than {_MOST_KEPT} bytes", at_once=True)
+            self._abort(f"half requests and answers not taken have more than {_MOST_KEPT} bytes")
 
     def _wait(self, *, half_done: bool) -> None:
         """Begin to wait for the rest, or wait no more."""
@@ -148,17 +150,17 @@ class PolicyConnection(asyncio.BufferedProtocol):
 
     def _give_up(self) -> None:
         what = "answers that are not taken" if self._stuck else "half a request"
-        self._end(f"{what} for {_PATIENCE:g} seconds", at_once=True)
+        self._abort(f"{what} for {_PATIENCE:g} seconds")
 
-    def _end(self, error: str, *, at_once: bool = False) -> None:
-        """Close; `at_once` without what is not taken yet. `error` ("": known already) is for the log."""
-        if error:
-            self._all.errors += 1
-            self._all.write(f"error: {error}: closing the connection from {self._from()}\n")
-        if at_once:
-            self._transport.abort()
-        else:
-            self._transport.close()
+    def _abort(self, error: str) -> None:
+        """Close at once, without what is not taken yet."""
+        self._log(error)
+        self._transport.abort()
+
+    def _log(self, error: str, hint: str = "") -> None:
+        self._all.errors += 1
+        more = f" ({hint})" if hint else ""
+        self._all.write(f"error: {error}: closing the connection from {self._from()}{more}\n")
 
     def _from(self) -> str:
         peer = self._transport.get_extra_info("peername")

@@ -18,7 +18,12 @@ _END = b"\n\n"
 
 
 class ProtocolError(Exception):
-    """What came is no request of Postfix's; the message is for the log."""
+    """The peer's fault: what came can't be answered. The message is for the log, `hint` for who reads it there."""
+
+    def __init__(self, message: str, hint: str = "only check_policy_service of Postfix may ask here") -> None:
+        """The hint of most: it is not Postfix that asks."""
+        super().__init__(message)
+        self.hint = hint
 
 
 class Request(NamedTuple):
@@ -129,12 +134,12 @@ class RequestReader:
 
     @property
     def kept(self) -> int:
-        """How many bytes wait for the rest of their request, or to be asked for."""
+        """The number of bytes that wait for the rest of their request, or to be asked for."""
         return len(self._buffer)
 
 
 def parse_request(block: bytes) -> Request:
-    """One request, without the empty line. Raises ProtocolError."""
+    """Parse a request, without the empty line. Raises ProtocolError."""
     return _request(_attributes(block))
 
 
@@ -181,7 +186,7 @@ def _layout(names: tuple[bytes, ...]) -> Layout:
 
 
 def envelope_of(request: Request) -> Envelope:
-    """What a request says of a mail. Bytes of the sender that are not UTF-8 become surrogates."""
+    """Make an envelope of a request. Bytes of the sender that are not UTF-8 become surrogates."""
     sender, client, _, sasl, protocol, subject, issuer, fingerprint, pubkey = request
     certificate = _NO_CERTIFICATE
     if fingerprint or pubkey or subject or issuer:
@@ -196,7 +201,7 @@ def envelope_of(request: Request) -> Envelope:
 
 
 def answer(action: str) -> bytes:
-    """The reply to a request. One newline too many would cost the next request a second."""
+    """Write the reply to a request. One newline too many would cost the next request a second."""
     return b"action=" + action.encode("utf-8", "replace") + _END
 
 

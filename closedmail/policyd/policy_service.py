@@ -13,6 +13,7 @@ from closedmail.policyd.policy_protocol import ProtocolError, Request, envelope_
 from closedmail.policyd.policy_reply import DUNNO_REPLY, reply_to
 from closedmail.store.snapshot import StoreReader
 
+_NO_ANSWER = "smtpd_policy_service_default_action decides about the mail"
 _LONGEST_INSTANCE = 255  # Postfix's have about 20 bytes; the log remembers thousands of them
 
 
@@ -39,14 +40,17 @@ class PolicyService:
         self._trouble = ""
 
     def respond(self, request: Request) -> bytes:
-        """Answer a request. Raises ProtocolError when the connection is to be closed without a reply."""
+        """Answer a request.
+
+        Raises ProtocolError and StoreUnreadableError when the connection is to be closed without a reply.
+        """
         self.requests += 1
         try:
             book = self._store.current()
             envelope = envelope_of(request)
             verdict = decide(envelope, book)
         except SenderError as error:
-            raise ProtocolError(str(error)) from None
+            raise ProtocolError(str(error), _NO_ANSWER) from None
         except StoreError as error:
             return self._without_store(error)
         if self._trouble:
@@ -70,5 +74,5 @@ class PolicyService:
         raise StoreUnreadableError(str(error))
 
 
-class StoreUnreadableError(ProtocolError):
-    """No generation can be read, and the connection is to be closed; logged already."""
+class StoreUnreadableError(Exception):
+    """Our fault: no generation can be read, and the connection is to be closed. Logged already, with what to do."""

@@ -48,7 +48,7 @@ class Written:
 
 
 def test_line() -> None:
-    """All that is to be told, as `key=value`."""
+    """All fields, as `key=value`."""
     written = Written()
     written.note(verdict("p.example", domain="x.p.example"))
     assert written.lines == [

@@ -159,7 +159,7 @@ def test_not_utf8() -> None:
 
 # The whole table, written out by hand. Three groups for the fact ip: true, false, unknown; in each, three words for the
 # fact cert: true, false, unknown; with require_tls, three letters for the fact tls: true, false, unknown. A letter is
-# what the mail lacks: nothing (.), its address, its certificate, tls, or that this door could tell (?).
+# what the mail lacks: nothing (.), its address, its certificate, tls, or that it is unknown (?).
 TABLE: dict[tuple[Require, bool], str] = {
     ("ip", False): ". . .   a a a   ? ? ?",
     ("cert", False): ". c ?   . c ?   . c ?",

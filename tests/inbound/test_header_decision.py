@@ -123,7 +123,7 @@ def test_of_several_addresses_the_gravest_verdict_counts() -> None:
 CERT = Inbound("enforce", "cert", certificates=(CertificatePin(fingerprint="ab" * 32),), header_from="enforce")
 
 
-def test_what_the_door_does_not_know_is_not_refused() -> None:
+def test_what_is_not_known_is_not_refused() -> None:
     rules = book(match("p.example", CERT))
     for shown, outcome in ((None, "none"), ("", "reject"), ("ab" * 32, "accept")):
         envelope = Envelope("", OUTSIDE, "", ClientCertificate(fingerprint=shown))

@@ -12,7 +12,7 @@ from support.daemon import Daemon
 from support.milter_table import Clients, Mail
 
 
-class MilterDoor(ABC):
+class MilterFrontEnd(ABC):
     """What it accepts waits in its queue. `recipient` is one that it has."""
 
     recipient = "office@city.example"
@@ -41,23 +41,23 @@ class MilterDoor(ABC):
         data = f"{mail.fields}Subject: a test\r\n\r\nA test.\r\n".encode()
         pair = self.clients.shown[mail.shown].pair if mail.shown else None
         reply = self.send(mail.sender, mail.client, tls=mail.tls, certificate=pair, data=data)
-        told = (mail, reply)
-        assert reply.code == table.CODES[said.partition(" ")[0]], told
+        sent = (mail, reply)
+        assert reply.code == table.CODES[said.partition(" ")[0]], sent
         if said:
-            assert self.logged(before)[-1] == said, told
+            assert self.logged(before)[-1] == said, sent
         else:
-            assert self.daemon.verdicts()[before:] == [], told
+            assert self.daemon.verdicts()[before:] == [], sent
         if reply.accepted:
             marks = [line for line in self.queued(reply) if line.startswith("Authentication-Results:")]
             network = "everyone.example" if "everyone" in marked else "ndb"
-            assert marks == ([table.mark(marked, network)] if marked else []), told
+            assert marks == ([table.mark(marked, network)] if marked else []), sent
         else:
             status = {550: "5.7.1", 451: "4.7.1"}[reply.code]
-            assert reply.stage == ("message" if mail.fields else "rcpt"), told
+            assert reply.stage == ("message" if mail.fields else "rcpt"), sent
             where = " in its From: or Sender: header" if mail.fields else ""
             assert re.match(
                 rf"{status} (<{self.recipient}>\.\.\. )?Mail from \S+{where} is accepted through \S+ only: ", reply.text
-            ), told
+            ), sent
 
     def check_forged(self, sender: str, client: str, marks: Sequence[str]) -> None:
         """Forged marks go, other results stay, and ours is on top."""
@@ -79,7 +79,7 @@ class MilterDoor(ABC):
         return client.getreply()[0]
 
     def check_session(self, client: smtplib.SMTP) -> None:
-        """Several mails of a session from WRONG, twice; each is told of once."""
+        """Several mails of a session from WRONG, twice; each is logged once."""
         before = len(self.daemon.verdicts())
         for _ in range(2):
             for sender, author, code in table.SESSION:
