@@ -64,7 +64,7 @@ class VerdictLog:
 
 
 def _word(text: str) -> str:
-    """A value that can neither end its field nor its line, of bounded length."""
+    """Make a value that can neither end its field nor its line, of bounded length."""
     if _PLAIN(text):
         return text
     shown = "".join(char if "!" <= char <= "~" and char != '"' else "?" for char in text[:255])

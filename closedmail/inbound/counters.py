@@ -15,7 +15,7 @@ ALONE = "-"  # where a network's name would stand, for a partner that stands alo
 
 
 class Series(NamedTuple):
-    """What is counted together. `network` is ALONE and `partner` "" (the others) where there is none to name."""
+    """The labels of one count. `network` is ALONE and `partner` "" (the others) where there is none to name."""
 
     network: str
     partner: str
@@ -69,7 +69,7 @@ class Counters:
 
     @property
     def mails(self) -> int:
-        """The number of mails counted."""
+        """Return the number of mails counted."""
         return sum(self._counts.values())
 
     def copy(self) -> "Counters":

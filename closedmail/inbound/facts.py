@@ -73,7 +73,7 @@ def _ascii_lower(text: str) -> str:
 
 @lru_cache(maxsize=1024)
 def _route_hosts(value: str) -> AddressSet:
-    """The address literals of a mailertable value; names are never resolved."""
+    """Collect the address literals of a mailertable value; names are never resolved."""
     # Without the cache that `sync` has of all values of a list: a daemon would fill it for days, up to 40 MB.
     route = grammar.parse_value.__wrapped__(value) if value else None
     if not isinstance(route, grammar.Route):

@@ -19,7 +19,7 @@ Page = Callable[[], Awaitable[bytes]]
 
 
 class MetricsConnections:
-    """Those that are `open`; calling it makes one more, for asyncio. `page` gives what to serve, of type `content`."""
+    """The connections that are `open`. Calling it makes one, for asyncio. `page` makes the page, of type `content`."""
 
     def __init__(self, page: Page, content: str) -> None:
         """Begin with no connection."""

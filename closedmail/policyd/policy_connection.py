@@ -22,7 +22,7 @@ _MOST_KEPT = 16 << 20
 
 
 class PolicyConnections:
-    """Those that are `open`, `most` at a time; calling it makes one, for asyncio. `accepted` and `errors` count."""
+    """The connections that are `open`, at most `most`; calling it makes one, for asyncio. `accepted` and `errors` count."""
 
     def __init__(self, service: PolicyService, write: Callable[[str], object], most: int = 1 << 20) -> None:
         """`write` takes log lines, newline included."""
@@ -95,7 +95,7 @@ class PolicyConnection(asyncio.BufferedProtocol):
         self._wait(half_done=True)
 
     def resume_writing(self) -> None:
-        """The client reads after all: answer what has waited."""
+        """Answer what has waited: the client reads after all."""
         self._stuck = False
         if not self._transport.is_closing():
             self._transport.resume_reading()

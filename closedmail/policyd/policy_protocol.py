@@ -21,7 +21,7 @@ class ProtocolError(Exception):
     """The peer's fault: what came can't be answered. The message is for the log, `hint` for who reads it there."""
 
     def __init__(self, message: str, hint: str = "only check_policy_service of Postfix may ask here") -> None:
-        """The hint of most: it is not Postfix that asks."""
+        """Without a `hint`, the one for a peer that is not Postfix."""
         super().__init__(message)
         self.hint = hint
 
@@ -134,7 +134,7 @@ class RequestReader:
 
     @property
     def kept(self) -> int:
-        """The number of bytes that wait for the rest of their request, or to be asked for."""
+        """Return how many bytes wait for the rest of their request, or to be asked for."""
         return len(self._buffer)
 
 
