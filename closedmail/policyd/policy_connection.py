@@ -22,7 +22,7 @@ _MOST_KEPT = 16 << 20
 
 
 class PolicyConnections:
-    """The connections that are `open`, at most `most`; calling it makes one, for asyncio. `accepted`, `errors` count."""
+    """The `open` connections, at most `most`; calling it makes one, for asyncio. `accepted` and `errors` count."""
 
     def __init__(self, service: PolicyService, write: Callable[[str], object], most: int = 1 << 20) -> None:
         """`write` takes log lines, newline included."""
