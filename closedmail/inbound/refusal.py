@@ -11,6 +11,7 @@ from closedmail.core.rule import Rule
 Missing = Literal["address", "certificate", "tls"]  # the proof that a mail lacks
 
 _TEXT_LIMIT = 512  # bytes of a reply's text: RFC 5321 section 4.5.3.1.5 ends the whole line there
+_NO_ADDRESS = "the client's address is not authorised for it"
 
 
 def refusal_text(
@@ -45,16 +46,14 @@ def refusal_text(
     return text.encode("utf-8", "replace")[:_TEXT_LIMIT].decode("utf-8", "ignore")
 
 
-def _lacking(missing: Missing, client_address: str) -> str:
+def _lacking(missing: Missing, client: str) -> str:
     match missing:
         case "address":
-            whose = f"client address {client_address}" if client_address else "the client's address"
-            return f"{whose} is not authorised for it"
+            return f"client address {client} is not authorised for it" if client else _NO_ADDRESS
         case "certificate":
-            where = f" at {client_address}" if client_address else ""
+            where = f" at {client}" if client else ""
             return f"the client{where} showed no certificate that is authorised for it"
         case "tls":
-            origin = f" from {client_address}" if client_address else ""
-            return f"the connection{origin} is not encrypted"
+            return f"the connection{f' from {client}' if client else ''} is not encrypted"
         case _:
             assert_never(missing)

@@ -5,11 +5,12 @@
 
 from typing import assert_never
 
-from closedmail.inbound.decision import Verdict
+from closedmail.inbound.decision import Outcome, Verdict
 from closedmail.policyd.policy_protocol import answer
 
 DUNNO = "DUNNO"
 DUNNO_REPLY = answer(DUNNO)
+_PASSES: tuple[Outcome, ...] = ("none", "accept")  # most mail: no words are rendered for it
 
 
 def action_of(verdict: Verdict) -> str:
@@ -29,5 +30,4 @@ def action_of(verdict: Verdict) -> str:
 
 def reply_to(verdict: Verdict) -> bytes:
     """Return the reply to a request, as bytes on the wire."""
-    action = action_of(verdict)
-    return DUNNO_REPLY if action is DUNNO else answer(action)
+    return DUNNO_REPLY if verdict.outcome in _PASSES else answer(action_of(verdict))

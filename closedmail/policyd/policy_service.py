@@ -56,11 +56,12 @@ class PolicyService:
         if self._trouble:
             self._write(f"policy store is back, generation={book.generation}\n")
             self._trouble = ""
-        if verdict.match is not None:
-            instance = request.instance[:_LONGEST_INSTANCE].decode("ascii", "replace")
-            self.verdicts.note(verdict, instance, envelope.client_address, book.generation)
-            if verdict.facts.cert is False and envelope.certificate.fingerprint:
-                self.digests.note(verdict.match.rule, envelope.certificate)
+        if verdict.match is None:
+            return DUNNO_REPLY  # not our business, as most mail
+        instance = request.instance[:_LONGEST_INSTANCE].decode("ascii", "replace")
+        self.verdicts.note(verdict, instance, envelope.client_address, book.generation)
+        if verdict.facts.cert is False and envelope.certificate.fingerprint:
+            self.digests.note(verdict.match.rule, envelope.certificate)
         return reply_to(verdict)
 
     def _without_store(self, error: StoreError) -> bytes:
