@@ -109,8 +109,10 @@ class PolicyConnection(asyncio.BufferedProtocol):
         """Answer requests, as long as the client takes the answers; what is left waits in the reader."""
         answers: list[bytes] = []
         progress = False
+        reader = self._reader
+        reader.receive_data(data)
         try:
-            for request in self._reader.feed(data):
+            while request := reader.next_request():
                 answers.append(self._service.respond(request))
                 progress = True
                 if len(answers) >= _AT_ONCE:
@@ -126,7 +128,7 @@ class PolicyConnection(asyncio.BufferedProtocol):
             return
         if answers:
             self._transport.write(b"".join(answers))
-        if self._timer or self._kept or self._stuck or self._reader.kept:
+        if self._timer or self._kept or self._stuck or reader.kept:
             self._keep(progress=progress)
 
     def _keep(self, *, progress: bool) -> None:

@@ -50,7 +50,9 @@ def read(pieces: list[bytes], layouts: Layouts | None = None) -> tuple[list[Requ
     requests: list[Request] = []
     try:
         for piece in pieces:
-            requests.extend(reader.feed(piece))
+            reader.receive_data(piece)
+            while request := reader.next_request():
+                requests.append(request)
             assert reader.kept <= MAX_REQUEST + 1
     except ProtocolError:
         return requests, True
