@@ -17,8 +17,7 @@ from closedmail.demo.mails import MAILS, DemoMail
 from closedmail.demo.smtp_client import SmtpReply, deliver
 from closedmail.errors import ClosedmailError
 from closedmail.explain.explain import explain_inbound, explain_outbound
-from closedmail.inbound.decision import Certificate as ShownCertificate
-from closedmail.inbound.decision import Envelope
+from closedmail.inbound.facts import ClientCertificate, Envelope
 from closedmail.store.environment import store_path
 from closedmail.store.snapshot import Snapshot, StoreReader
 from closedmail.sync.run import sync
@@ -142,10 +141,10 @@ def _mails_come_in(
 
 
 def _why(mail: DemoMail, certificate: CertificateFiles | None, snapshot: Snapshot) -> str:
-    shown = ShownCertificate()
+    shown = ClientCertificate()
     if certificate:
         digests = (text.replace(":", "").lower() for text in (certificate.fingerprint, certificate.pubkey_fingerprint))
-        shown = ShownCertificate("", "", *digests)
+        shown = ClientCertificate("", "", *digests)
     verdict = explain_inbound(snapshot, Envelope(mail.sender, mail.client, "", shown, bool(certificate))).verdict
     partner = f" ({verdict.match.key})" if verdict.match else ""
     return f"{verdict.reason}{partner}"

@@ -6,7 +6,7 @@ from closedmail.core.address import AddressSet
 from closedmail.core.domain import DomainSet
 from closedmail.core.model import HeaderFrom, Mode, Rewriting
 from closedmail.core.rule import Rule
-from closedmail.inbound.decision import Match, Rulebook
+from closedmail.inbound.partner import Match, Rulebook
 
 
 class Enforced:

@@ -11,7 +11,7 @@ Memory is bounded, whatever a log holds: so many sessions and mails are remember
 from collections.abc import Callable
 from typing import NamedTuple
 
-from closedmail.inbound.decision import Certificate
+from closedmail.inbound.facts import ClientCertificate
 from closedmail.replay import smtpd_events as events
 from closedmail.replay.mail_log import Line
 from closedmail.replay.smtpd_log import event_of
@@ -25,13 +25,13 @@ class Link(NamedTuple):
     """The facts about a connection. `shown` is the certificate as logged, None where there was none."""
 
     encrypted: bool | None
-    certificate: Certificate
+    certificate: ClientCertificate
     shown: events.Shown | None = None
 
 
-_UNLOGGED = Certificate(None, None, None, None)
+_UNLOGGED = ClientCertificate(None, None, None, None)
 UNKNOWN = Link(None, _UNLOGGED)
-PLAIN = Link(False, Certificate())
+PLAIN = Link(False, ClientCertificate())
 _TLS = Link(True, _UNLOGGED)  # by the count at the session's end: nothing of a certificate
 # Names of services that speak TLS from the first byte (Debian's master.cf): they count no STARTTLS.
 _WRAPPED = (b"smtps", b"submissions")
@@ -179,11 +179,11 @@ class Replay:
 
 def _secured(event: events.Secured, shown: events.Shown | None) -> Link:
     if not event.certificate:
-        return Link(True, Certificate())
+        return Link(True, ClientCertificate())
     shown = (shown or events.Shown())._replace(trusted=event.trusted)
     # Postfix gives the names of a certificate only where it verified the chain.
     names = (shown.subject, shown.issuer) if event.trusted else ("", "")
-    return Link(True, Certificate(*names, shown.fingerprint, shown.pubkey_fingerprint), shown)
+    return Link(True, ClientCertificate(*names, shown.fingerprint, shown.pubkey_fingerprint), shown)
 
 
 def _outcome(session: _SmtpdSession, starttls: bool | None) -> Link:

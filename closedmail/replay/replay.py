@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
 
-from closedmail.inbound.decision import Rulebook
+from closedmail.inbound.partner import Rulebook
 from closedmail.replay.log_files import open_logs
 from closedmail.replay.received_mail import Replay
 from closedmail.replay.smtpd_events import Shown

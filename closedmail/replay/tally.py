@@ -12,7 +12,9 @@ from typing import Any, TypeVar
 
 from closedmail.core.address import parse_client
 from closedmail.core.model import Mode
-from closedmail.inbound.decision import Envelope, Match, Rulebook, Verdict, decide
+from closedmail.inbound.decision import Verdict, decide
+from closedmail.inbound.facts import Envelope
+from closedmail.inbound.partner import Match, Rulebook
 from closedmail.inbound.sender import SenderError
 from closedmail.replay.enforced import Enforced
 from closedmail.replay.received_mail import Mail

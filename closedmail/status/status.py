@@ -9,7 +9,7 @@ from typing import Any
 from closedmail.core.model import Config, Network, Source
 from closedmail.errors import Refused, StoreError
 from closedmail.inbound.digests import incomparable
-from closedmail.inbound.header_decision import never_told
+from closedmail.inbound.header_decision import unenforceable_headers
 from closedmail.lists.fetch_log import FetchRecord, read_log
 from closedmail.lists.gpg_status import CLOCK_SKEW, KeyState
 from closedmail.lists.openpgp import key_states
@@ -128,7 +128,7 @@ def find_status(config: Config, now: int) -> Status:
             ):
                 general.warn("fingerprints", sentence)
             only_sendmail = config.sendmail is not None and config.postfix is None
-            for sentence in never_told(snapshot.manifest.rules, sendmail=only_sendmail):
+            for sentence in unenforceable_headers(snapshot.manifest.rules, sendmail=only_sendmail):
                 general.warn("header-from", sentence)
         except StoreError as error:
             general.alarm("store", str(error))

@@ -13,7 +13,7 @@ from closedmail.core.domain import DomainSet
 from closedmail.core.record import Entry, decode, rule_number
 from closedmail.core.rule import strongest_header_from
 from closedmail.errors import StoreError
-from closedmail.inbound.decision import Match
+from closedmail.inbound.partner import Match
 from closedmail.routes.tls_policy import Row
 from closedmail.store.archive import Archived
 from closedmail.store.environment import (

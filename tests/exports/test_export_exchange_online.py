@@ -20,7 +20,7 @@ from closedmail.exports.edition import Edition
 from closedmail.exports.sender_rows import _Book
 from closedmail.exports.target import Request
 from closedmail.exports.targets import TARGETS
-from closedmail.inbound.decision import find_partner
+from closedmail.inbound.partner import find_partner
 
 TARGET = TARGETS["exchange-online"]
 OUT, IN, RULE = "OutboundConnector", "InboundConnector", "TransportRule"

@@ -21,8 +21,7 @@ from closedmail.demo.demo_certificates import Authority, CertificateFiles, self_
 from closedmail.demo.postfix_configuration import SmtpdListener
 from closedmail.demo.smtp_client import SmtpReply, deliver
 from closedmail.explain.explain import explain_inbound
-from closedmail.inbound.decision import Certificate as Shown
-from closedmail.inbound.decision import Envelope
+from closedmail.inbound.facts import ClientCertificate, Envelope
 from closedmail.store.snapshot import StoreReader
 
 pytestmark = pytest.mark.real("root", "postfix", "postfix-lmdb", "openssl")
@@ -246,7 +245,7 @@ def test_fingerprints(door: Door, partner: str, shown: str, client: str) -> None
     more: dict[str, Any] = {"tls": True}
     if certificate:
         prints = (text.replace(":", "").lower() for text in (certificate.fingerprint, certificate.pubkey_fingerprint))
-        envelope["certificate"] = Shown("", "", *prints)
+        envelope["certificate"] = ClientCertificate("", "", *prints)
         more["certificate"] = (certificate.certificate, certificate.key)
     sender = f"u@{partner}.example"
     assert door.send(sender, client, **more).code == verdict(door, sender, client, **envelope)

@@ -15,7 +15,7 @@ from closedmail.core.suffixes import PublicSuffixes
 from closedmail.generation.difference import NothingInForce, Previous, compare, report_changes
 from closedmail.generation.generation import Generation
 from closedmail.generation.settle import settle
-from closedmail.inbound.decision import Match
+from closedmail.inbound.partner import Match
 from closedmail.mailertable.listing import Admission, Listing, read_mailertable
 
 # Failures must repeat themselves, and a slow machine is no failure.

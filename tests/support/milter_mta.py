@@ -41,23 +41,23 @@ class MilterMta(ABC):
         data = f"{mail.fields}Subject: a test\r\n\r\nA test.\r\n".encode()
         pair = self.clients.shown[mail.shown].pair if mail.shown else None
         reply = self.send(mail.sender, mail.client, tls=mail.tls, certificate=pair, data=data)
-        shown = (mail, reply)
-        assert reply.code == table.CODES[said.partition(" ")[0]], shown
+        sent = (mail, reply)
+        assert reply.code == table.CODES[said.partition(" ")[0]], sent
         if said:
-            assert self.logged(before)[-1] == said, shown
+            assert self.logged(before)[-1] == said, sent
         else:
-            assert self.daemon.verdicts()[before:] == [], shown
+            assert self.daemon.verdicts()[before:] == [], sent
         if reply.accepted:
             marks = [line for line in self.queued(reply) if line.startswith("Authentication-Results:")]
             network = "everyone.example" if "everyone" in marked else "ndb"
-            assert marks == ([table.mark(marked, network)] if marked else []), shown
+            assert marks == ([table.mark(marked, network)] if marked else []), sent
         else:
             status = {550: "5.7.1", 451: "4.7.1"}[reply.code]
-            assert reply.stage == ("message" if mail.fields else "rcpt"), shown
+            assert reply.stage == ("message" if mail.fields else "rcpt"), sent
             where = " in its From: or Sender: header" if mail.fields else ""
             assert re.match(
                 rf"{status} (<{self.recipient}>\.\.\. )?Mail from \S+{where} is accepted through \S+ only: ", reply.text
-            ), shown
+            ), sent
 
     def check_forged(self, sender: str, client: str, marks: Sequence[str]) -> None:
         """Forged marks go, other results stay, and ours is on top."""

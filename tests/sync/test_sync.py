@@ -13,7 +13,8 @@ from support.network import DAY, MINUTE, Recorder, Site, nexthops, routes, tree
 from support.real import require
 
 from closedmail.errors import ConfigError
-from closedmail.inbound.decision import Envelope, decide
+from closedmail.inbound.decision import decide
+from closedmail.inbound.facts import Envelope
 
 pytestmark = pytest.mark.real("gpg", "postmap", "postconf")
 

@@ -24,7 +24,6 @@ NEEDS = ("root", "debootstrap", "unshare", "nsenter", "setpriv", "systemd-nspawn
 PACKAGES = (
     *("systemd", "systemd-sysv", "procps", "postfix", "postfix-lmdb", "openssl", "gnupg", "ca-certificates"),
     *("python3", "python3-click", "python3-gnupg", "python3-idna", "python3-lmdb", "python3-milter"),
-    "python3-prometheus-client",
 )
 _PATIENCE = 60.0  # seconds; only a test that fails waits so long
 
