@@ -12,6 +12,7 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from closedmail.core.domain import MAX_NAME, DomainError, parse_key, parse_name
+from closedmail.mailertable.makemap_limits import MAX_LINE
 
 ROUTING_MAILERS = frozenset({"smtp", "esmtp", "smtp8", "dsmtp", "relay"})
 # Mailers that run programs or deliver locally (cf/mailer/*.m4, and sendmail's own *file*, *include*, prog).
@@ -22,7 +23,6 @@ LOCAL_MAILERS = frozenset(
         *("mailman", "lmtp", "bsmtp", "*file*", "*include*"),
     }
 )
-_OTHER_MAILERS = frozenset({"error", "discard"})
 # sysexits words after `error:` (parseaddr.c) and the DSN that sendmail's sysexits.c gives them.
 _ERROR_WORDS = {
     "usage": "5.0.0",
@@ -41,7 +41,6 @@ _ERROR_WORDS = {
     "noperm": "5.0.0",
     "config": "5.3.5",
 }
-MAX_LINE = 1023  # makemap(8) reads lines into a buffer of 1,024 bytes, and longer ones break apart
 
 _DSN = re.compile(r"([45])\.[0-9]{1,3}\.[0-9]{1,3}")
 _SMTP_CODE = re.compile(r"([45])[0-9][0-9](?:[ -]|$)")
@@ -208,7 +207,7 @@ def told_domain(raw: bytes) -> str | None:
     if value.startswith("["):
         return key
     mailer, colon, rest = value.partition(":")
-    known = mailer.lower() in ROUTING_MAILERS | LOCAL_MAILERS | _OTHER_MAILERS
+    known = mailer.lower() in ROUTING_MAILERS | LOCAL_MAILERS | {"error", "discard"}
     told = colon and (known or (rest.startswith("[") and _MAILER.fullmatch(mailer)))
     return key if told else None
 
