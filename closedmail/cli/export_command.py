@@ -12,10 +12,11 @@ from closedmail.cli.export_options import Given, request_of, target_options
 from closedmail.cli.main import Settings
 from closedmail.cli.streams import lost_output
 from closedmail.config import load
-from closedmail.exports.export_files import chunks, edition_of, put_file, write_export
+from closedmail.exports.export_files import chunks, edition_of, write_export
 from closedmail.exports.export_signature import clearsigned, says_the_same, with_signer
 from closedmail.exports.target import Form, Target
 from closedmail.exports.targets import TARGETS
+from closedmail.files import replace_file
 from closedmail.store.environment import store_path
 from closedmail.store.snapshot import StoreReader
 from closedmail.sync.rules import is_set_aside, rules_digest, set_aside_sentence
@@ -63,7 +64,7 @@ def command(
             if output is None:
                 _print([signed])
             elif not says_the_same(output, signed):
-                put_file(output, [signed])
+                replace_file(output, [signed])
         elif output is None:
             _print(chunks(target, target.render(edition, request)[0].lines))
         else:

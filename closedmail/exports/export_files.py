@@ -1,15 +1,13 @@
 """Exports on disk: the generation in force becomes an `Edition`, and what a target makes of it becomes files."""
 
-import filecmp
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from closedmail.core.model import Config
 from closedmail.exports.edition import Edition
 from closedmail.exports.target import Request, Target
-from closedmail.files import make_folder, sync_path, write_synced
+from closedmail.files import make_folder, replace_file
 from closedmail.store.snapshot import Snapshot
 from closedmail.sync.rules import archived_rules
 from closedmail.sync.sync_report import iso
@@ -67,20 +65,4 @@ def write_export(target: Target, edition: Edition, request: Request, path: Path)
     if target.folder:
         make_folder(path)
     places = [(path / file.name if target.folder else path, file) for file in files]
-    return [place for place, file in places if put_file(place, chunks(target, file.lines))]
-
-
-def put_file(path: Path, data: Iterable[bytes]) -> bool:
-    """Put a file in place of what is there, unless it is the same. Raises OSError, and then the old file stands."""
-    aside = path.with_name(f".{path.name}.new")
-    try:
-        aside.unlink(missing_ok=True)
-        write_synced(aside, data)
-        if path.is_file() and filecmp.cmp(path, aside, shallow=False):
-            return False
-        aside.replace(path)
-    finally:
-        with suppress(OSError):
-            aside.unlink(missing_ok=True)
-    sync_path(path.parent)
-    return True
+    return [place for place, file in places if replace_file(place, chunks(target, file.lines), unless_same=True)]

@@ -640,7 +640,7 @@ def test_what_stands_in_the_way(plain: Site) -> None:
     outcome = plain.run("probe")
     assert (outcome.status, outcome.stdout) == (0, "\nNo domain has a route.\n".lstrip())
     (plain.state_dir / "probe.json").unlink()
-    (plain.state_dir / ".probe.json.new").mkdir()
+    (plain.state_dir / "probe.json").mkdir()
     outcome = plain.run("probe", "--json")
     assert (outcome.status, outcome.json) == (0, {"hosts": []})
     assert outcome.stderr.startswith("closedmail: note: the result is not kept for closedmail report: ")
