@@ -41,16 +41,9 @@ def one_of(words: tuple[str, ...]) -> str:
     return ", ".join(map(quote, words))
 
 
-def one_line(text: str) -> str:
-    """Text of another program or a file name, made fit for one line."""
-    return "".join(map(_escape_control, text))
-
-
 def _escape(char: str) -> str:
-    return "\\" + char if char in '"\\' else _escape_control(char)
-
-
-def _escape_control(char: str) -> str:
+    if char in '"\\':
+        return "\\" + char
     if char.isprintable():
         return char
     named = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}.get(char)

@@ -10,7 +10,7 @@ from closedmail.exports.target import Request, Target
 from closedmail.files import make_folder, replace_file
 from closedmail.store.snapshot import Snapshot
 from closedmail.sync.rules import archived_rules
-from closedmail.sync.sync_report import iso
+from closedmail.words import iso
 
 _BATCH = 1 << 16  # bytes written at a time
 
@@ -25,7 +25,7 @@ def edition_of(snapshot: Snapshot, config: Config) -> Edition:
     rules = archived_rules(archived, config, snapshot.generation) if archived else config
     return Edition(
         generation=manifest.generation,
-        published_at=iso(manifest.published_at) or "",
+        published_at=iso(manifest.published_at),
         rules=manifest.rules,
         own=snapshot.own,
         records=snapshot.records,

@@ -16,6 +16,7 @@ from closedmail.core.model import CertificatePin, HeaderFrom, Mode, Rewriting
 from closedmail.core.rule import Rule
 from closedmail.inbound.sender import queued_domains
 from closedmail.mailertable import grammar
+from closedmail.words import printable
 
 Reason = Literal[
     "null-sender",
@@ -267,8 +268,7 @@ def reply_text(
         where = " in its From: or Sender: header" if in_header else ""
         proof = _PROOFS[reason].format(client_address)
         text = f"Mail from {domain}{where} is accepted through {rule.title} only: {proof}"
-    if not text.isprintable():
-        text = "".join(char if char.isprintable() else "?" for char in text)
+    text = printable(text)
     if len(text) * 4 <= _TEXT_LIMIT:  # no character has more bytes
         return text
     return text.encode("utf-8", "replace")[:_TEXT_LIMIT].decode("utf-8", "ignore")

@@ -23,6 +23,7 @@ import gnupg
 from closedmail.errors import Refused
 from closedmail.lists import envelope, gpg_status, packets
 from closedmail.lists.gpg_status import KeyState
+from closedmail.words import excerpt
 
 __all__ = ["KeyState", "Signed", "key_states", "verify"]
 
@@ -114,7 +115,7 @@ class _Gpg(gnupg.GPG):  # type: ignore[misc]
             return ""
         lines = [line for line in _LOG_PREFIX.sub("", text).split("\n") if line.strip()]
         last = next((line for line in reversed(lines) if not line.startswith("WARNING:")), (lines or [""])[-1])
-        return "".join(c if c.isprintable() else "?" for c in last)[:200]
+        return excerpt(last)
 
     def _open_subprocess(self, args: list[str], passphrase: bool = False) -> "subprocess.Popen[bytes]":
         # In a session of its own, so that whatever it starts can be killed with it.

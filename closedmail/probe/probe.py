@@ -16,9 +16,9 @@ from closedmail.probe.probe_result import HostResult, days_left
 from closedmail.probe.probe_targets import ProbeTarget
 from closedmail.probe.server_certificate import Certificate, NotACertificate, read_certificate
 from closedmail.probe.server_check import Demand, Seen, demand_of, why_not
-from closedmail.probe.smtp_probe import SmtpProbe, printable
+from closedmail.probe.smtp_probe import SmtpProbe
 from closedmail.probe.tls_client import TlsClient, tls_client
-from closedmail.sync.sync_report import iso
+from closedmail.words import excerpt, iso, iso_or_none
 
 AT_ONCE = 16
 PATIENCE = 30.0  # seconds for all that is done with one host
@@ -70,13 +70,13 @@ class Prober:
     async def _nexthop(self, target: ProbeTarget, domains: int) -> list[HostResult]:
         settings = self._settings(target.service)
         blank = HostResult(
-            target.nexthop, domains, policy=target.row, transport=target.service, probed_at=iso(int(time.time())) or ""
+            target.nexthop, domains, policy=target.row, transport=target.service, probed_at=iso(int(time.time()))
         )
         try:
             place = place_of(target.nexthop)
             hosts = await mail_hosts(place, settings)
         except Unresolved as error:
-            return [replace(blank, error=printable(str(error)))]
+            return [replace(blank, error=excerpt(str(error)))]
         return [await self._host(target, replace(blank, host=host), place) for host in hosts]
 
     async def _host(self, target: ProbeTarget, blank: HostResult, place: Place) -> HostResult:
@@ -100,7 +100,7 @@ class Prober:
         try:
             return self._result(blank, meeting)
         except ValueError as error:  # of hashlib
-            return replace(blank, error=f"smtp_tls_fingerprint_digest: {printable(str(error))}")
+            return replace(blank, error=f"smtp_tls_fingerprint_digest: {excerpt(str(error))}")
 
     async def _course(self, demand: Demand, settings: ClientSettings, place: Place) -> Course | None:
         """How Postfix goes on at level dane or dane-only, None where it can't be asked."""
@@ -116,7 +116,7 @@ class Prober:
         except OSError as error:
             return Course("", f"posttls-finger: {error.strerror}")
         except Unresolved as error:
-            return Course("", printable(str(error)))
+            return Course("", excerpt(str(error)))
         return course(demand.level, read_answer(said), mx_signed=signed, insecure_mx=policy)
 
     def _settings(self, service: str) -> ClientSettings:
@@ -155,9 +155,9 @@ class Prober:
     def _with_certificate(self, found: HostResult, certificate: Certificate, digest: str) -> HostResult:
         return replace(
             found,
-            names=tuple(map(printable, (*certificate.names, *certificate.addresses))),
-            issuer=printable(certificate.issuer) or None,
-            not_after=iso(certificate.not_after),
+            names=tuple(map(excerpt, (*certificate.names, *certificate.addresses))),
+            issuer=excerpt(certificate.issuer) or None,
+            not_after=iso_or_none(certificate.not_after),
             days_left=days_left(certificate.not_after, int(time.time())),
             fingerprint=certificate.fingerprint(digest),
             pubkey_fingerprint=certificate.pubkey_fingerprint(digest),
@@ -186,7 +186,7 @@ class _Meeting:
             if self.visit and self.visit.trust_error:
                 await self._visit(addresses, self.client.context, self.visit.trust_error)
         except (OSError, Unresolved) as error:
-            self.error = printable(str(error))
+            self.error = excerpt(str(error))
 
     async def _visit(self, addresses: list[Address], context: ssl.SSLContext | None, trust_error: str) -> None:
         sock, where = await connect(addresses, self.settings)
@@ -218,4 +218,4 @@ def _certificate(der: bytes) -> tuple[Certificate | None, str]:
     try:
         return (read_certificate(der), "") if der else (None, "")
     except NotACertificate as error:
-        return None, f"the server's certificate can't be read: {printable(str(error))}"
+        return None, f"the server's certificate can't be read: {excerpt(str(error))}"

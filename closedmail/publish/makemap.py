@@ -13,6 +13,7 @@ from pathlib import Path
 
 from closedmail.errors import Refused
 from closedmail.files import sync_path, write_synced
+from closedmail.words import printable
 
 _CHUNK = 4096  # rows written at a time
 _TIME_LIMIT = 600  # seconds
@@ -79,8 +80,8 @@ def _sum(rows: Iterable[bytes], key: bytes) -> tuple[int, int]:
 def _first_difference(wanted: set[bytes], got: set[bytes]) -> str:
     row = min(wanted ^ got, default=b"a row twice")
     what = "is missing" if row in wanted else "was never asked for"
-    shown = row.decode("utf-8", "backslashreplace").strip()
-    return f"the map that makemap made is not what it was given: {shown!r} {what}"
+    shown = printable(row.strip())
+    return f'the map that makemap made is not what it was given: "{shown}" {what}'
 
 
 def _makemap(arguments: list[str], stdin: Path, stdout: Path) -> None:

@@ -14,6 +14,7 @@ from typing import BinaryIO
 from closedmail.errors import Refused
 from closedmail.files import sync_path, write_synced
 from closedmail.mta.postfix_settings import run_postfix
+from closedmail.words import printable
 
 _CHUNK = 4096  # rows written at a time
 _BLOCK = 1 << 20  # bytes compared at a time
@@ -72,5 +73,5 @@ def _first_difference(rows: BinaryIO, answers: BinaryIO) -> str:
     for row, answer in itertools.zip_longest(rows, answers, fillvalue=b""):
         if row != answer:
             break
-    wanted, got = (line.decode("utf-8", "backslashreplace").strip() or "no row" for line in (row, answer))
-    return f"the map that postmap made is not what it was given: {wanted!r} became {got!r}"
+    wanted, got = (printable(line.strip()) or "no row" for line in (row, answer))
+    return f'the map that postmap made is not what it was given: "{wanted}" became "{got}"'

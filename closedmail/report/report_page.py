@@ -12,11 +12,11 @@ from datetime import UTC, datetime
 from closedmail.core.domain import to_unicode
 from closedmail.inbound.counters import ALONE
 from closedmail.probe.probe_result import HostResult, days_in_words
-from closedmail.probe.smtp_probe import printable
 from closedmail.report.charts import Bar, Series, bar_chart, step_chart
 from closedmail.report.markup import Child, Markup, element, join
 from closedmail.report.report_data import CountRow, GenerationRow, ReportData, Some
 from closedmail.report.report_style import STYLE
+from closedmail.words import excerpt, iso
 
 _BARS = 15
 _GENERATIONS = 20  # rows; the chart has more
@@ -98,7 +98,7 @@ def _state(data: ReportData) -> list[Markup | None]:
         ("Route hosts not ok", f"{data.hosts_bad:,} of {data.hosts.total:,}" if data.hosts.total else "not probed"),
     ]
     tiles = [element("div", element("dt", name), element("dd", value)) for name, value in facts]
-    problems = [element("li", printable(problem)) for problem in data.problems.rows]
+    problems = [element("li", excerpt(problem)) for problem in data.problems.rows]
     return [
         element("p", _badge(data.state), " ", "Nothing is wrong." if not problems else "What is wrong:"),
         element("ul", *problems, class_="problems") if problems else None,
@@ -110,7 +110,7 @@ def _state(data: ReportData) -> list[Markup | None]:
 def _networks(data: ReportData) -> Markup:
     rows = [
         (
-            element("strong", printable(item.title or item.name)),
+            element("strong", excerpt(item.title or item.name)),
             _badge(item.state),
             f"{item.domains:,}",
             f"{item.tables:,}",
@@ -172,7 +172,7 @@ def _counts(item: CountRow) -> tuple[Child, ...]:
 
 
 def _partner(item: CountRow) -> str:
-    return printable(item.partner) or "(others)"
+    return excerpt(item.partner) or "(others)"
 
 
 def _held(data: ReportData) -> Markup:
@@ -252,11 +252,11 @@ def _hosts(data: ReportData) -> list[Markup | None]:
                 (
                     _badge("ok" if item.ok else "critical", "ok" if item.ok else "not ok"),
                     " ",
-                    printable(item.error or ""),
+                    excerpt(item.error or ""),
                 )
             ),
             f"{item.domains:,}",
-            element("code", printable(item.policy)),
+            element("code", excerpt(item.policy)),
             item.protocol
             or ("STARTTLS offered" if item.starttls else "no STARTTLS" if item.reachable else "not reached"),
             _stamp(item.probed_at) if item.probed_at else "",
@@ -273,8 +273,8 @@ def _certificate(item: HostResult) -> Markup | None:
         return None
     more = f" and {len(item.names) - _NAMES} more" if len(item.names) > _NAMES else ""
     parts = (
-        ", ".join(map(printable, item.names[:_NAMES])) + more or "no name",
-        f"by {printable(item.issuer or '')}" if item.issuer else None,
+        ", ".join(map(excerpt, item.names[:_NAMES])) + more or "no name",
+        f"by {excerpt(item.issuer or '')}" if item.issuer else None,
         join(("until ", _stamp(item.not_after), f" ({days_in_words(_days(item))})")),
     )
     return join([element("div", part) for part in parts if part])
@@ -282,7 +282,7 @@ def _certificate(item: HostResult) -> Markup | None:
 
 def _host(item: HostResult) -> str:
     named = f" {item.host}" if item.host and item.host not in item.nexthop else ""
-    return printable(f"{item.nexthop}{named}")
+    return excerpt(f"{item.nexthop}{named}")
 
 
 def _days(item: HostResult) -> int:
@@ -294,7 +294,7 @@ def _urgency(item: HostResult) -> str:
 
 
 def _tables(data: ReportData) -> Markup:
-    rows = [(_domain(item.key), item.network, item.rules, printable(item.contact)) for item in data.tables.rows]
+    rows = [(_domain(item.key), item.network, item.rules, excerpt(item.contact)) for item in data.tables.rows]
     said = element(
         "p",
         f"There are {data.partners:,} partners in all. What counts for one of them says ",
@@ -308,7 +308,7 @@ def _tables(data: ReportData) -> Markup:
 
 def _skipped(data: ReportData) -> Markup:
     rows = [
-        (item.network, f"{item.line:,}", element("code", printable(item.text)), printable(item.reason))
+        (item.network, f"{item.line:,}", element("code", excerpt(item.text)), excerpt(item.reason))
         for item in data.skipped.rows
     ]
     table = _table(
@@ -355,15 +355,15 @@ def _badge(state: str, word: str = "") -> Markup:
 def _domain(key: str) -> Markup:
     """A key as it is, and as people write it where that is something else."""
     spelled = to_unicode(key)
-    shown = f" {printable(spelled)}" if spelled and spelled != key else None
-    return join((element("code", printable(key)), shown))
+    shown = f" {excerpt(spelled)}" if spelled and spelled != key else None
+    return join((element("code", excerpt(key)), shown))
 
 
 def _time(seconds: int) -> Markup:
     if not seconds:
         return element("span", "never", class_="never")
     moment = datetime.fromtimestamp(seconds, UTC)
-    return element("time", moment.strftime("%Y-%m-%d %H:%M UTC"), datetime=moment.strftime("%Y-%m-%dT%H:%M:%SZ"))
+    return element("time", moment.strftime("%Y-%m-%d %H:%M UTC"), datetime=iso(seconds))
 
 
 def _stamp(text: str) -> Markup:
