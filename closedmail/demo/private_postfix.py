@@ -23,7 +23,6 @@ import shutil
 import signal
 import socket
 import stat
-import subprocess
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -32,6 +31,7 @@ from types import FrameType, TracebackType
 from typing import Self
 
 from closedmail.errors import ClosedmailError
+from closedmail.programs import run
 
 # Debian keeps Postfix's commands in /usr/sbin, which is not in every caller's PATH.
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
@@ -367,17 +367,9 @@ class PrivatePostfix:
         self._choose_ports()
         self._write_configuration()
         # A session of its own: a Ctrl-C on the terminal is for us, not for the half-started Postfix.
-        result = subprocess.run(
-            ["postfix", "-c", str(self.etc), "start"],  # noqa: S607 - found by the PATH of the environment below
-            env=_environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=timeout,
-            start_new_session=True,
-            check=False,
-        )
-        if result.returncode == 0:
+        command = ["postfix", "-c", str(self.etc), "start"]
+        started = run(command, time_limit=timeout, env=_environment(), package="Postfix", accepted=None)
+        if started.status == 0:
             return True
         # What master complains of is lost, as the log is a service that it has not started yet.
         taken = [f"{at.address}:{at.port}" for at in self.listeners if not _is_free(at.address, at.port)]
@@ -385,7 +377,7 @@ class PrivatePostfix:
             return False
         if taken:
             raise ClosedmailError(f"Postfix does not start: cannot listen on {', '.join(taken)}, it is in use")
-        said = result.stdout.decode(errors="replace").split("\n")
+        said = (started.stdout + started.stderr).decode(errors="replace").split("\n")
         reasons = [line.strip() for line in (*said, self._last_lines()) if line.strip()]
         raise ClosedmailError(f"Postfix does not start: {' / '.join(reasons)}")
 
@@ -420,18 +412,8 @@ class PrivatePostfix:
         return {pid for pid in pids if pid != os.getpid() and _works_in(pid, self.queue_directory)}
 
     def _run(self, command: str, *arguments: str, stdin: bytes = b"", accept: tuple[int, ...] = (0,)) -> str:
-        result = subprocess.run(
-            [command, *arguments],
-            env=_environment(),
-            input=stdin,
-            capture_output=True,
-            timeout=300,
-            check=False,
-        )
-        if result.returncode not in accept:
-            said = result.stderr.decode(errors="replace").strip() or f"exit status {result.returncode}"
-            raise ClosedmailError(f"{command} {' '.join(arguments)}: {said}")
-        return result.stdout.decode(errors="replace")
+        done = run([command, *arguments], time_limit=300, stdin=stdin, env=_environment(), accepted=accept)
+        return done.stdout.decode(errors="replace")
 
     def _raise_on_signals(self) -> None:
         """Turn the signals that would end Python on the spot into an exception, where nobody handles them yet."""

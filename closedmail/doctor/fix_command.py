@@ -1,13 +1,12 @@
 """Running one command of a finding: what it will change is written down first. Never through a shell."""
 
-import os
 import shlex
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from closedmail import programs
 from closedmail.doctor.setup_record import SetupRecord, Step
 from closedmail.errors import ClosedmailError
 
@@ -63,29 +62,10 @@ def predict(words: list[str], config_directory: str) -> dict[str, list[str]]:
 
 
 def run(words: list[str], *, limit: int = _TIME_LIMIT, quiet: bool = True) -> None:
-    """Run a command; what it says goes to the terminal unless `quiet`. Raises ClosedmailError when it fails."""
-    shown = shlex.join(words)
-    try:
-        done = subprocess.run(
-            words, stdin=subprocess.DEVNULL, capture_output=quiet, timeout=limit, check=False, env=environment()
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise ClosedmailError(f"{shown}: {getattr(error, 'strerror', '') or 'it did not end in time'}") from None
-    if done.returncode:
-        said = (done.stderr or b"").decode("utf-8", "replace").strip().splitlines()
-        raise ClosedmailError(f"{shown}: {said[-1] if said else f'exit status {done.returncode}'}")
-
-
-def environment() -> dict[str, str]:
-    """The environment, with the administrator's programs in its PATH."""
-    return {**os.environ, "PATH": f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"}
+    """Run a command; what it says goes to the terminal unless `quiet`. Raises ProgramError when it fails."""
+    programs.run(words, time_limit=limit, quiet=quiet, env=programs.environment())
 
 
 def _systemctl(question: str, unit: str) -> bool:
-    done = subprocess.run(
-        ["systemctl", question, "--quiet", unit],  # noqa: S607, systemd's
-        capture_output=True,
-        timeout=_TIME_LIMIT,
-        check=False,
-    )
-    return done.returncode == 0
+    done = programs.run(["systemctl", question, "--quiet", unit], time_limit=_TIME_LIMIT, accepted=None)
+    return done.status == 0

@@ -8,12 +8,11 @@ its own verdicts (`valid`, `ok`, `status`) are never asked, they hold for revoke
 import logging
 import os
 import re
-import signal
 import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -23,6 +22,7 @@ import gnupg
 from closedmail.errors import Refused
 from closedmail.lists import envelope, gpg_status, packets
 from closedmail.lists.gpg_status import KeyState
+from closedmail.programs import kill
 from closedmail.words import excerpt
 
 __all__ = ["KeyState", "Signed", "key_states", "verify"]
@@ -118,7 +118,7 @@ class _Gpg(gnupg.GPG):  # type: ignore[misc]
         return excerpt(last)
 
     def _open_subprocess(self, args: list[str], passphrase: bool = False) -> "subprocess.Popen[bytes]":
-        # In a session of its own, so that whatever it starts can be killed with it.
+        # python-gnupg feeds and reads the pipes, so that programs.run can't; the process heads a session, as there.
         return subprocess.Popen(
             self.make_args(args, passphrase),
             stdin=subprocess.DEVNULL,
@@ -133,7 +133,7 @@ class _Gpg(gnupg.GPG):  # type: ignore[misc]
     ) -> Any:
         def stop() -> None:
             self.timed_out = True
-            self._kill(process)
+            kill(process)
 
         timer = threading.Timer(self.time_limit, stop)
         timer.daemon = True
@@ -142,13 +142,7 @@ class _Gpg(gnupg.GPG):  # type: ignore[misc]
             return super()._collect_output(process, result, writer, stdin)
         finally:
             timer.cancel()
-            self._kill(process)
-
-    @staticmethod
-    def _kill(process: "subprocess.Popen[bytes]") -> None:
-        if process.returncode is None:  # not waited for yet, so the number is still its own
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+            kill(process)
 
     def _read_response(self, stream: IO[str], result: Any) -> None:
         # python-gnupg splits lines where Unicode does, and reads UTF-8 as Latin-1: the second octet of "Å" would end

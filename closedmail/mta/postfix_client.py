@@ -45,7 +45,7 @@ class PostfixClients:
     """The settings of all services of one Postfix."""
 
     def __init__(self, config_directory: str) -> None:
-        """Ask postconf. Raises Refused(publish-failed) where it can't answer."""
+        """Ask postconf. Raises ProgramError where it can't answer."""
         # A Postfix that does not know one of the names says so on stderr, and gives the others.
         self._main = read_values(run_postfix("postconf", "-c", config_directory, "-x", *_NAMES))
         self._services = read_options(run_postfix("postconf", "-c", config_directory, "-x", "-P"))

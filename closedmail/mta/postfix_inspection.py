@@ -1,8 +1,9 @@
 """Asking a Postfix what it is: parameters, services and their own settings, through postconf(1)."""
 
-from closedmail.errors import ClosedmailError, Refused
+from closedmail.errors import ClosedmailError
 from closedmail.mta.postfix_facts import PostfixFacts, Service
 from closedmail.mta.postfix_settings import read_options, read_values, run_postfix
+from closedmail.programs import ProgramError
 
 # Services whose own settings matter; all others see main.cf's.
 _INSPECTED = ("smtpd", "cleanup", "smtp", "lmtp")
@@ -19,8 +20,8 @@ def inspect_postfix(config_directory: str) -> PostfixFacts:
         services = tuple(
             _service(line, options, main, config_directory) for line in table if len(line.split(None, 8)) >= 8
         )
-    except Refused as refusal:
-        raise ClosedmailError(f"{refusal.reason}: see config_directory of [postfix]") from None
+    except ProgramError as error:
+        raise ClosedmailError(f"{error}: see config_directory of [postfix]") from None
     raw.pop("config_directory", None)  # of -c, not of the file
     return PostfixFacts(_version(main.get("mail_version", "")), main, raw, services, config_directory)
 

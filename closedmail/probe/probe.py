@@ -11,13 +11,14 @@ from closedmail.mta.client_settings import ClientSettings
 from closedmail.probe.attempt import Visit, connect, converse
 from closedmail.probe.dane import DANE, Course, course, read_answer, without_records
 from closedmail.probe.mail_hosts import Address, Place, Unresolved, addresses_of, mail_hosts, mx_signed, place_of
-from closedmail.probe.posttls_finger import ask_posttls_finger, find_posttls_finger
+from closedmail.probe.posttls_finger import ask_posttls_finger
 from closedmail.probe.probe_result import HostResult, days_left
 from closedmail.probe.probe_targets import ProbeTarget
 from closedmail.probe.server_certificate import Certificate, NotACertificate, read_certificate
 from closedmail.probe.server_check import Demand, Seen, demand_of, why_not
 from closedmail.probe.smtp_probe import SmtpProbe
 from closedmail.probe.tls_client import TlsClient, tls_client
+from closedmail.programs import ProgramError, find
 from closedmail.words import excerpt, iso, iso_or_none
 
 AT_ONCE = 16
@@ -43,7 +44,7 @@ class Prober:
         self._settings_of, self._pin_digest = settings_of, pin_digest
         self._patience, self._at_once = patience, at_once
         self._config_directory = config_directory
-        self._posttls_finger = find_posttls_finger() if config_directory else None
+        self._posttls_finger = find("posttls-finger") if config_directory else None
         self._known: dict[str, ClientSettings] = {}
         self._clients: dict[tuple[str, str], TlsClient] = {}
 
@@ -113,8 +114,8 @@ class Prober:
             said = await ask_posttls_finger(
                 self._posttls_finger, demand.host, place.port, settings, self._config_directory, self._patience
             )
-        except OSError as error:
-            return Course("", f"posttls-finger: {error.strerror}")
+        except ProgramError as error:
+            return Course("", f"posttls-finger: {error.words}")
         except Unresolved as error:
             return Course("", excerpt(str(error)))
         return course(demand.level, read_answer(said), mx_signed=signed, insecure_mx=policy)

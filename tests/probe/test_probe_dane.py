@@ -107,7 +107,7 @@ def test_the_command(bench: Outcome) -> None:
 
 
 def meet(nexthop: str, program: Path | None, monkeypatch: pytest.MonkeyPatch, patience: float = 60.0) -> HostResult:
-    monkeypatch.setattr("closedmail.probe.probe.find_posttls_finger", lambda: program and str(program))
+    monkeypatch.setattr("closedmail.probe.probe.find", lambda _: program and str(program))
     target = ProbeTarget(nexthop, "smtp", "dane", Policy("dane"))
     (result,) = Prober(lambda _: SETTINGS, config_directory="/etc/postfix", patience=patience).probe({target: 1})
     return result
