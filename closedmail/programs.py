@@ -118,7 +118,7 @@ def kill(process: "subprocess.Popen[bytes]") -> None:
             os.killpg(process.pid, signal.SIGKILL)
 
 
-async def read_output(command: Sequence[str], env: Mapping[str, str], most: int) -> bytes:
+async def read_output(command: Sequence[str], env: Mapping[str, str], most: int, package: str = "") -> bytes:
     """Run a program beside other tasks, and give what it prints to stdout and stderr, at most so many bytes of it.
 
     It is ended then, as it is where the task is cancelled, by which the caller sets a time limit. Raises ProgramError
@@ -134,7 +134,7 @@ async def read_output(command: Sequence[str], env: Mapping[str, str], most: int)
             start_new_session=True,
         )
     except FileNotFoundError:
-        raise ProgramMissing(command[0]) from None
+        raise ProgramMissing(command[0], package) from None
     except OSError as error:
         raise ProgramError(command, None, error.strerror or str(error)) from None
     said, output = b"", process.stdout

@@ -2,7 +2,8 @@
 
 from datetime import UTC, datetime
 
-_LONGEST_EXCERPT = 200  # characters
+LONGEST_QUOTE = 80  # characters
+_LONGEST_EXCERPT = 200
 
 
 def printable(text: str | bytes) -> str:
@@ -28,6 +29,22 @@ def excerpt(text: str | bytes) -> str:
 def one_line(text: str) -> str:
     """Spell a text of several lines as one: blanks and ends of lines become single spaces, the rest is printable."""
     return printable(" ".join(text.split()))
+
+
+def quote(text: str) -> str:
+    """Spell a text as a TOML string, cut after 80 characters: what was found in a file or a command, or is to be."""
+    cut = text if len(text) <= LONGEST_QUOTE else text[: LONGEST_QUOTE - 1] + "…"
+    return '"' + "".join(map(_toml_escape, cut)) + '"'
+
+
+def _toml_escape(char: str) -> str:
+    r"""TOML 1.0, "String": it knows no `\xNN`."""
+    if char in '"\\':
+        return "\\" + char
+    if char.isprintable():
+        return char
+    named = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}.get(char)
+    return named or (f"\\u{ord(char):04x}" if ord(char) < 0x10000 else f"\\U{ord(char):08x}")
 
 
 def ascii_text(text: str) -> str:

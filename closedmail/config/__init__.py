@@ -83,4 +83,4 @@ def _syntax(message: str) -> str:
         what = "the same key is set twice"
     if what == r"Illegal character '\n'":
         what = "the line ends within a string: a quote is missing"
-    return f"{where}{printable(what[:1].lower() + what[1:])}; mend the TOML syntax there"
+    return f"{where}{printable(what[:1].lower() + what[1:])}; fix the TOML syntax there"

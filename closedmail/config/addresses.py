@@ -1,14 +1,14 @@
 """IP addresses and networks, domains, and what mail is routed by: mailertable values and Postfix nexthops."""
 
 import re
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Interface, IPv6Network, ip_address, ip_interface
+from ipaddress import IPv4Network, IPv6Interface, IPv6Network, ip_interface
 
 from closedmail.config.toml_table import Kind
-from closedmail.config.values import parse_line
-from closedmail.config.wording import quote
-from closedmail.core.domain import DomainError, parse_key, parse_name
+from closedmail.core.domain import DomainError, parse_key
+from closedmail.core.host import looks_like_address, parse_domain, parse_line, parse_literal, plain_address
 from closedmail.core.model import IPNetwork
 from closedmail.mailertable.grammar import MAX_LINE, LocalMailerError, MailertableError, canonical
+from closedmail.words import quote
 
 
 def parse_network(text: str) -> IPNetwork:
@@ -49,22 +49,12 @@ def _unmapped(network: IPv6Network) -> IPNetwork:
 
 def parse_address(text: str) -> str:
     """An IP address, without brackets, port or zone, in its shortest spelling."""
-    address = _address(text)
+    address = plain_address(text)
     if address is None:
         raise ValueError(
             f'found {quote(text)}; write an IP address, such as "192.0.2.53" or "2001:db8::53", without a port'
         )
     return str(address)
-
-
-def parse_domain(text: str) -> str:
-    """A domain name as lower-case A-labels; it is meant with all that is below it, and so has no leading dot."""
-    if text.startswith(".") and len(text) > 1:
-        raise ValueError(f"found {quote(text)}; write {quote(text[1:])}, all below it is meant anyway")
-    try:
-        return parse_name(parse_line(text))
-    except DomainError as error:
-        raise ValueError(f'found {quote(text)}, no domain name: {error}; write one such as "city.example"') from None
 
 
 def parse_partner_key(text: str) -> str:
@@ -109,33 +99,15 @@ def parse_nexthop(text: str) -> str:
         raise ValueError(f"found {quote(text)}; ports are 1 to 65535")
     suffix = f":{int(port)}" if port is not None else ""
     if inner is None:
-        if bare.rpartition(".")[2].isdigit():
+        if looks_like_address(bare):
             # Without brackets Postfix would ask for MX records of a domain of that name.
             raise ValueError(f"found {quote(text)}; an address needs brackets, write {quote(f'[{bare}]{suffix}')}")
         return parse_domain(bare) + suffix
     if ":" in inner:
         return f"[{parse_literal(inner[5:] if inner[:5].lower() == 'ipv6:' else inner, text)}]{suffix}"
-    if inner.rpartition(".")[2].isdigit():
+    if looks_like_address(inner):
         return f"[{parse_literal(inner, text)}]{suffix}"
     return f"[{parse_domain(inner)}]{suffix}"
-
-
-def parse_literal(text: str, whole: str) -> str:
-    """The IP address that stands in `whole`, which the error shows, in its shortest spelling."""
-    address = _address(text)
-    if address is None:
-        raise ValueError(f"found {quote(whole)}; {quote(text)} is no IP address, mend it")
-    return str(address)
-
-
-def _address(text: str) -> IPv4Address | IPv6Address | None:
-    # ip_address() also takes zones (fe80::1%eth0), which mean something on one machine only.
-    if not re.fullmatch(r"[0-9A-Fa-f:.]+", text):
-        return None
-    try:
-        return ip_address(text)
-    except ValueError:
-        return None
 
 
 NETWORK = Kind(parse_network, '"192.0.2.0/24"')

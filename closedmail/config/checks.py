@@ -1,10 +1,11 @@
 """Rules that hang on several keys: what nothing can satisfy, and sockets that stand twice."""
 
 from closedmail.config.toml_table import Table
-from closedmail.config.wording import quote
 from closedmail.core.model import Inbound, Milter, Network, Partner, Policyd
+from closedmail.core.where import parse_where
 from closedmail.errors import ConfigError
 from closedmail.mailertable.grammar import Route, parse_value
+from closedmail.words import quote
 
 _REMEDY = 'set allow_from, certificates or another require, or mode = "off"'
 
@@ -19,7 +20,7 @@ def check_listeners(policyd: Policyd, milter: Milter) -> None:
     for key, where in sockets:
         if where in taken:
             raise ConfigError(key, f"found {quote(where)}, which {taken[where]} has already; choose another")
-        if not where.endswith(":0") or where.startswith("unix:"):  # port 0 is another one each time
+        if parse_where(where).path or parse_where(where).port:  # port 0 is another one each time
             taken[where] = key
 
 

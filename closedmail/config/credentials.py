@@ -3,9 +3,10 @@
 import re
 
 from closedmail.config.toml_table import Kind
-from closedmail.config.values import parse_line
-from closedmail.config.wording import one_of, quote
+from closedmail.config.wording import one_of
 from closedmail.core.domain import DomainError, parse_key
+from closedmail.core.host import parse_line
+from closedmail.words import quote
 
 # MD5, SHA-1, SHA-256, SHA-384 and SHA-512: what smtpd_tls_fingerprint_digest of postconf(5) may name.
 DIGEST_BYTES = (16, 20, 32, 48, 64)

@@ -9,8 +9,9 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, fields
 from typing import Generic, TypeVar
 
-from closedmail.config.wording import describe, join, one_of, quote
+from closedmail.config.wording import describe, join, one_of
 from closedmail.errors import ConfigError
+from closedmail.words import quote
 
 T = TypeVar("T")
 S = TypeVar("S", bound=str)

@@ -10,7 +10,9 @@ import string
 from collections.abc import Callable
 
 from closedmail.config.toml_table import Kind
-from closedmail.config.wording import one_of, quote
+from closedmail.config.wording import one_of
+from closedmail.core.host import CONTROL, parse_line
+from closedmail.words import quote
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _BYTES = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
@@ -21,7 +23,6 @@ MAX_REJECT_TEXT = 400
 _NO_TRANSPORTS = ("error", "retry", "discard", "local", "virtual", "pipe")
 
 # Control characters, and what else breaks a line of a map, a log or an SMTP reply. Lone surrogates are no text at all.
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _CONTROL_BUT_LINE_ENDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
@@ -77,13 +78,6 @@ def parse_socket_mode(text: str) -> int:
     return int(text, 8)
 
 
-def parse_line(text: str) -> str:
-    """Text without control characters, for people."""
-    if _CONTROL.search(text):
-        raise ValueError(f"found {quote(text)}; control characters and line breaks can't stand here, remove them")
-    return text
-
-
 def parse_note(text: str) -> str:
     """Text for people that may have several lines."""
     if _CONTROL_BUT_LINE_ENDS.search(text):
@@ -97,7 +91,7 @@ def parse_reject_text(text: str) -> str:
     size = len(text.encode("utf-8", "replace"))
     if size > MAX_REJECT_TEXT:
         raise ValueError(f"the text has {size} bytes; allowed are {MAX_REJECT_TEXT}, make it shorter")
-    if _CONTROL.search(text):
+    if CONTROL.search(text):
         raise ValueError(f"found {quote(text)}; an SMTP reply has no control characters or line breaks, remove them")
     try:
         parts = list(string.Formatter().parse(text))

@@ -2,19 +2,14 @@
 
 import re
 
+from closedmail.words import LONGEST_QUOTE, quote
+
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
-_LONGEST = 80
-
-
-def quote(text: str) -> str:
-    """A string as TOML would write it, cut after 80 characters, with everything unprintable escaped."""
-    cut = text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
-    return '"' + "".join(map(_escape, cut)) + '"'
 
 
 def join(parent: str, name: str) -> str:
     """The full key of `name` in the table `parent` ("" for the file itself); names that are no bare keys are quoted."""
-    spelled = name if _BARE_KEY.fullmatch(name) and len(name) <= _LONGEST else quote(name)
+    spelled = name if _BARE_KEY.fullmatch(name) and len(name) <= LONGEST_QUOTE else quote(name)
     return f"{parent}.{spelled}" if parent else spelled
 
 
@@ -39,12 +34,3 @@ def describe(value: object) -> str:
 def one_of(words: tuple[str, ...]) -> str:
     """A list of allowed values, each in quotes."""
     return ", ".join(map(quote, words))
-
-
-def _escape(char: str) -> str:
-    if char in '"\\':
-        return "\\" + char
-    if char.isprintable():
-        return char
-    named = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}.get(char)
-    return named or (f"\\u{ord(char):04x}" if ord(char) < 0x10000 else f"\\U{ord(char):08x}")

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from closedmail.core.model import Config
 from closedmail.core.rule import Rule
+from closedmail.core.where import split_service
 from closedmail.mta.restrictions import split_list
 
 # The restrictions that must have the check.
@@ -38,7 +39,7 @@ class Service:
         """Whether nobody but this machine can connect."""
         if self.type != "inet":
             return False
-        host = self.name.rpartition(":")[0].strip("[]")
+        host, _ = split_service(self.name)
         hosts = [host] if host else split_list(self.values.get("inet_interfaces", "all"))
         return all(map(_is_loopback, hosts)) if hosts else False
 

@@ -22,7 +22,7 @@ async def ask_posttls_finger(
     command += ["-o", f"myhostname={settings.helo}", "-o", f"inet_protocols={settings.families}"]
     command += [*(["-w"] if settings.wrapped else []), *_certificates(settings), where]
     environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "MAIL_CONFIG": config_directory}
-    return (await read_output(command, environment, _MOST)).decode("utf-8", "backslashreplace")
+    return (await read_output(command, environment, _MOST, "Postfix")).decode("utf-8", "backslashreplace")
 
 
 def _certificates(settings: ClientSettings) -> list[str]:

@@ -143,7 +143,7 @@ def test_it_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             assert all(line.isprintable() and len(line) < 400 for line in result.lines())
             assert ended(pids)
         result = meet(nexthop, tmp_path / "nowhere", monkeypatch)
-        assert result.error == "posttls-finger: No such file or directory"
+        assert result.error == f"posttls-finger: {tmp_path / 'nowhere'} is not to be found: is Postfix installed?"
 
 
 def ended(pids: Path) -> bool:

@@ -5,6 +5,7 @@ Which macros sendmail.cf sends at MAIL is not asked for: the milter names those 
 
 from collections.abc import Iterator
 
+from closedmail.core.where import parse_where
 from closedmail.doctor.checks.running import UnitState
 from closedmail.doctor.checks.sendmail_tables import closed_folder
 from closedmail.doctor.finding import Finding
@@ -43,13 +44,7 @@ def _ours(facts: SendmailFacts) -> list[MailFilter]:
 
 def _line(facts: SendmailFacts) -> str:
     """The line of the .mc that has the milter asked."""
-    where = facts.config.milter.listen[0]
-    kind, _, rest = where.partition(":")
-    if kind == "unix":
-        socket = f"local:{rest}"
-    else:
-        host, _, port = rest.rpartition(":")
-        socket = f"{'inet6' if '[' in host else 'inet'}:{port}@{host.strip('[]')}"
+    socket = parse_where(facts.config.milter.listen[0]).libmilter()
     return f"INPUT_MAIL_FILTER(`{NAME}', `S={socket}, F=T, {_TIMES}')dnl"
 
 
