@@ -19,7 +19,7 @@ from closedmail.exports.targets import TARGETS
 from closedmail.files import replace_file
 from closedmail.store.environment import store_path
 from closedmail.store.snapshot import StoreReader
-from closedmail.sync.rules import is_set_aside, rules_digest, set_aside_sentence
+from closedmail.sync.rules import other_rules_note
 
 _EPILOG = "\b\nTargets:\n" + "\n".join(f"  {name:16} {target.title}" for name, target in TARGETS.items())
 _PLACE = re.compile(r"[A-Za-z0-9/._+-]+", re.ASCII)
@@ -72,14 +72,8 @@ def command(
             if settings.verbose:
                 click.echo(f"closedmail: {len(changed)} changed: {', '.join(map(str, changed)) or 'none'}", err=True)
         manifest = snapshot.manifest
-    if is_set_aside(config, manifest):
-        click.echo(f"closedmail: note: {set_aside_sentence(manifest)}", err=True)
-    elif manifest.rules_digest != rules_digest(config):
-        click.echo(
-            f"closedmail: note: the configuration file has changed since generation {manifest.generation}; "
-            "closedmail sync puts it in force",
-            err=True,
-        )
+    if note := other_rules_note(config, manifest):
+        click.echo(f"closedmail: note: {note}", err=True)
 
 
 def _targets(word: str) -> list[CompletionItem]:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from closedmail.core.model import Rewriting
 from closedmail.programs import run
@@ -35,11 +36,10 @@ def read_settings(config_directory: str) -> PostfixSettings:
     # -x expands $name, as Postfix will when it uses the value.
     values = read_values(run_postfix("postconf", "-c", config_directory, "-x", *_NAMES))
     services, digest = set(), values.get("smtpd_tls_fingerprint_digest", "")
-    for line in run_postfix("postconf", "-c", config_directory, "-M").splitlines():
-        fields = line.split()
-        if len(fields) >= 8 and fields[1] == "unix":
-            services.add(fields[0])
-        if "smtpd_tls_fingerprint_digest" in line:
+    for entry in read_services(config_directory):
+        if entry.type == "unix":
+            services.add(entry.name)
+        if any("smtpd_tls_fingerprint_digest" in argument for argument in entry.arguments):
             digest = ""  # a listener has its own (-o), and which of them partners come to is not known here
     rewriting = Rewriting(
         swap_bangpath=values.get("swap_bangpath") == "yes",
@@ -50,6 +50,26 @@ def read_settings(config_directory: str) -> PostfixSettings:
         mydomain=values.get("mydomain", "").lower(),
     )
     return PostfixSettings(values.get("default_database_type", "hash"), rewriting, frozenset(services), digest)
+
+
+class MasterEntry(NamedTuple):
+    """A service of master.cf, with the fields of master(5) that matter here, as they stand there."""
+
+    name: str
+    type: str
+    chroot: str
+    command: str
+    arguments: tuple[str, ...]
+
+
+def read_services(config_directory: str) -> list[MasterEntry]:
+    """Read master.cf through `postconf -M`, one line a service. Raises ProgramError."""
+    found = []
+    for line in run_postfix("postconf", "-c", config_directory, "-M").splitlines():
+        fields = line.split()
+        if len(fields) >= 8:  # else postconf has complained of it
+            found.append(MasterEntry(fields[0], fields[1], fields[4], fields[7], tuple(fields[8:])))
+    return found
 
 
 def read_values(text: str) -> dict[str, str]:

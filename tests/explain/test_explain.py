@@ -272,7 +272,9 @@ def test_it_says_when_the_configuration_has_changed_since(tmp_path: Path) -> Non
     assert (found.json["verdict"], found.json["configuration_changed"], found.status) == ("reject", True, 1)
     assert explain(own, "--recipient", "u@koeln.example").json["configuration_changed"] is True
     said = closedmail_inside("explain", *asked, config=own.config)
-    assert said.stdout.endswith("The configuration file has changed since; closedmail sync puts it in force.\n")
+    assert said.stdout.endswith(
+        "Note: the configuration file has changed since generation 1; closedmail sync puts it in force.\n"
+    )
     own.sync()
     found = explain(own, *asked)
     assert (found.json["verdict"], found.json["configuration_changed"], found.status) == ("report", False, 0)
