@@ -1,4 +1,4 @@
-"""Rules that hang on several keys: what nothing can satisfy, and sockets that stand twice."""
+"""Rules about several keys at a time: what nothing can satisfy, and sockets that stand twice."""
 
 from closedmail.config.toml_table import Table
 from closedmail.core.model import Inbound, Milter, Network, Partner, Policyd
@@ -11,7 +11,7 @@ _REMEDY = 'set allow_from, certificates or another require, or mode = "off"'
 
 
 def check_listeners(policyd: Policyd, milter: Milter) -> None:
-    """Each socket can be bound once. Raises ConfigError."""
+    """Check that no socket is to be bound twice. Raises ConfigError."""
     sockets = [(f"policyd.listen[{at}]", where) for at, where in enumerate(policyd.listen)]
     if policyd.metrics_listen:
         sockets.append(("policyd.metrics_listen", policyd.metrics_listen))
@@ -25,7 +25,7 @@ def check_listeners(policyd: Policyd, milter: Milter) -> None:
 
 
 def check_network_rule(table: Table, network: Network, *, has_partners: bool) -> None:
-    """A rule that nothing can satisfy is an error, unless it applies to nobody. Raises ConfigError.
+    """Refuse a rule that nothing can satisfy, unless it applies to nobody. Raises ConfigError.
 
     It applies to nobody where the network has neither a list nor closed domains: then its partners are checked, each
     with what it inherits.
@@ -37,7 +37,7 @@ def check_network_rule(table: Table, network: Network, *, has_partners: bool) ->
 
 
 def check_partner_rule(table: Table, partner: Partner, network: Network | None) -> None:
-    """A rule that nothing can satisfy is an error. Raises ConfigError."""
+    """Refuse a rule that nothing can satisfy. Raises ConfigError."""
     line = network is not None and network.source is not None and network.source.format == "mailertable"
     _check_rule(table, partner.inbound, literals=line or _names_address(partner.route))
 

@@ -16,7 +16,7 @@ _MATCH_STRATEGIES = ("hostname", "nexthop", "dot-nexthop")
 
 
 def parse_signing_key(text: str) -> str:
-    """The fingerprint of an OpenPGP key, 40 hex digits in upper case; blanks between groups, as gpg prints them, go."""
+    """Parse the fingerprint of an OpenPGP key, with or without blanks as gpg prints them; give 40 upper-case digits."""
     digits = text.replace(" ", "").upper()
     if not re.fullmatch(r"[0-9A-F]{40}", digits):
         raise ValueError(
@@ -27,7 +27,7 @@ def parse_signing_key(text: str) -> str:
 
 
 def parse_common_name(text: str) -> str:
-    """The common name of a certificate's subject or issuer, kept as it is written."""
+    """Parse the common name of a certificate's subject or issuer, kept as it is written."""
     if not text.strip():
         raise ValueError("found an empty common name, which no certificate is matched by; write it or remove the key")
     # `openssl x509 -subject` prints the whole distinguished name, of which the MTA hands over the CN alone.
@@ -37,7 +37,7 @@ def parse_common_name(text: str) -> str:
 
 
 def parse_fingerprint(text: str) -> str:
-    """A digest of a certificate or public key, as lower-case hex without colons."""
+    """Parse a digest of a certificate or public key; give lower-case hex without colons."""
     if not re.fullmatch(r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2})*|[0-9A-Fa-f]+", text):
         raise ValueError(
             f'found {quote(text)}; a fingerprint is hex digits, with a colon after each two ("AA:BB:…") or none'
@@ -52,13 +52,13 @@ def parse_fingerprint(text: str) -> str:
 
 
 def parse_fingerprint_match(text: str) -> str:
-    """A fingerprint as Postfix spells it: AA:BB:…"""
+    """Parse a fingerprint; give it as Postfix spells it: AA:BB:…"""
     digits = parse_fingerprint(text).upper()
     return ":".join(digits[at : at + 2] for at in range(0, len(digits), 2))
 
 
 def parse_name_match(text: str) -> str:
-    """What a server certificate's name must be: `x`, `.x`, or a strategy of postconf(5)."""
+    """Parse what a server certificate's name must be: `x`, `.x`, or a strategy of postconf(5)."""
     if text in _MATCH_STRATEGIES:
         return text
     try:
@@ -71,7 +71,7 @@ def parse_name_match(text: str) -> str:
 
 
 def parse_tls_protocols(text: str) -> str:
-    """Protocols as a TLS policy row takes them, separated by colons; blanks and commas, as in main.cf, separate too."""
+    """Parse protocols, separated by colons, blanks or commas; give them as a TLS policy row takes them, with colons."""
     low, high = 0, len(NAMES) - 1
     named, excluded, words = set(), set(), []
     for word in re.split(r"[\s,:]+", text) if text else []:
@@ -98,7 +98,7 @@ def parse_tls_protocols(text: str) -> str:
 
 
 def parse_tls_ciphers(text: str) -> str:
-    """A cipher grade of postconf(5) (smtp_tls_mandatory_ciphers), or "" for the one in main.cf."""
+    """Parse a cipher grade of postconf(5) (smtp_tls_mandatory_ciphers), or "" for the one in main.cf."""
     if text and text.lower() not in GRADES:
         raise ValueError(f'found {quote(text)}; allowed are {one_of(GRADES)}, or "" for main.cf\'s')
     return text.lower()

@@ -12,19 +12,19 @@ TEXTFILE_END = ".prom"
 
 
 def parse_path(text: str) -> str:
-    """An absolute path."""
+    """Parse an absolute path."""
     if not text.startswith("/"):
         raise ValueError(f"found {quote(text)}; write an absolute path, one that begins with /")
     return parse_line(text)
 
 
 def parse_optional_path(text: str) -> str:
-    """An absolute path, or "" for none."""
+    """Parse an absolute path, or "" for none."""
     return parse_path(text) if text else ""
 
 
 def parse_textfile(text: str) -> str:
-    """An absolute path that node_exporter's textfile collector reads, or "" for none."""
+    """Parse an absolute path that node_exporter's textfile collector reads, or "" for none."""
     path = parse_optional_path(text)
     if path and not path.endswith(TEXTFILE_END):
         raise ValueError(f"found {quote(text)}; node_exporter reads only files that end in {TEXTFILE_END}")
@@ -32,14 +32,14 @@ def parse_textfile(text: str) -> str:
 
 
 def parse_postfix_path(text: str) -> str:
-    """An absolute path that can stand in main.cf, where blanks and commas separate."""
+    """Parse an absolute path that can stand in main.cf, where blanks and commas separate."""
     if re.search(r"[\s,$]", text):
         raise ValueError(f"found {quote(text)}; blanks, commas and $ mean something else in main.cf, rename the folder")
     return parse_path(text)
 
 
 def parse_location(text: str) -> str:
-    """An https:// URL or an absolute path."""
+    """Parse an https:// URL or an absolute path."""
     if text.startswith("/"):
         return parse_path(text)
     scheme, separator, _ = text.partition("://")
@@ -67,7 +67,7 @@ def parse_location(text: str) -> str:
 
 
 def parse_optional_location(text: str) -> str:
-    """An https:// URL or an absolute path, or "" for none."""
+    """Parse an https:// URL or an absolute path, or "" for none."""
     return parse_location(text) if text else ""
 
 

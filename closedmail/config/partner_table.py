@@ -17,7 +17,7 @@ _NETWORK_NAME = Kind(parse_line, '"ndb"')
 
 
 def read_partners(top: Table, networks: tuple[Network, ...]) -> tuple[Partner, ...]:
-    """All partners in the order of the file, merged with their networks. Raises ConfigError."""
+    """Read all partners in the order of the file, merged with their networks. Raises ConfigError."""
     by_name = {network.name: network for network in networks}
     first_spelling: dict[str, str] = {}
     partners = []

@@ -8,13 +8,13 @@ _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def join(parent: str, name: str) -> str:
-    """The full key of `name` in the table `parent` ("" for the file itself); names that are no bare keys are quoted."""
+    """Spell the full key of `name` in the table `parent` ("" for the file); names that are no bare keys are quoted."""
     spelled = name if _BARE_KEY.fullmatch(name) and len(name) <= LONGEST_QUOTE else quote(name)
     return f"{parent}.{spelled}" if parent else spelled
 
 
 def describe(value: object) -> str:
-    """What stands in the file where something else was expected."""
+    """Say what stands in the file where something else was expected."""
     if isinstance(value, bool):
         return f"the boolean {str(value).lower()}"
     if isinstance(value, int):
@@ -32,5 +32,5 @@ def describe(value: object) -> str:
 
 
 def one_of(words: tuple[str, ...]) -> str:
-    """A list of allowed values, each in quotes."""
+    """Spell a list of allowed values, each in quotes."""
     return ", ".join(map(quote, words))

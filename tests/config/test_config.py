@@ -36,6 +36,8 @@ from closedmail.core.model import (
 )
 from closedmail.core.where import Where, parse_where
 from closedmail.errors import ConfigError
+from closedmail.routes import nexthop_text
+from closedmail.routes.nexthop_text import Nexthop, parse_nexthop
 from closedmail.words import quote
 
 HERE = Path(__file__).parent
@@ -444,7 +446,7 @@ def test_no_networks(text: str) -> None:
     ],
 )
 def test_nexthops(text: str, nexthop: str) -> None:
-    assert addresses.parse_nexthop(text) == nexthop
+    assert str(parse_nexthop(text)) == nexthop
 
 
 @pytest.mark.parametrize(
@@ -452,7 +454,13 @@ def test_nexthops(text: str, nexthop: str) -> None:
 )
 def test_no_nexthops(text: str) -> None:
     with pytest.raises(ValueError, match="found "):
-        addresses.parse_nexthop(text)
+        parse_nexthop(text)
+
+
+def test_nexthops_in_their_parts() -> None:
+    assert parse_nexthop("relay.example:2525") == Nexthop("relay.example", 2525, mx=True)
+    assert parse_nexthop("[relay.example]") == Nexthop("relay.example")
+    assert parse_nexthop("[IPv6:2001:db8::1]:25") == Nexthop("2001:db8::1", 25)
 
 
 def test_where_taken_apart() -> None:
@@ -506,7 +514,7 @@ def test_no_tls_protocols(text: str) -> None:
 
 @given(st.text(max_size=300))
 def test_parsers_raise_nothing_but_value_errors_of_one_line(text: str) -> None:
-    for module in (values, addresses, locations, credentials, host, where):
+    for module in (values, addresses, locations, credentials, host, where, nexthop_text):
         for name, parser in vars(module).items():
             if name.startswith("parse_") and name not in ("parse_literal", "parse_endpoint"):
                 reason = ""
