@@ -47,8 +47,13 @@ def _toml_escape(char: str) -> str:
     return named or (f"\\u{ord(char):04x}" if ord(char) < 0x10000 else f"\\U{ord(char):08x}")
 
 
+def smtp_text(text: str) -> str:
+    """Spell a text of an SMTP reply, with `?` for what can't be seen: it gets no longer, and is read back as itself."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else "?" for char in text)
+
+
 def ascii_text(text: str) -> str:
-    """Spell a text as an SMTP reply may have it (RFC 5321, section 4.2, textstring): printable ASCII, else `?`."""
+    """Spell a text as every SMTP client takes it (RFC 5321, section 4.2, textstring): printable ASCII, else `?`."""
     return "".join(char if " " <= char <= "~" else "?" for char in text)
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from closedmail.words import ascii_text, counted, excerpt, iso, iso_or_none, one_line, printable
+from closedmail.words import ascii_text, counted, excerpt, iso, iso_or_none, one_line, printable, smtp_text
 
 # What moves a terminal, ends a line or turns text around: C0, DEL, C1 (U+0085 ends a line for some), separators, marks
 # and overrides of direction, and what is no character.
@@ -16,7 +16,7 @@ UNSEEN = [*map(chr, (*range(0x20), *range(0x7F, 0xA0))), *"\u200b\u200e\u200f\u2
 UNSEEN += [*map(chr, (*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0xD800, 0xDCFF, 0xE0001))]
 
 
-@pytest.mark.parametrize("spell", [printable, excerpt, one_line, ascii_text])
+@pytest.mark.parametrize("spell", [printable, excerpt, one_line, smtp_text, ascii_text])
 @pytest.mark.parametrize("char", UNSEEN, ids=[f"U+{ord(char):04X}" for char in UNSEEN])
 def test_nothing_unseen_is_shown(spell: Callable[[str], str], char: str) -> None:
     shown = spell(f"a{char}b")
@@ -57,6 +57,10 @@ def test_one_line(text: str) -> None:
 def test_printable(given: str | bytes, shown: str) -> None:
     assert printable(given) == shown
     assert excerpt(given) == shown
+
+
+def test_reply_text() -> None:
+    assert smtp_text("550 5.1.2 für\r\n\x85 immer") == "550 5.1.2 für??? immer"
 
 
 def test_ascii_text() -> None:

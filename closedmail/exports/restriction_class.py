@@ -15,7 +15,7 @@ from closedmail.exports.edition import Edition
 from closedmail.exports.notes import Notes
 from closedmail.inbound.decision import Match
 from closedmail.mailertable import grammar
-from closedmail.words import printable
+from closedmail.words import smtp_text
 
 _WORDS = {"enforce": "REJECT 5.7.1", "defer": "DEFER 4.7.1", "report": "WARN"}
 _EVERYBODY = ("0.0.0.0/0", "::/0")
@@ -121,4 +121,4 @@ def _text(match: Match, edition: Edition, *, by_address: bool) -> str:
     else:
         proof = "the client's address is not" if by_address else "the client showed no certificate that is"
         text = f"Mail from this domain is accepted through {match.rule.title} only: {proof} authorised for it"
-    return printable(text).strip()
+    return smtp_text(text).strip()

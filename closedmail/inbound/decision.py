@@ -16,7 +16,7 @@ from closedmail.core.model import CertificatePin, HeaderFrom, Mode, Rewriting
 from closedmail.core.rule import Rule
 from closedmail.inbound.sender import queued_domains
 from closedmail.mailertable import grammar
-from closedmail.words import printable
+from closedmail.words import smtp_text
 
 Reason = Literal[
     "null-sender",
@@ -268,7 +268,7 @@ def reply_text(
         where = " in its From: or Sender: header" if in_header else ""
         proof = _PROOFS[reason].format(client_address)
         text = f"Mail from {domain}{where} is accepted through {rule.title} only: {proof}"
-    text = printable(text)
+    text = smtp_text(text)
     if len(text) * 4 <= _TEXT_LIMIT:  # no character has more bytes
         return text
     return text.encode("utf-8", "replace")[:_TEXT_LIMIT].decode("utf-8", "ignore")

@@ -13,6 +13,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from closedmail.core.domain import MAX_NAME, DomainError, parse_key, parse_name
 from closedmail.core.host import looks_like_address
+from closedmail.words import smtp_text
 
 ROUTING_MAILERS = frozenset({"smtp", "esmtp", "smtp8", "dsmtp", "relay"})
 # Mailers that run programs or deliver locally (cf/mailer/*.m4, and sendmail's own *file*, *include*, prog).
@@ -227,7 +228,7 @@ def _parse_error(rest: str) -> Refusal:
         inner, _, after = text.partition(" ")
         if code and _DSN.fullmatch(inner):
             dsn, text = inner, _bare_text(after)
-    return Refusal(dsn, text or ("try again later" if dsn.startswith("4") else "address refused"))
+    return Refusal(dsn, smtp_text(text) or ("try again later" if dsn.startswith("4") else "address refused"))
 
 
 def _bare_text(text: str) -> str:
