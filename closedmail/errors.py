@@ -31,7 +31,21 @@ Code = Literal[
 
 
 class ClosedmailError(Exception):
-    """Something failed; the message is one line for the administrator."""
+    """Something failed; the message is one line for the administrator.
+
+    `remedy` says what to do by a closedmail command: `{closedmail}` in it stands for the program and its --config. Who
+    knows the configuration file sets `closedmail`; the command line does so for all that it prints.
+    """
+
+    closedmail = "closedmail"
+
+    def __init__(self, fault: str, remedy: str = "") -> None:
+        super().__init__(fault)
+        self.fault, self.remedy = fault, remedy
+
+    def __str__(self) -> str:
+        """Render both in one line."""
+        return f"{self.fault}; {self.remedy.replace('{closedmail}', self.closedmail)}" if self.remedy else self.fault
 
 
 class ConfigError(ClosedmailError):

@@ -29,8 +29,8 @@ class ProgramError(ClosedmailError):
     itself), `words` why: its last words, if it had any. The message has the whole command in front.
     """
 
-    def __init__(self, command: Sequence[str], status: int | None, words: str) -> None:
-        super().__init__(f"{shlex.join(command)}: {words}")
+    def __init__(self, command: Sequence[str], status: int | None, words: str, message: str = "") -> None:
+        super().__init__(message or f"{shlex.join(command)}: {words}")
         self.program, self.status, self.words = command[0], status, words
 
 
@@ -38,8 +38,8 @@ class ProgramMissing(ProgramError):
     """There is no such program; `package` has it ("" for one of its own name)."""
 
     def __init__(self, program: str, package: str = "") -> None:
-        super().__init__([program], None, f"{program} is not to be found: is {package or program} installed?")
-        self.args = (self.words,)
+        words = f"{program} is not to be found: is {package or program} installed?"
+        super().__init__([program], None, words, words)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,14 @@ directory.
 import argparse
 import compileall
 import os
+import sys
 import tempfile
 from pathlib import Path
+
+# The checkout's closedmail and tests/support, here and in every process to come.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+os.environ["PYTHONPATH"] = os.pathsep.join(sys.path[:2])
 
 from bench_common import ListShape
 from bench_decisions import bench_decisions

@@ -1,4 +1,4 @@
-"""What the benchmarks need: invented lists, a configuration, child processes and what they cost."""
+"""Shared by the benchmarks: invented lists, a configuration, child processes and what they cost."""
 
 import os
 import random
@@ -21,7 +21,7 @@ def domain(number: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ListShape:
-    """What a list is like: its lines, the distinct addresses that they route to, and whether they are shuffled."""
+    """The shape of a list: its lines, the distinct addresses that they route to, and whether they are shuffled."""
 
     lines: int
     nexthops: int = 20_000
@@ -68,7 +68,7 @@ def closedmail(config: Path, *args: str) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a command took: seconds, and the most memory (bytes) of its own process and of its largest child."""
+    """The cost of a command: seconds, and the most memory (bytes) of its own process and of its largest child."""
 
     wall: float
     user: float

@@ -1,4 +1,4 @@
-"""How long a request waits for its answer while few or many connections ask, beside the bare asyncio responder.
+"""Measure how long a request waits for its answer while few or many connections ask, beside the bare asyncio responder.
 
 On each connection the next request goes out as soon as the answer is there, so that all of them are waiting all the
 time: smtpd processes are never that busy. What is measured is then above all how long a request stands in line. The

@@ -2,7 +2,7 @@
 
 A private Postfix takes mail of a partner from smtp-source and relays it to smtp-sink, as a gateway does, until its
 queue is empty. Three listeners differ in the check alone: none, closedmail's, and one that asks the bare responder,
-which tells what Postfix pays for asking anybody. All answers let the mail pass; each mail is asked about twice, at RCPT
+which shows the cost of the question itself. All answers let the mail pass; each mail is asked about twice, at RCPT
 and at DATA.
 """
 
@@ -19,20 +19,22 @@ from sys import executable
 
 from bench_common import ListShape, closedmail, configuration, cpu_seconds, domain, run, server
 from bench_policy import connect
+from support.private_postfix import PrivatePostfix
 
-from closedmail.demo.private_postfix import Listener, PrivatePostfix, free_port
+from closedmail.demo.ports import free_port
+from closedmail.demo.postfix_configuration import SmtpdListener
 from closedmail.errors import ClosedmailError
 
 _AIM = "-3 %"
 _NONE, _OURS, _BARE, _AGAIN = "without", "with closedmail", "with a bare responder", "without, once more"
 _TURN = (_NONE, _OURS, _AGAIN, _BARE)
-# Each is compared with the runs next to it; `without` with itself tells what the measure is worth.
+# Each is compared with the runs next to it; `without` with itself shows the precision of the measure.
 _BESIDE = {_AGAIN: (_NONE,), _OURS: (_NONE, _AGAIN), _BARE: (_AGAIN,)}
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What smtp-source sends in one run: messages, how many sessions at a time, bytes of each message."""
+    """The load of one run of smtp-source: messages, how many sessions at a time, bytes of each message."""
 
     messages: int = 2_000
     sessions: int = 20
@@ -97,9 +99,9 @@ class _Bench:
             folder / "postfix",
             {**ours, "local_transport": f"smtp:[127.0.0.1]:{sink}"},
             listeners=[
-                Listener(options={"smtpd_sender_restrictions": "", "smtpd_data_restrictions": ""}),
-                Listener(),
-                Listener(options={"closedmail_check": bare["closedmail_check"]}),
+                SmtpdListener(options={"smtpd_sender_restrictions": "", "smtpd_data_restrictions": ""}),
+                SmtpdListener(),
+                SmtpdListener(options={"closedmail_check": bare["closedmail_check"]}),
             ],
         )
         stack.enter_context(server(["smtp-sink", "-u", "nobody", f"127.0.0.1:{sink}", "100"], folder / "sink.log"))

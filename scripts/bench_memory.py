@@ -1,4 +1,4 @@
-"""What `closedmail policyd` takes of memory, after requests about many partners.
+"""Measure the memory of `closedmail policyd`, after requests about many partners.
 
 RssAnon is its own, RssFile what it has read of files: the policy store, which is mapped and belongs to the page cache,
 and program code. Pss counts what several processes share (libraries, the store) once in all.
@@ -40,5 +40,5 @@ def _mib(text: str, name: str) -> float:
     """A figure of a file below /proc that is in kB there."""
     found = re.search(rf"^{name}:\s+(\d+) kB", text, re.MULTILINE)
     if not found:
-        raise SystemExit(f"scripts/bench: the kernel does not tell {name}")
+        raise SystemExit(f"scripts/bench: the kernel does not report {name}")
     return int(found[1]) / 1024

@@ -1,4 +1,4 @@
-"""What the benchmarks of the policy service share: its requests, the servers that answer them, and what that costs.
+"""Shared by the benchmarks of the policy service: its requests, the servers that answer them, and their cost.
 
 The servers under measurement run on one CPU with the client, where nothing else is said: on two, a large part of what
 is measured is how they wake each other, and it changes by the minute.

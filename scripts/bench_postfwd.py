@@ -1,7 +1,7 @@
 """`closedmail policyd` beside postfwd (Debian's package), both with the same 100 partners and the same requests.
 
 postfwd is run as Debian starts it (its cache of 600 s, as no two mails are the same, has nothing to give), but without
-its log, which favours it; closedmail's is on. What a partner may do is told in two ways: a rule for each partner, which
+its log, which favours it; closedmail's is on. A partner's rules are written in two ways: a rule for each partner, which
 is the only one as soon as partners have addresses of their own, and one rule with the list of all domains, postfwd's
 fastest. Both of its programs are measured: `postfwd1` answers in one process, `postfwd2` is what Debian starts.
 """

@@ -75,7 +75,7 @@ config_directory = "{self._etc}"
         )
 
     def round(self) -> dict[str, Cost]:
-        """What each took, by name; the yardstick comes first."""
+        """The cost of each, by name; the yardstick comes first."""
         yardstick = self._yardstick()
         if self._state.exists():
             shutil.rmtree(self._state)
@@ -106,7 +106,7 @@ config_directory = "{self._etc}"
 
 
 def _default_map_type() -> str:
-    """What sync would take without `map_type`."""
+    """Find the map type that sync would use without `map_type`."""
     # Without a main.cf of its own, Postfix's built-in default.
     for option in ("-h", "-dh"):
         done = subprocess.run(

@@ -18,6 +18,11 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+# The checkout's closedmail and tests/support, here and in every process to come.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+os.environ["PYTHONPATH"] = os.pathsep.join(sys.path[:2])
+
 from soak_daemon import Measure, SoakDaemon
 from soak_honest import ask_at_full_speed, come_all_at_once
 from soak_hostile import crowd, send_mutants

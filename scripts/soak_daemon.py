@@ -27,7 +27,7 @@ _SENTENCE = re.compile(
 
 @dataclass(frozen=True)
 class Measure:
-    """What a process has at a moment; sizes in KiB. `own` is memory without mapped files."""
+    """The resources of a process at a moment; sizes in KiB. `own` is memory without mapped files."""
 
     resident: int
     own: int
@@ -85,11 +85,11 @@ class SoakDaemon:
 
     @property
     def running(self) -> bool:
-        """Whether it is still there."""
+        """Whether it still runs."""
         return self._process.poll() is None
 
     def measure(self) -> Measure:
-        """What it has now. Raises OSError where it is gone."""
+        """Measure it now. Raises OSError where it is gone."""
         process = Path(f"/proc/{self.pid}")
         fields = dict(line.split(":", 1) for line in (process / "status").read_text().splitlines())
 

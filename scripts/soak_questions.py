@@ -1,4 +1,4 @@
-"""What the peers of a soak ask: requests of which the right answer is known, and what mutants are made of."""
+"""The requests of a soak's peers: those with a known right answer, and the seeds of mutants."""
 
 import random
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What the processes of a soak share: what is in force, what they have counted, what went wrong."""
+"""Shared by the processes of a soak: the editions in force, counters, and errors."""
 
 import multiprocessing
 import random
@@ -27,7 +27,7 @@ FIGURES = ("requests", "DUNNO", "REJECT", "DEFER", "WARN", "closes", "mutants", 
 
 
 class Phases:
-    """What may be answered, moment by moment. One process changes it, all look."""
+    """The editions that may be answered by, moment by moment. One process changes them, all read them."""
 
     def __init__(self, now: int) -> None:
         """`now` is a sum of those in OF and of CLOSED."""
@@ -47,7 +47,7 @@ class Phases:
         return int(self._number.value)
 
     def since(self, number: int) -> int:
-        """What was right at some moment since that phase."""
+        """Give, as a bit mask, the editions that were right at some moment since that phase."""
         mask = 0
         for each in range(number, self._number.value + 1):
             mask |= self._masks[each % _REMEMBERED]
@@ -71,7 +71,7 @@ class Tally:
 
 @dataclass
 class Surroundings:
-    """What a peer gets: where the daemon listens, the world, what to ask, what is in force, and where to report."""
+    """The arguments of a peer: the daemon's sockets, the world, requests, editions in force, and where to report."""
 
     where: Sequence[str]
     world: World

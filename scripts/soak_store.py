@@ -1,4 +1,4 @@
-"""What happens to the policy store, and to the configuration, while the daemon is asked."""
+"""Change and damage the policy store and the configuration while the daemon is asked."""
 
 import os
 import shutil
@@ -39,7 +39,7 @@ class Site:
         shutil.copyfile(self.store / "data.mdb", self.kept(edition))
 
     def kept(self, edition: Edition) -> Path:
-        """Where that copy is."""
+        """The path of that copy."""
         return self.folder / f"kept-{edition}"
 
 
@@ -80,18 +80,18 @@ class Disturber:
         here, there = (OF[edition] for edition in sorted(EDITIONS, key=lambda each: each != self._edition))
         self._around.phases.change((here if now else 0) | (CLOSED if closed else 0) | (there if other else 0))
 
-    def _unreadable(self, spoil: Callable[[], object], mend: Callable[[], object]) -> None:
+    def _unreadable(self, spoil: Callable[[], object], repair: Callable[[], object]) -> None:
         self._may(closed=True)
         spoil()
         self._may(closed=True, now=False)
         self._ask()
         self._around.stop.wait(self._around.chance.random() / 4)
         self._may(closed=True)
-        mend()
+        repair()
         self._may()
 
     def _turn(self, change: Callable[[], object]) -> None:
-        """Do what puts the other edition in force."""
+        """Put the other edition in force."""
         self._may(other=True)
         change()
         self._edition = "B" if self._edition == "A" else "A"
@@ -102,22 +102,22 @@ class Disturber:
         return "B" if self._edition == "A" else "A"
 
     def _publish(self) -> None:
-        """A new generation."""
+        """Publish a new generation."""
         self._turn(lambda: self._site.sync(self._other))
         self._around.tally.add("syncs")
 
     def _vanish(self) -> None:
-        """The whole store is gone for a while."""
+        """Take the whole store away for a while."""
         away = self._site.folder / "away"
         self._unreadable(lambda: self._site.store.rename(away), lambda: away.rename(self._site.store))
 
     def _unlink(self) -> None:
-        """Its data file is gone for a while."""
+        """Take its data file away for a while."""
         away = self._site.folder / "away.mdb"
         self._unreadable(lambda: self._data.rename(away), lambda: away.rename(self._data))
 
     def _cut(self) -> None:
-        """It is cut short in its place, at a page or elsewhere; another file comes for it."""
+        """Cut the file short in place, at a page or elsewhere, then replace it by another."""
         size = self._data.stat().st_size
         sizes = (0, size // 2, 4096, size - 1, 1, 8192, size // 8192 * 4096)
         to = sizes[self._site.cuts.value % len(sizes)]
@@ -126,17 +126,17 @@ class Disturber:
         self._unreadable(lambda: os.truncate(self._data, to), lambda: aside.replace(self._data))
 
     def _spoil(self) -> None:
-        """Nonsense takes its place."""
+        """Replace it by nonsense."""
         kept, nonsense = self._aside(self._data), self._site.folder / "nonsense"
         nonsense.write_bytes(self._around.chance.randbytes(self._around.chance.choice((0, 100, 8192, 1 << 20))))
         self._unreadable(lambda: nonsense.replace(self._data), lambda: kept.replace(self._data))
 
     def _copy(self) -> None:
-        """The same data in another file."""
+        """Put the same data into another file."""
         self._aside(self._data).replace(self._data)
 
     def _restore(self) -> None:
-        """A backup of the other edition."""
+        """Restore a backup of the other edition."""
         aside = self._aside(self._site.kept(self._other))
         self._turn(lambda: aside.replace(self._data))
 

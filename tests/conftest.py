@@ -9,17 +9,18 @@ from typing import Protocol
 
 import pytest
 from hypothesis import settings
-from support.bad_lists import corpus as corpus
-from support.list_keys import keys as keys
 from support.network import plain as plain
 from support.network import signers as signers
 from support.network import site as site
 from support.network import surroundings as surroundings
+from support.private_postfix import PrivatePostfix
 from support.real import pytest_configure as pytest_configure
 from support.real import pytest_runtest_setup as pytest_runtest_setup
 from support.real import require
+from support.signed_lists.bad_lists import corpus as corpus
+from support.signed_lists.list_keys import keys as keys
 
-from closedmail.demo.private_postfix import Listener, PrivatePostfix
+from closedmail.demo.postfix_configuration import SmtpdListener
 
 # By itself hypothesis fails an example that takes more than 200 ms; a slow machine is no failure.
 settings.register_profile("closedmail", parent=settings.default, deadline=None)
@@ -34,7 +35,7 @@ class StartPostfix(Protocol):
         parameters: Mapping[str, str] | None = None,
         *,
         services: Sequence[str] = (),
-        listeners: Sequence[Listener] = (Listener(),),
+        listeners: Sequence[SmtpdListener] = (SmtpdListener(),),
     ) -> PrivatePostfix: ...
 
 
@@ -57,7 +58,7 @@ def private_postfix(open_directory: Path) -> Iterator[StartPostfix]:
             parameters: Mapping[str, str] | None = None,
             *,
             services: Sequence[str] = (),
-            listeners: Sequence[Listener] = (Listener(),),
+            listeners: Sequence[SmtpdListener] = (SmtpdListener(),),
         ) -> PrivatePostfix:
             require("root", "postfix", "postfix-lmdb")
             directory = open_directory / f"postfix{len(started)}"

@@ -16,7 +16,7 @@ def bench(*arguments: str) -> str:
     done = subprocess.run(
         [sys.executable, "scripts/bench.py", *arguments],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT}/tests", "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"},
+        env={**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

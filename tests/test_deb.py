@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.deb import NEEDS, SUITES, Shell, build, deb_machine, install, renumbered
-from support.docker import run
+from support.machines.deb import NEEDS, SUITES, Shell, build, deb_machine, install, renumbered
+from support.machines.docker import run
+from support.machines.tree import CHECKOUT, Machine
 from support.markdown import dead_links
 from support.real import require
-from support.tree import CHECKOUT, Machine
 
 from closedmail import __version__
 from closedmail.config import parse
@@ -170,7 +170,7 @@ def test_what_is_installed(machine: Machine) -> None:
         assert re.fullmatch(f"closedmail: error: /{CONFIG}: nothing is set in it yet; .*\n", done.stderr)
     machine.write("/srv/list", "koeln.example esmtp:[192.0.2.1]\n")
     assert machine.run("closedmail", "lint", "/srv/list").stdout == "1 lines, 1 domains, 0 lines skipped\n"
-    assert "Every mail met the answer that it had to" in machine.run("closedmail", "demo", timeout=120).stdout
+    assert "Every mail got the expected answer" in machine.run("closedmail", "demo", timeout=120).stdout
 
 
 def test_its_timer_does_nothing_as_long_as_nothing_is_filled_in(machine: Machine) -> None:

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import docker
 from support.keys import Signer
+from support.machines import docker
 from support.real import require
 
-from closedmail.demo.smtp_client import Reply
+from closedmail.demo.smtp_client import SmtpReply
 
 CHECKOUT = Path(__file__).parents[1]
 COMPOSE_FILE = CHECKOUT / "tests" / "docker" / "compose.yml"
@@ -113,9 +113,9 @@ class Machines:
     def compose(self, *arguments: str) -> str:
         return docker.run([*self._compose, *arguments]).stdout
 
-    def send(self, client_address: str, sender: str) -> Reply:
+    def send(self, client_address: str, sender: str) -> SmtpReply:
         script = ["python3", "/checkout/tests/docker/send.py", client_address, sender]
-        return Reply(**json.loads(self.compose("exec", "-T", "postfix", *script)))
+        return SmtpReply(**json.loads(self.compose("exec", "-T", "postfix", *script)))
 
 
 @pytest.fixture(scope="session")
@@ -129,7 +129,7 @@ def machines(
     print(machines.compose("logs", "--no-color"))
 
 
-def wait_for(machines: Machines, client_address: str, code: int) -> Reply:
+def wait_for(machines: Machines, client_address: str, code: int) -> SmtpReply:
     """Send until the answer is the expected one; for as long as machines need to come up, or to notice."""
     deadline = time.monotonic() + 60
     while (reply := machines.send(client_address, "u@koeln.example")).code != code:

@@ -9,12 +9,12 @@ from contextlib import ExitStack
 from functools import partial
 
 import pytest
-from support.deb import build
 from support.keys import Signer
-from support.machine import NEEDS, BootedMachine, systemd_tree, until
+from support.machines.deb import build
+from support.machines.machine import NEEDS, BootedMachine, systemd_tree, until
+from support.sink import Sink
 
 from closedmail.demo.demo_certificates import Authority
-from closedmail.demo.sink import Sink
 
 pytestmark = pytest.mark.real(*NEEDS, "gpg", "openssl")
 

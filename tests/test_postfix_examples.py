@@ -27,13 +27,14 @@ import pytest
 from support.daemon import Daemon
 from support.https_server import Answer, HttpsServer
 from support.keys import Signer
+from support.private_postfix import PrivatePostfix
 from support.real import SBIN, require
+from support.sink import Sink
 
 from closedmail.config import load
-from closedmail.demo.demo_certificates import Authority, Certificate, self_signed
-from closedmail.demo.private_postfix import PrivatePostfix, free_port
-from closedmail.demo.sink import Sink
-from closedmail.demo.smtp_client import Reply, deliver
+from closedmail.demo.demo_certificates import Authority, CertificateFiles, self_signed
+from closedmail.demo.ports import free_port
+from closedmail.demo.smtp_client import SmtpReply, deliver
 
 FOLDER = Path(__file__).parents[1] / "postfix-examples"
 NDB, PARTNERS = "netz-des-bundes", "partner-by-partner"
@@ -96,7 +97,7 @@ class Installation:
             listeners=(),
         )
         self.outputs: dict[int, str] = {}
-        self.reported = Reply("connect", 0, "")
+        self.reported = SmtpReply("connect", 0, "")
         self.table: dict[str, str] = {}
         self.stack = ExitStack()
         self.daemon = Daemon(self.config)
@@ -215,8 +216,8 @@ class Installation:
         recipient: str = OWN,
         port: int = 0,
         tls: bool = True,
-        certificate: Certificate | None = None,
-    ) -> Reply:
+        certificate: CertificateFiles | None = None,
+    ) -> SmtpReply:
         """One mail from any client address, through the listener of port 25 unless told otherwise."""
         return deliver(
             "127.0.0.1",
@@ -229,7 +230,7 @@ class Installation:
             certificate=certificate.pair if certificate else None,
         )
 
-    def sink(self, address: str, certificate: Certificate | None = None, *, ask: bool = False) -> Sink:
+    def sink(self, address: str, certificate: CertificateFiles | None = None, *, ask: bool = False) -> Sink:
         """A partner's host; `ask` for a client certificate."""
         pair = certificate.pair if certificate else None
         return Sink(address, self.out_port, certificate=pair, client_ca=self.authority.ca_file if ask else None)

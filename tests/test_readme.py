@@ -11,10 +11,10 @@ from typing import Any, get_args
 import click
 import pytest
 from support.daemon import closedmail_inside
-from support.docker import run
 from support.gateway import Gateway
+from support.machines.docker import run
+from support.machines.tree import CHECKOUT
 from support.markdown import code_blocks, code_spans, dead_links, headings, links, prose
-from support.tree import CHECKOUT
 
 from closedmail.cli.main import cli
 from closedmail.config import build, parse

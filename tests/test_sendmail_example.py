@@ -6,12 +6,12 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from support.sendmail import HEAD, Sendmail
-from support.sendmail_gateway import CONFIG, MAPS
-from support.tree import CHECKOUT, NEEDS, Machine
+from support.machines.sendmail import HEAD, Sendmail
+from support.machines.sendmail_gateway import CONFIG, MAPS
+from support.machines.tree import CHECKOUT, NEEDS, Machine
+from support.sink import Sink
 
 from closedmail.demo.demo_certificates import Authority
-from closedmail.demo.sink import Sink
 
 pytestmark = pytest.mark.real(*NEEDS, "openssl")
 

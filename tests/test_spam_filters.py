@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.filters_tree import filters_tree
+from support.machines.filters_tree import filters_tree
+from support.machines.tree import NEEDS, Machine
 from support.real import require
-from support.tree import NEEDS, Machine
 
 from closedmail.milter.authentication_results import bears_our_mark, mark
 

@@ -15,12 +15,12 @@ from typing import Self
 
 import pytest
 from support.daemon import PolicyClient
-from support.deb import build, renumbered
 from support.keys import Signer
-from support.machine import NEEDS, BootedMachine, systemd_tree, until
+from support.machines.deb import build, renumbered
+from support.machines.machine import NEEDS, BootedMachine, systemd_tree, until
 
 from closedmail import __version__
-from closedmail.demo.smtp_client import Reply
+from closedmail.demo.smtp_client import SmtpReply
 
 pytestmark = pytest.mark.real(*NEEDS, "gpg")
 
@@ -112,7 +112,7 @@ def machine(gateway: Gateway) -> BootedMachine:
     return gateway.machine
 
 
-def refused(reply: Reply) -> bool:
+def refused(reply: SmtpReply) -> bool:
     return (reply.stage, reply.code) == ("rcpt", 554) and "koeln.example" in reply.text
 
 

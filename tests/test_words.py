@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from closedmail.words import ascii_text, counted, excerpt, iso, iso_or_none, one_line, printable, smtp_text
@@ -25,7 +25,6 @@ def test_nothing_unseen_is_shown(spell: Callable[[str], str], char: str) -> None
     assert (shown[0], shown[-1]) == ("a", "b")
 
 
-@settings(deadline=None)
 @given(st.text() | st.binary())
 def test_what_is_shown_is_one_line_of_what_can_be_shown(data: str | bytes) -> None:
     shown = excerpt(data)
@@ -36,7 +35,6 @@ def test_what_is_shown_is_one_line_of_what_can_be_shown(data: str | bytes) -> No
     assert whole == shown or (len(whole) > 200 and shown == whole[:199] + "…")
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_one_line(text: str) -> None:
     line = one_line(text)

@@ -8,8 +8,11 @@ from closedmail.errors import ClosedmailError
 
 @click.command("demo")
 def command() -> int:
-    """Run a complete closed network on loopback, in a temporary directory, and show what passes and what does not."""
+    """Run a closed mail network on loopback, and show what passes.
+
+    It lives in a temporary directory: nothing of this machine is changed, and nothing is left behind.
+    """
     if run_demo(click.echo):
-        click.echo("\nEvery mail met the answer that it had to. Nothing is left behind.")
+        click.echo("\nEvery mail got the expected answer. Nothing is left behind.")
         return 0
-    raise ClosedmailError("a mail did not meet the answer that it had to, see the table")
+    raise ClosedmailError("a mail did not get the expected answer: see the table above")

@@ -23,7 +23,7 @@ from closedmail.programs import environment
 )
 @click.pass_obj
 def command(settings: Settings, as_json: bool, sendmail_cf: str) -> int:
-    """Check the mail server's configuration and what runs, and say what mends it; exit 1 if anything is found."""
+    """Check the mail server's configuration and what runs, and show what fixes it; exit 1 if anything is found."""
     config = load(settings.config_path)
     if sendmail_cf and not config.sendmail:
         raise click.UsageError(f"--sendmail-cf: {config.path} has no table [sendmail]; write one")
@@ -40,7 +40,7 @@ def command(settings: Settings, as_json: bool, sendmail_cf: str) -> int:
 
 
 def print_finding(finding: Finding) -> None:
-    """A finding for people: its commands on lines of their own, to be copied."""
+    """Print a finding for people: its commands on lines of their own, to be copied."""
     click.echo(f"{finding.severity}: {finding.text} ({finding.id})")
     for line in finding.fix:
         click.echo(f"    {line}")

@@ -64,7 +64,7 @@ def command(settings: Settings, /, recipient: str | None, as_json: bool, **attri
             click.echo(f"verdict: {found.verdict.outcome} ({found.verdict.reason})")
             if found.verdict.match:
                 click.echo(f"facts: address {_word(facts.ip)}, certificate {_word(facts.cert)}, TLS {_word(facts.tls)}")
-            click.echo(f"Postfix is told: {found.verdict.action}")
+            click.echo(f"Postfix is told: {found.action}")
         elif found.sendmail:
             click.echo(found.sendmail.text())
         click.echo(f"generation: {found.generation}")

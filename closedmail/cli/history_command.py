@@ -31,7 +31,7 @@ def command(settings: Settings, as_json: bool) -> None:
 
 
 def _line(number: int, in_force: int, line: dict[str, Any]) -> dict[str, Any]:
-    """A generation as the public interface has it; `rolled_back_to` is ours."""
+    """Give a generation as the public interface has it; `rolled_back_to` is ours."""
     return {
         "generation": number,
         "published_at": line["published_at"],

@@ -13,7 +13,7 @@ from closedmail.errors import ClosedmailError, NothingSet
 from closedmail.lists.openpgp import unverified_text
 from closedmail.lists.suffix_file import load_suffixes
 from closedmail.mailertable.listing import Admission, Listing, read_mailertable
-from closedmail.sync.sync_report import skipped_json, skipped_lines
+from closedmail.sync.sync_report import skipped_lines
 
 _MAX_SIZE = 1 << 30  # bytes; a file at hand is the administrator's own
 
@@ -26,7 +26,7 @@ def command(settings: Settings, file: Path, as_json: bool) -> int:
     """Read a mailertable, plain or signed (the signature is not checked), and name each line that sync would skip."""
     listing = lint(file, _admission(settings))
     if as_json:
-        print_json({"lines": listing.lines, "bad": [skipped_json(skipped) for skipped in listing.skipped]})
+        print_json({"lines": listing.lines, "bad": [skipped.to_json() for skipped in listing.skipped]})
     else:
         for line in skipped_lines(listing.skipped):
             click.echo(line.strip())
@@ -46,7 +46,7 @@ def lint(file: Path, admission: Admission) -> Listing:
 
 
 def _admission(settings: Settings) -> Admission:
-    """The rules of the configuration, where there is one."""
+    """Read which keys a list may have from the configuration, where there is one."""
     suffixes, _ = load_suffixes()
     usual = str(settings.config_path) == DEFAULT_CONFIG
     if usual and _is_missing(settings.config_path):

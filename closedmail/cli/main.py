@@ -9,7 +9,7 @@ import click
 
 from closedmail import __version__
 from closedmail.cli.streams import status_after, take_over_streams
-from closedmail.core.model import DEFAULT_PATH
+from closedmail.core.model import DEFAULT_PATH, closedmail_command
 from closedmail.errors import ClosedmailError, ConfigError, Refused
 from closedmail.words import one_line
 
@@ -48,6 +48,14 @@ class _Commands(click.Group):
         if not isinstance(command, click.Command):
             raise TypeError(f"closedmail.cli.{cmd_name}_command has no command")
         return command
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run it; commands that an error proposes are given the same configuration file."""
+        try:
+            return super().invoke(ctx)
+        except ClosedmailError as error:
+            error.closedmail = closedmail_command(str(ctx.obj.config_path))
+            raise
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -13,8 +13,8 @@ from closedmail.core.model import Config
 from closedmail.errors import ClosedmailError, ConfigError, Refused
 from closedmail.mta.client_settings import ClientSettings
 from closedmail.mta.postfix_client import PostfixClients
+from closedmail.mta.sendmail_cf import DEFAULT_CF
 from closedmail.mta.sendmail_client import sendmail_settings
-from closedmail.mta.sendmail_facts import DEFAULT_CF
 from closedmail.probe.probe import Prober
 from closedmail.probe.probe_file import keep_probe
 from closedmail.probe.probe_result import HostResult, paste_lines
@@ -29,9 +29,10 @@ from closedmail.words import counted, iso
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @click.pass_obj
 def command(settings: Settings, domains: tuple[str, ...], as_json: bool) -> int:
-    """Connect to each route host, or to those of some domains, as the mail server would, and send no mail.
+    """Connect to route hosts as the mail server would; send no mail.
 
-    STARTTLS and certificate must be as the TLS policy in force demands: exit 1 unless all hosts are ok.
+    Without arguments, to the hosts of all domains. STARTTLS and certificate must be as the TLS policy in force demands:
+    exit 1 unless all hosts are ok.
     """
     config = load(settings.config_path)
     with StoreReader(store_path(config.gateway.state_dir)) as store:
@@ -45,7 +46,7 @@ def command(settings: Settings, domains: tuple[str, ...], as_json: bool) -> int:
         keep_probe(Path(config.gateway.state_dir), results, "" if domains else iso(int(time.time())))
     except OSError as error:
         click.echo(
-            f"closedmail: note: the result is not kept for closedmail report: {error.filename}: {error.strerror}",
+            f"closedmail: note: the result is not kept for the report: {error.filename}: {error.strerror}",
             err=True,
         )
     if as_json:
@@ -58,7 +59,7 @@ def command(settings: Settings, domains: tuple[str, ...], as_json: bool) -> int:
 def _plan(
     config: Config, snapshot: Snapshot, domains: tuple[str, ...]
 ) -> tuple[dict[ProbeTarget, int], Callable[[str], ClientSettings]]:
-    """What is probed, and how. Where both MTAs are configured, as Postfix."""
+    """Choose targets and client settings. Where both MTAs are configured, those of Postfix."""
     if config.postfix:
         try:
             clients = PostfixClients(config.postfix.config_directory)
@@ -66,13 +67,11 @@ def _plan(
             raise ClosedmailError(refusal.reason) from None
         return postfix_targets(snapshot, domains), clients.settings
     if not config.sendmail:
-        raise ConfigError("", f"{config.path}: neither [postfix] nor [sendmail]: probe does as one of them would")
+        raise ConfigError("", f"{config.path}: neither [postfix] nor [sendmail] is set; probe needs one of them")
     try:
         client = sendmail_settings()
     except OSError as error:
-        raise ClosedmailError(
-            f"{DEFAULT_CF}: {error.strerror}: Sendmail's settings are needed to do as it does"
-        ) from None
+        raise ClosedmailError(f"{DEFAULT_CF}: {error.strerror}; probe needs Sendmail's settings") from None
     return sendmail_targets(snapshot, domains), lambda _: client
 
 

@@ -16,10 +16,11 @@ from closedmail.sync.rules import other_rules_note, rules_digest
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @click.pass_obj
 def command(settings: Settings, logs: tuple[str, ...], as_json: bool) -> int:
-    """Say what the rules would have done to mail that was already received, as if all of them were enforced.
+    """Apply the rules to mail that was already received.
 
-    Reads Postfix's mail logs: classic syslog, RFC 3339, what journalctl -o export writes; plain or compressed (gz, xz,
-    bz2); - is standard input. They are read in the order of their first times, in whatever order they are given.
+    All rules count as enforced. Reads Postfix's mail logs: classic syslog, RFC 3339, what journalctl -o export writes;
+    plain or compressed (gz, xz, bz2); - is standard input. They are read in the order of their first times, in whatever
+    order they are given.
     """
     config = load(settings.config_path)
     with StoreReader(store_path(config.gateway.state_dir)) as store:

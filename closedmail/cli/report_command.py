@@ -21,9 +21,10 @@ from closedmail.status.status import find_status
 )
 @click.pass_obj
 def command(settings: Settings, output: Path) -> None:
-    """Write one static HTML page of all that status, history, the counters and the last probe know.
+    """Write the state of the gateway to one static HTML page.
 
-    It needs nothing but itself: no script, no other file. FILE is replaced in one step.
+    It has all that status, history, the counters and the last probe know, and needs no script and no other file. FILE
+    is replaced in one step.
     """
     config, now = load(settings.config_path), int(time.time())
     write_report(config, output, find_status(config, now), now)

@@ -14,7 +14,7 @@ from closedmail.programs import environment
 
 
 @click.command("setup")
-@click.option("--yes", is_flag=True, help="Apply everything without asking, but what an administrator must decide.")
+@click.option("--yes", is_flag=True, help="Apply everything without asking, except what an administrator must decide.")
 @click.option("--undo", is_flag=True, help="Take back what setup did.")
 @click.pass_obj
 def command(settings: Settings, yes: bool, undo: bool) -> int:
@@ -31,7 +31,7 @@ def command(settings: Settings, yes: bool, undo: bool) -> int:
         raise click.UsageError("setup asks before each step, and there is no terminal: add --yes, or see doctor")
     left = Setup(config, _announce if yes else _ask, click.echo, unattended=yes).run()
     if left:
-        click.echo("Left:")
+        click.echo("Left for you to fix:")
         for finding in left:
             print_finding(finding)
     else:

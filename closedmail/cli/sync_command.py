@@ -36,7 +36,7 @@ def command(settings: Settings, names: tuple[str, ...], dry_run: bool, force: bo
         raise  # nothing was done
     except ClosedmailError:
         if not dry_run:
-            _tell_monitoring(config)
+            _update_monitoring(config)
         raise
     if as_json:
         print_json(report.to_json())
@@ -45,17 +45,17 @@ def command(settings: Settings, names: tuple[str, ...], dry_run: bool, force: bo
             click.echo(line)
     for error in report.errors():
         click.echo(f"closedmail: error: {error}", err=True)
-    written = dry_run or _is_busy(report) or _tell_monitoring(config)
+    written = dry_run or _is_busy(report) or _update_monitoring(config)
     return 1 if report.refused or not written else 0
 
 
 def _is_busy(report: SyncReport) -> bool:
-    """The other sync writes its own."""
+    """Tell whether another sync is running; that one writes the files."""
     return report.failure is not None and report.failure.code == "busy"
 
 
-def _tell_monitoring(config: Config) -> bool:
-    """Write the files of [monitoring], last of all: what was published stays so. Whether all could be written."""
+def _update_monitoring(config: Config) -> bool:
+    """Write the files of [monitoring], last of all: what was published stays so. Tells whether all could be written."""
     errors = list(write_monitoring_files(config, int(time.time())))
     for error in errors:
         click.echo(f"closedmail: error: {error}; the lists are not affected", err=True)

@@ -181,6 +181,17 @@ class Monitoring:
     report: str = ""
 
 
+def config_option(path: str) -> tuple[str, ...]:
+    """The option that names a configuration file, () where it is the default one."""
+    return () if path == DEFAULT_PATH else ("--config", path)
+
+
+def closedmail_command(path: str, *arguments: str) -> str:
+    """Render a closedmail command with a configuration file, as one writes it in a shell; without arguments, how all
+    begin."""
+    return shlex.join(("closedmail", *config_option(path), *arguments))
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
     """A whole configuration file. `path` is where it was read from, `text` what stood there."""
@@ -197,9 +208,8 @@ class Config:
     text: str = field(default="", repr=False, compare=False)
 
     def command(self, *arguments: str) -> str:
-        """A closedmail command with this file, as one writes it in a shell."""
-        which = () if self.path == DEFAULT_PATH else ("--config", self.path)
-        return shlex.join(("closedmail", *which, *arguments))
+        """Render a closedmail command with this file."""
+        return closedmail_command(self.path, *arguments)
 
 
 @dataclass(frozen=True, slots=True)

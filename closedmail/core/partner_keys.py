@@ -1,9 +1,12 @@
 """The keys of all partners, compared with domains that an MTA takes for its own or relays for."""
 
+import re
 from collections.abc import Iterable
 
-from closedmail.core.domain import DomainSet, parents
+from closedmail.core.domain import DomainError, DomainSet, parents, parse_key
 from closedmail.core.model import Config
+
+_LOCAL = re.compile(r"(.+\.)?(localhost|localdomain)|ip6-.*")
 
 
 def configured_keys(config: Config) -> set[str]:
@@ -13,6 +16,15 @@ def configured_keys(config: Config) -> set[str]:
         for domain in network.closed_domains:
             keys |= {domain, f".{domain}"}
     return keys
+
+
+def domain_key(text: str) -> str:
+    """Parse a domain of an MTA's list; "" for addresses, names of one label, and those of this machine."""
+    try:
+        key = parse_key(text.rstrip(".") if text != "." else text)
+    except DomainError:
+        return ""
+    return key if "." in key.removeprefix(".") and not _LOCAL.fullmatch(key) else ""
 
 
 class PartnerKeys:

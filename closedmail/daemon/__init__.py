@@ -1,1 +1,1 @@
-"""What the policy daemon and the milter share: sockets, systemd, counters, the log line."""
+"""Shared by the policy daemon and the milter: sockets, systemd, counters, the log line."""

@@ -30,7 +30,7 @@ class SavedCounters:
 
 
 def read_counters(state_dir: Path, name: str = POLICYD) -> SavedCounters | None:
-    """The counters that were saved last, None where there are none. Raises OSError; ValueError if broken."""
+    """Read the counters that were saved last, None where there are none. Raises OSError; ValueError if broken."""
     try:
         with (state_dir / name).open("rb") as file:
             data = file.read(_LONGEST + 1)
@@ -47,7 +47,7 @@ def read_counters(state_dir: Path, name: str = POLICYD) -> SavedCounters | None:
 
 
 class CountersFile:
-    """Keeps a daemon's counters. It never fails: a count is not worth a mail; `write` is told once what is wrong."""
+    """Keeps a daemon's counters. It never fails: a count is not worth a mail; `write` gets one line for each fault."""
 
     def __init__(self, state_dir: str, write: Callable[[str], object], name: str = POLICYD) -> None:
         """Read what was counted before. `write` takes log lines, newline included."""
@@ -77,7 +77,7 @@ class CountersFile:
                 await asyncio.to_thread(self.save, self.counters.copy())
 
     def save(self, counters: Counters) -> None:
-        """Replace the file, unless it says the same."""
+        """Replace the file, unless nothing was counted since."""
         with self._one:
             if counters.mails <= self._saved:
                 return  # also where a slow thread comes after the last save of all

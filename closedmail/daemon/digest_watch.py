@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 from closedmail.core.rule import Rule
-from closedmail.inbound.decision import Certificate
 from closedmail.inbound.digests import LENGTHS, digest_name
+from closedmail.inbound.facts import ClientCertificate
 
 
 class DigestWatch:
@@ -14,10 +14,10 @@ class DigestWatch:
         """`write` takes log lines, newline included."""
         self.count = 0
         self._write = write
-        self._told: set[tuple[str, str, int]] = set()
+        self._logged: set[tuple[str, str, int]] = set()
 
-    def note(self, rule: Rule, shown: Certificate) -> None:
-        """Look at a certificate that did not satisfy its partner's rule."""
+    def note(self, rule: Rule, shown: ClientCertificate) -> None:
+        """Check a certificate that did not satisfy its partner's rule."""
         size = len(shown.fingerprint or shown.pubkey_fingerprint or "")
         pins = rule.inbound.certificates
         configured = {len(digest) for pin in pins for digest in (pin.fingerprint, pin.pubkey_fingerprint) if digest}
@@ -25,8 +25,8 @@ class DigestWatch:
             return
         self.count += 1
         mark = (rule.network, rule.partner, size)
-        if mark not in self._told:
-            self._told.add(mark)
+        if mark not in self._logged:
+            self._logged.add(mark)
             names = " and ".join(digest_name(length) for length in sorted(configured))
             self._write(
                 f"warning: {rule.table}.inbound.certificates: the MTA sends {digest_name(size)} fingerprints, "

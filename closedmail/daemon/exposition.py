@@ -1,4 +1,4 @@
-"""The text format of Prometheus, as node_exporter's textfile collector reads it.
+"""The text format of Prometheus, for `metrics_listen` and for node_exporter's textfile collector.
 
 Source: prometheus.io/docs/instrumenting/exposition_formats. Samples have no timestamps: the collector refuses them.
 """
@@ -6,6 +6,8 @@ Source: prometheus.io/docs/instrumenting/exposition_formats. Samples have no tim
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 @dataclass(slots=True)
@@ -22,7 +24,7 @@ class Family:
         self.samples.append((labels, value))
 
     def lines(self) -> Iterator[str]:
-        """Nothing where there is no sample: a family alone says nothing."""
+        """Give the lines of this metric; none where it has no sample."""
         if not self.samples:
             return
         yield f"# HELP {self.name} {_escaped(self.what)}"
@@ -33,7 +35,7 @@ class Family:
 
 
 def exposition(families: Iterable[Family]) -> str:
-    """The whole text."""
+    """Write the whole text."""
     return "".join(f"{line}\n" for family in families for line in family.lines())
 
 

@@ -18,7 +18,7 @@ BACKLOG = 1024  # Postfix's smtpd processes all connect at once after a restart
 
 
 def parse_listen(text: str) -> Where:
-    """A `--listen` value. Raises ConfigError."""
+    """Parse a `--listen` value. Raises ConfigError."""
     try:
         return parse_where(text)
     except ValueError as error:
@@ -122,7 +122,7 @@ def set_access(path: Path, mode: int, group: str, table: str = "policyd") -> Non
 
 
 def has_access(path: Path, mode: int, group: str) -> bool:
-    """Whether a UNIX socket has that mode and that group ("": any). Raises OSError."""
+    """Return whether a UNIX socket has that mode and that group ("": any). Raises OSError."""
     found = path.stat()
     try:
         return stat.S_IMODE(found.st_mode) == mode and (not group or grp.getgrnam(group).gr_gid == found.st_gid)
@@ -131,7 +131,7 @@ def has_access(path: Path, mode: int, group: str) -> bool:
 
 
 def _is_stale(path: Path) -> bool:
-    """Whether nobody listens there. Any other failure to connect, a full queue for one, comes of a listener."""
+    """Return whether nobody listens there. Any other failure to connect, a full queue for one, comes of a listener."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         try:
             probe.settimeout(1)

@@ -16,7 +16,7 @@ from closedmail.daemon.listener import BACKLOG, Listener, has_access, open_liste
 from closedmail.daemon.systemd_sockets import HandedOver
 from closedmail.errors import ClosedmailError
 
-Place = tuple[str, str]  # what is served there, and WHERE
+ListenKey = tuple[str, str]  # what is served, and WHERE
 Factory = Callable[[], asyncio.BaseProtocol]
 
 
@@ -32,36 +32,36 @@ class _Served:
 
 
 class Servers:
-    """Nothing is open at first but what was handed over, and that is not served yet. WHEREs are checked ones."""
+    """Sockets by what is served on them. At first only those handed over are open, unserved. WHEREs are checked."""
 
     def __init__(self, handed_over: Sequence[HandedOver] = ()) -> None:
         self.handed_over = {each.where: each for each in handed_over}
-        self._open: dict[Place, _Served] = {}
+        self._open: dict[ListenKey, _Served] = {}
         self._standing: dict[str, list[asyncio.Server]] = {}  # by what is served, on what was handed over
 
-    async def change(self, wanted: Mapping[Place, Factory], mode: int, group: str) -> None:
+    async def change(self, wanted: Mapping[ListenKey, Factory], mode: int, group: str) -> None:
         """Open what is new and was not handed over, close what is no longer wanted.
 
         Raises ClosedmailError, and then all is as before. `mode` and `group` are for UNIX sockets.
         """
         loop = asyncio.get_running_loop()
-        opened: dict[Place, Listener] = {}
+        opened: dict[ListenKey, Listener] = {}
         try:
-            for place in wanted:
-                if place not in self._open:
-                    opened[place] = open_listener(parse_where(place[1]), mode, group, besides=self.handed_over)
-            for place in wanted:
-                if place in self._open:
-                    self._open[place].listener.set_access(mode, group)
+            for key in wanted:
+                if key not in self._open:
+                    opened[key] = open_listener(parse_where(key[1]), mode, group, besides=self.handed_over)
+            for key in wanted:
+                if key in self._open:
+                    self._open[key].listener.set_access(mode, group)
         except ClosedmailError:
             for listener in opened.values():
                 listener.close()
             raise
-        for place, listener in opened.items():
-            servers = [await loop.create_server(wanted[place], sock=each, backlog=BACKLOG) for each in listener.sockets]
-            self._open[place] = _Served(listener, servers)
-        for place in [place for place in self._open if place not in wanted]:
-            self._open.pop(place).close()
+        for key, listener in opened.items():
+            servers = [await loop.create_server(wanted[key], sock=each, backlog=BACKLOG) for each in listener.sockets]
+            self._open[key] = _Served(listener, servers)
+        for key in [key for key in self._open if key not in wanted]:
+            self._open.pop(key).close()
 
     async def serve_handed_over(self, kind: str, factory: Factory) -> None:
         """Serve all that was handed over, until `close`."""
@@ -71,7 +71,7 @@ class Servers:
         ]
 
     def unlike(self, wanted: Sequence[str], mode: int, group: str) -> list[HandedOver]:
-        """Which of the wanted UNIX sockets were handed over with another mode or group."""
+        """List the wanted UNIX sockets that were handed over with another mode or group."""
         found = []
         for each in (self.handed_over[where] for where in wanted if where in self.handed_over):
             path = parse_where(each.where).path
@@ -81,12 +81,12 @@ class Servers:
         return found
 
     def names(self, kind: str) -> list[str]:
-        """WHERE of each socket of that kind, with the port that it really has; what was handed over comes first."""
+        """List WHERE of each socket of that kind, with the port that it really has; those handed over come first."""
         own = [name for (served, _), item in self._open.items() if served == kind for name in item.listener.names()]
         return [*self.handed_over, *own] if kind in self._standing else own
 
     def close(self) -> None:
-        """Accept nobody any more. Whoever comes to a socket of systemd's waits there for our successor."""
+        """Stop accepting. Whoever connects to a socket of systemd's waits there for our successor."""
         for server in (server for servers in self._standing.values() for server in servers):
             server.close()
         self._standing.clear()

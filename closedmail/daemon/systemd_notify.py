@@ -1,6 +1,6 @@
-"""What systemd is told of a daemon: sd_notify(3), one datagram at a time, and its watchdog, sd_watchdog_enabled(3).
+"""Notify systemd of a daemon's state: sd_notify(3), one datagram at a time, and its watchdog, sd_watchdog_enabled(3).
 
-Elsewhere than under systemd nobody is told, and nothing is done.
+Elsewhere than under systemd nothing is sent.
 """
 
 import asyncio
@@ -14,37 +14,37 @@ _PATIENCE = 1.0  # seconds that a datagram may wait for a busy systemd
 _SLOWEST, _SOONER = 3, 5
 
 
-class Notifier:
-    """Tells the service manager at `address`, a path or `@` and an abstract name; "" for nobody.
+class SystemdNotifier:
+    """Sends to the service manager at `address`, a path or `@` and an abstract name; "" for nobody.
 
-    `interval`: seconds between two signs of life, half of the watchdog's time; 0 when nobody waits for any.
+    `interval`: seconds between two keep-alives, half of the watchdog's time; 0 for none.
     """
 
     def __init__(
         self, address: str = "", interval: float = 0.0, write: Callable[[str], object] = lambda _: None
     ) -> None:
-        """`write` takes log lines, newline included: once, where nobody can be told."""
+        """`write` takes log lines, newline included: one, where the manager can't be reached."""
         self.interval = interval
         self._address = "\0" + address[1:] if address.startswith("@") else address
         self._write = write
         self._complained = False
 
     def ready(self, status: str) -> None:
-        """Started, or done with re-reading the configuration. `status` is one line for `systemctl status`."""
+        """Report that the daemon has started, or re-read its configuration. `status`: a line for `systemctl status`."""
         self._send("READY=1", _status(status))
 
     def reloading(self) -> None:
-        """Begins to re-read the configuration; `ready` must follow. The time is for Type=notify-reload."""
+        """Report that the configuration is being re-read; `ready` must follow. The time is for Type=notify-reload."""
         self._send("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
 
     def stopping(self) -> None:
-        """Begins to end."""
+        """Report that the daemon is about to end."""
         self._send("STOPPING=1")
 
     async def stay_alive(self, answers: Callable[[float], Awaitable[bool]], status: Callable[[], str]) -> None:
-        """For ever, give signs of life while `answers` says that the daemon does its work; else ask it again soon.
+        """For ever, send keep-alives while the health check `answers` succeeds; else check again soon.
 
-        `answers` is told how many seconds it may take.
+        `answers` gets the seconds that it may take.
         """
         if not self.interval:
             return
@@ -68,8 +68,8 @@ class Notifier:
                 self._write(f"error: systemd can't be told that {lines[0]}: {error.strerror or error}\n")
 
 
-def take_notifier(environment: MutableMapping[str, str], write: Callable[[str], object]) -> Notifier:
-    """The notifier of this process. What it is made of is taken out of the environment: it is not for children.
+def take_notifier(environment: MutableMapping[str, str], write: Callable[[str], object]) -> SystemdNotifier:
+    """Make the notifier of this process. Its variables are taken out of the environment: they are not for children.
 
     `write` takes log lines, newline included.
     """
@@ -77,8 +77,8 @@ def take_notifier(environment: MutableMapping[str, str], write: Callable[[str], 
     usec, pid = environment.pop("WATCHDOG_USEC", ""), environment.pop("WATCHDOG_PID", "")
     mine = usec.isascii() and usec.isdigit() and pid in ("", str(os.getpid()))
     if not address.startswith(("/", "@")):  # vsock: is for virtual machines as a whole
-        return Notifier()
-    return Notifier(address, int(usec) / 2e6 if mine else 0.0, write)
+        return SystemdNotifier()
+    return SystemdNotifier(address, int(usec) / 2e6 if mine else 0.0, write)
 
 
 def _status(text: str) -> str:

@@ -23,9 +23,9 @@ class HandedOver:
 
 
 def take_sockets(environment: MutableMapping[str, str]) -> list[HandedOver]:
-    """The sockets that were handed over to this very process.
+    """Take the sockets that were handed over to this very process.
 
-    The environment no longer tells of them, for the sake of children.
+    Their variables are taken out of the environment: they are not for children.
     Raises ClosedmailError for what is no listening stream socket.
     """
     pid, number = environment.pop("LISTEN_PID", ""), environment.pop("LISTEN_FDS", "")
@@ -42,7 +42,7 @@ def take_sockets(environment: MutableMapping[str, str]) -> list[HandedOver]:
 
 
 def where_of(listener: socket.socket) -> str:
-    """WHERE of a socket, with the port that it really has; an abstract name (unix(7)) begins with @."""
+    """Return WHERE of a socket, with the port that it really has; an abstract name (unix(7)) begins with @."""
     address = listener.getsockname()
     if listener.family == socket.AF_UNIX:
         name = os.fsdecode(address)

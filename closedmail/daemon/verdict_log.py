@@ -10,7 +10,7 @@ from closedmail.words import ascii_text
 
 # Instances remembered at the least, to tell a repeated question from a new mail; twice as many at the most, since half
 # of them are forgotten at a time. With verdict and partner about 300 bytes each, as an instance of Postfix has some 20,
-# and at most 3 MB. Postfix asks about one mail within seconds, so that this bounds memory and not what is told apart.
+# and at most 3 MB. Postfix asks about one mail within seconds, so that this bounds memory and no mail is mistaken.
 _REMEMBERED = 2048
 
 _WORD = "[A-Za-z0-9.:_-]{1,255}"
@@ -40,7 +40,7 @@ class VerdictLog:
         match = verdict.match
         if match is None:
             return
-        outcome, reason, _, domain, _, _ = verdict
+        outcome, reason, _, _, domain, _, _ = verdict
         key, rule, _ = match
         mark = (instance, outcome, key)
         if instance and self._is_repeated(mark):
@@ -65,7 +65,7 @@ class VerdictLog:
 
 
 def _word(text: str) -> str:
-    """A value that can neither end its field nor its line, of bounded length."""
+    """Make a value that can neither end its field nor its line, of bounded length."""
     if _PLAIN(text):
         return text
     shown = ascii_text(text[:255]).replace(" ", "?").replace('"', "?")

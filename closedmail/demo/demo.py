@@ -1,4 +1,4 @@
-"""`closedmail demo`: a closed network on loopback, from the signed list to the mails that pass and do not pass."""
+"""Run `closedmail demo`: a closed network on loopback, from the signed list to the mails that pass or not."""
 
 import os
 import shutil
@@ -11,15 +11,14 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from closedmail.core.where import parse_where
-from closedmail.demo.demo_certificates import Authority, Certificate, self_signed
+from closedmail.demo.demo_certificates import Authority, CertificateFiles, self_signed
 from closedmail.demo.demo_network import LIST, OWN, DemoNetwork, make_network
-from closedmail.demo.mails import MAILS, TellingMail
-from closedmail.demo.private_postfix import PrivatePostfix
-from closedmail.demo.smtp_client import Reply, deliver
+from closedmail.demo.demo_postfix import DemoPostfix
+from closedmail.demo.mails import MAILS, DemoMail
+from closedmail.demo.smtp_client import SmtpReply, deliver
 from closedmail.errors import ClosedmailError
 from closedmail.explain.explain import explain_inbound, explain_outbound
-from closedmail.inbound.decision import Certificate as ShownCertificate
-from closedmail.inbound.decision import Envelope
+from closedmail.inbound.facts import ClientCertificate, Envelope
 from closedmail.store.environment import store_path
 from closedmail.store.snapshot import Snapshot, StoreReader
 from closedmail.sync.run import sync
@@ -29,7 +28,7 @@ _START = 10.0  # seconds that the daemon may take to listen
 
 
 def run_demo(say: Say) -> bool:
-    """Run the whole demo, telling each step; True if every mail met the answer that it had to.
+    """Run the whole demo, and report each step; True if every mail got the expected answer.
 
     Raises ClosedmailError when a part is missing or fails. Leaves nothing behind.
     """
@@ -40,13 +39,13 @@ def run_demo(say: Say) -> bool:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="closedmail-demo-")))
         directory.chmod(0o755)  # Postfix's processes come in as another user
         socket = directory / "policy.sock"
-        certificates: Mapping[str, Certificate | None] = {
+        certificates: Mapping[str, CertificateFiles | None] = {
             "": None,
             "right": self_signed(directory / "clinic", "mail.clinic.example"),
             "wrong": self_signed(directory / "other", "mail.clinic.example"),
         }
         server = Authority(directory / "ca").issue(f"gateway.{OWN}")
-        postfix = PrivatePostfix(directory / "postfix", _main_cf(directory, socket, server))
+        postfix = DemoPostfix(directory / "postfix", _main_cf(directory, socket, server))
         # Postfix runs before the first sync, as on a real gateway: its configuration is what sync asks.
         say("1. A private Postfix on loopback, with closedmail's maps and policy service in its main.cf")
         (directory / "maps").mkdir()
@@ -74,7 +73,7 @@ def run_demo(say: Say) -> bool:
     return right
 
 
-def _main_cf(directory: Path, socket: Path, server: Certificate) -> Mapping[str, str]:
+def _main_cf(directory: Path, socket: Path, server: CertificateFiles) -> Mapping[str, str]:
     check = f"check_policy_service unix:{socket}"
     return {
         "mydestination": OWN,
@@ -93,7 +92,7 @@ def _main_cf(directory: Path, socket: Path, server: Certificate) -> Mapping[str,
 
 @contextmanager
 def _policyd(network: DemoNetwork) -> Iterator[None]:
-    """The daemon as a process of its own, as systemd would run it; ended by its process id."""
+    """Run the daemon as a process of its own, as systemd would, and end it by its process id."""
     process = subprocess.Popen(
         [sys.executable, "-m", "closedmail", "--config", network.config.path, "policyd"],
         stdin=subprocess.DEVNULL,
@@ -118,7 +117,7 @@ def _policyd(network: DemoNetwork) -> Iterator[None]:
 
 
 def _mails_come_in(
-    say: Say, postfix: PrivatePostfix, snapshot: Snapshot, certificates: Mapping[str, Certificate | None]
+    say: Say, postfix: DemoPostfix, snapshot: Snapshot, certificates: Mapping[str, CertificateFiles | None]
 ) -> bool:
     rows, right = [], True
     for mail in MAILS:
@@ -132,9 +131,9 @@ def _mails_come_in(
             certificate=certificate.pair if certificate else None,
             smtputf8=mail.smtputf8,
         )
-        as_told = reply.accepted == mail.passes
-        right = right and as_told
-        mark = "" if as_told else "  << NOT AS IT SHOULD BE"
+        as_expected = reply.accepted == mail.passes
+        right = right and as_expected
+        mark = "" if as_expected else "  << NOT AS EXPECTED"
         rows.append(
             (mail.about, f"<{mail.sender}>", mail.client, _answer(reply), _why(mail, certificate, snapshot) + mark)
         )
@@ -142,22 +141,22 @@ def _mails_come_in(
     return right
 
 
-def _why(mail: TellingMail, certificate: Certificate | None, snapshot: Snapshot) -> str:
-    shown = ShownCertificate()
+def _why(mail: DemoMail, certificate: CertificateFiles | None, snapshot: Snapshot) -> str:
+    shown = ClientCertificate()
     if certificate:
         digests = (text.replace(":", "").lower() for text in (certificate.fingerprint, certificate.pubkey_fingerprint))
-        shown = ShownCertificate("", "", *digests)
+        shown = ClientCertificate("", "", *digests)
     verdict = explain_inbound(snapshot, Envelope(mail.sender, mail.client, "", shown, bool(certificate))).verdict
     partner = f" ({verdict.match.key})" if verdict.match else ""
     return f"{verdict.reason}{partner}"
 
 
-def _answer(reply: Reply) -> str:
+def _answer(reply: SmtpReply) -> str:
     words = reply.text.split()
     return f"{reply.code} {words[0] if words else ''}" + (" accepted" if reply.accepted else f" at {reply.stage}")
 
 
-def _routes(say: Say, postfix: PrivatePostfix, snapshot: Snapshot, maps: Path) -> None:
+def _routes(say: Say, postfix: DemoPostfix, snapshot: Snapshot, maps: Path) -> None:
     domains = [line.split()[0] for line in LIST.splitlines() if line and line[0] not in "#."]
     rows = []
     for domain in (*domains, "deep.bonn.example", "inside.example", "elsewhere.example"):

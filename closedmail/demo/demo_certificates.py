@@ -1,6 +1,6 @@
-"""A certificate authority of its own and certificates from it, made by the openssl command.
+"""Make a certificate authority and certificates from it, by the openssl command.
 
-For a demonstration and for tests: keys are not protected, and lie in the directory that is given.
+For a demonstration and for tests: keys are not protected, and are kept in the directory that is given.
 """
 
 import ssl
@@ -16,7 +16,7 @@ _NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc")
 
 
 @dataclass(frozen=True, slots=True)
-class Certificate:
+class CertificateFiles:
     """A certificate and its key in PEM files, with the two SHA-256 fingerprints in Postfix's form (`AA:BB:…`).
 
     `certificate` ends with the chain to the authority. `chain` has key and certificates in one file, as
@@ -31,12 +31,12 @@ class Certificate:
 
     @property
     def pair(self) -> tuple[Path, Path]:
-        """What Python's `load_cert_chain` takes."""
+        """The arguments of Python's `load_cert_chain`."""
         return self.certificate, self.key
 
 
 class Authority:
-    """A CA below a directory. `ca_file` is what others have to trust."""
+    """A CA below a directory. Others have to trust `ca_file`."""
 
     def __init__(self, directory: Path, common_name: str = "Closed Net CA") -> None:
         self.directory = directory
@@ -50,31 +50,31 @@ class Authority:
             *("-addext", "keyUsage=critical,keyCertSign,cRLSign"),
         )
 
-    def issue(self, common_name: str, names: Sequence[str] = (), *, days: int = 30) -> Certificate:
-        """A certificate for a server or a client, with these DNS names and IP addresses as alternative names."""
+    def issue(self, common_name: str, names: Sequence[str] = (), *, days: int = 30) -> CertificateFiles:
+        """Make a certificate for a server or a client, with these DNS names and IP addresses as alternative names."""
         return _make(self.directory, common_name, names, days, (self.ca_file, self._key))
 
 
-def self_signed(directory: Path, common_name: str, names: Sequence[str] = (), *, days: int = 30) -> Certificate:
-    """A certificate that no authority vouches for."""
+def self_signed(directory: Path, common_name: str, names: Sequence[str] = (), *, days: int = 30) -> CertificateFiles:
+    """Make a certificate without an authority."""
     directory.mkdir(parents=True, exist_ok=True)
     return _make(directory, common_name, names, days, None)
 
 
 def fingerprint(certificate: Path) -> str:
-    """The SHA-256 fingerprint of the first certificate in a PEM file, in Postfix's form."""
+    """Compute the SHA-256 fingerprint of the first certificate in a PEM file, in Postfix's form."""
     return _digest(ssl.PEM_cert_to_DER_cert(_first(certificate)))
 
 
 def pubkey_fingerprint(certificate: Path) -> str:
-    """The SHA-256 fingerprint of its public key, in Postfix's form (`smtpd_tls_fingerprint_digest` in postconf(5))."""
+    """Compute the SHA-256 fingerprint of its public key, in Postfix's form (smtpd_tls_fingerprint_digest)."""
     pem = _openssl("x509", "-in", str(certificate), "-noout", "-pubkey")
     return _digest(_openssl("pkey", "-pubin", "-outform", "DER", stdin=pem))
 
 
 def _make(
     directory: Path, common_name: str, names: Sequence[str], days: int, authority: tuple[Path, Path] | None
-) -> Certificate:
+) -> CertificateFiles:
     count = len(list(directory.glob("*.key")))
     stem = directory / f"{count:02d}-{''.join(c if c.isalnum() or c in '.-' else '_' for c in common_name)}"
     key, certificate, chain = (stem.with_name(stem.name + suffix) for suffix in (".key", ".pem", ".chain.pem"))
@@ -92,7 +92,7 @@ def _make(
     chain.write_text(key.read_text() + certificate.read_text())
     for secret in (key, chain):
         secret.chmod(0o600)
-    return Certificate(certificate, key, chain, fingerprint(certificate), pubkey_fingerprint(certificate))
+    return CertificateFiles(certificate, key, chain, fingerprint(certificate), pubkey_fingerprint(certificate))
 
 
 def _subject(common_name: str) -> str:

@@ -8,7 +8,7 @@ import gnupg
 
 from closedmail.config import parse
 from closedmail.core.model import Config
-from closedmail.demo.demo_certificates import Certificate
+from closedmail.demo.demo_certificates import CertificateFiles
 from closedmail.errors import ClosedmailError
 from closedmail.programs import run
 
@@ -37,14 +37,14 @@ city.example            esmtp:[192.0.2.66]
 
 @dataclass(frozen=True, slots=True)
 class DemoNetwork:
-    """What was made: the configuration as text and as read, and the fingerprint that it pins."""
+    """The network: its configuration as text and parsed, and the fingerprint of its signing key."""
 
     config: Config
     text: str
     signer: str
 
 
-def make_network(directory: Path, socket: Path, config_directory: Path, pinned: Certificate) -> DemoNetwork:
+def make_network(directory: Path, socket: Path, config_directory: Path, pinned: CertificateFiles) -> DemoNetwork:
     """Make key, signed list and configuration below a directory. Raises ClosedmailError when gpg fails.
 
     `socket` is the policy service's, `config_directory` Postfix's, `pinned` the certificate of the partner that proves

@@ -1,7 +1,7 @@
-"""A small SMTP client for mails that tell something: odd spellings, chosen client addresses, client certificates.
+"""A small SMTP client for test mails: odd spellings, chosen client addresses, client certificates.
 
-It sends what it is told, verbatim, and gives back the answer that decided: the first refusal, or the answer to the
-message. Built on smtplib, which is too polite in one place only: it insists on ASCII and on tidy addresses.
+It sends its arguments verbatim, and gives back the deciding reply: the first refusal, or the reply to the message.
+Built on smtplib, which insists on ASCII and on tidy addresses; `_Client` sends any.
 """
 
 import smtplib
@@ -18,8 +18,8 @@ DEFAULT_MESSAGE = b"Subject: closedmail\r\n\r\nA test.\r\n"
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
-    """The answer that decided, and to what. Code 0: no answer came, `text` says why."""
+class SmtpReply:
+    """The deciding reply, and to which command. Code 0: no reply came, for the reason in `text`."""
 
     stage: Stage
     code: int
@@ -45,8 +45,8 @@ def deliver(
     xclient: Mapping[str, str] | None = None,
     data: bytes = DEFAULT_MESSAGE,
     timeout: float = 30.0,
-) -> Reply:
-    """Send one mail and give back the first refusal, or the answer to the message.
+) -> SmtpReply:
+    """Send one mail and give back the first refusal, or the reply to the message.
 
     `sender` and `recipients` go between the angle brackets as they are; one that begins with `FROM:` or `TO:` is the
     whole argument of its command (`FROM: u@p.example`, without brackets). `certificate` is a certificate file and its
@@ -66,7 +66,7 @@ def deliver(
         if code == 250 and (tls or certificate is not None):
             stage = "starttls"
             if not client.has_extn("starttls"):
-                return Reply(stage, 0, "the server offers no STARTTLS")
+                return SmtpReply(stage, 0, "the server offers no STARTTLS")
             code, text = client.starttls(context=_tls_context(certificate))
             if code == 220:
                 stage = "helo"
@@ -97,9 +97,9 @@ def deliver(
         client.send(_dotted(data))
         return _reply(stage, *client.getreply())
     except smtplib.SMTPServerDisconnected as error:
-        return Reply(stage, 0, f"the server closed the connection: {error}")
+        return SmtpReply(stage, 0, f"the server closed the connection: {error}")
     except OSError as error:
-        return Reply(stage, 0, str(error) or type(error).__name__)
+        return SmtpReply(stage, 0, str(error) or type(error).__name__)
     finally:
         _leave(client)
 
@@ -137,12 +137,12 @@ def _dotted(data: bytes) -> bytes:
     return b"\r\n".join(b"." + line if line.startswith(b".") else line for line in lines) + b"\r\n.\r\n"
 
 
-def _reply(stage: Stage, code: int, text: bytes) -> Reply:
-    return Reply(stage, code, text.decode("utf-8", "replace"))
+def _reply(stage: Stage, code: int, text: bytes) -> SmtpReply:
+    return SmtpReply(stage, code, text.decode("utf-8", "replace"))
 
 
 def _leave(client: smtplib.SMTP) -> None:
-    """Say QUIT without waiting for long: the mail is decided, and a server that hangs is not worth a time limit."""
+    """Send QUIT without waiting for long: the result is known, and a server may not answer any more."""
     try:
         if isinstance(client.sock, socket.socket):
             client.sock.settimeout(2)

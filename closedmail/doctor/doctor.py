@@ -1,28 +1,29 @@
 """`closedmail doctor`: facts of the MTA and of what runs, judged theme by theme."""
 
-from collections.abc import Iterator
-
 from closedmail.core.model import Config, PostfixMaps
 from closedmail.core.partner_keys import configured_keys
 from closedmail.core.rule import rules_of
 from closedmail.doctor.checks.policy_check import check_findings
+from closedmail.doctor.checks.policy_endpoint import policyd_findings
 from closedmail.doctor.checks.postfix_certificates import certificate_findings
 from closedmail.doctor.checks.postfix_clients import client_findings
 from closedmail.doctor.checks.postfix_domains import domain_findings
 from closedmail.doctor.checks.postfix_senders import sender_findings
 from closedmail.doctor.checks.postfix_tables import map_findings
 from closedmail.doctor.checks.postfix_transports import missing_findings, transport_findings, version_findings
-from closedmail.doctor.checks.running import Running, policyd_findings, state_findings
+from closedmail.doctor.checks.running import state_findings
 from closedmail.doctor.finding import Finding
+from closedmail.doctor.postfix_facts import PostfixFacts
 from closedmail.doctor.postfix_machine import PostfixMachine
-from closedmail.doctor.running_state import look_at_running, read_store
-from closedmail.doctor.sendmail_inspection import BEFORE_SYNC, sendmail_findings
+from closedmail.doctor.running_state import look_at_running, read_store, start_policyd
+from closedmail.doctor.sendmail_inspection import sendmail_findings
 from closedmail.errors import ClosedmailError
-from closedmail.mta.postfix_facts import Facts
 from closedmail.mta.postfix_inspection import inspect_postfix
 from closedmail.store.snapshot import Snapshot
 
 _THEMES = (
+    version_findings,
+    missing_findings,
     check_findings,
     certificate_findings,
     map_findings,
@@ -34,45 +35,36 @@ _THEMES = (
 
 
 def find_findings(config: Config, now: int, sendmail_cf: str = "") -> list[Finding]:
-    """All findings, in the order in which they are best mended. `now` is Unix time, `sendmail_cf` a sendmail.cf to
-    judge in place of the one that is installed. What is wrong raises nothing."""
+    """Find all that is wrong, in the order in which it is best fixed. `now` is Unix time, `sendmail_cf` a sendmail.cf
+    to judge in place of the one that is installed. What is wrong raises nothing."""
     store, snapshot, trouble = read_store(config)
     with store:
-        running = look_at_running(config, now, snapshot, trouble)
-        state = list(state_findings(config, running))
-        sendmail = list(sendmail_findings(config, snapshot, sendmail_cf)) if config.sendmail else []
-        first = [item for item in sendmail if item.id in BEFORE_SYNC]
-        sendmail = [item for item in sendmail if item not in first]
-        if config.sendmail and not config.postfix:
-            return [*first, *state, *sendmail]
-        try:
-            return [*first, *_postfix_findings(config, snapshot, running, state), *sendmail]
-        except ClosedmailError as error:
-            return [Finding("postfix", "error", str(error)), *first, *state, *sendmail]
+        found = list(state_findings(config, look_at_running(config, now, snapshot, trouble)))
+        if config.postfix or not config.sendmail:
+            try:
+                found += _postfix_findings(config, snapshot)
+            except ClosedmailError as error:
+                found.append(Finding.of("postfix", str(error)))
+        if config.sendmail:
+            found += sendmail_findings(config, snapshot, sendmail_cf)
+    return sorted(found, key=lambda finding: finding.phase)
 
 
-def _postfix_findings(
-    config: Config, snapshot: Snapshot | None, running: Running, state: list[Finding]
-) -> Iterator[Finding]:
+def _postfix_findings(config: Config, snapshot: Snapshot | None) -> list[Finding]:
     facts, machine = gather_facts(config, snapshot)
-    yield from version_findings(facts)
-    yield from missing_findings(facts)  # sync publishes nothing before
-    yield from state
-    yield from policyd_findings(facts, running)
-    for theme in _THEMES:
-        yield from theme(facts)
+    found = [*policyd_findings(facts, start_policyd()), *(item for theme in _THEMES for item in theme(facts))]
     if machine.not_asked:
-        yield Finding(
-            "not-asked", "warning", f"this user may not ask policyd on {machine.not_asked[0]}: run doctor as root"
-        )
+        text = f"this user may not ask policyd on {machine.not_asked[0]}: run doctor as root"
+        found.append(Finding.of("not-asked", text))
+    return found
 
 
-def gather_facts(config: Config, snapshot: Snapshot | None) -> tuple[Facts, PostfixMachine]:
-    """What the themes judge by. Raises ClosedmailError where Postfix can't be asked."""
+def gather_facts(config: Config, snapshot: Snapshot | None) -> tuple[PostfixFacts, PostfixMachine]:
+    """Gather what the themes judge by. Raises ClosedmailError where Postfix can't be asked."""
     directory = (config.postfix or PostfixMaps()).config_directory
     postfix = inspect_postfix(directory)
     machine = PostfixMachine(directory, postfix.main.get("mail_owner", "postfix"))
     keys = configured_keys(config)
     if snapshot:
         keys.update(key for key, _ in snapshot.records())
-    return Facts(config, tuple(rules_of(config)), postfix, machine, frozenset(keys)), machine
+    return PostfixFacts(config, tuple(rules_of(config)), postfix, machine, frozenset(keys)), machine

@@ -1,56 +1,57 @@
-"""Running one command of a finding: what it will change is written down first. Never through a shell."""
+"""Run one command of a finding, after what it will change has been written down. Never through a shell."""
 
-import shlex
 import shutil
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import assert_never
 
 from closedmail import programs
-from closedmail.doctor.setup_record import SetupRecord, Step
-from closedmail.errors import ClosedmailError
+from closedmail.doctor.finding import Fix, Program
+from closedmail.doctor.setup_record import SetupRecord, SetupStep
 
 FILES = ("main.cf", "master.cf")
 _TIME_LIMIT = 120  # seconds
 _SYNC_LIMIT = 3600
 
 
-def apply_command(command: str, finding: str, config_directory: str, record: SetupRecord) -> bool:
+def apply_fix(fix: Fix, finding: str, config_directory: str, record: SetupRecord) -> bool:
     """Run it; whether Postfix's configuration was changed. Raises ClosedmailError when it fails."""
-    words = shlex.split(command)
-    step = Step(finding, command)
-    if words[0] == "closedmail":
-        run([sys.executable, "-m", *words], limit=_SYNC_LIMIT, quiet=False)
-        return False
-    if words[0] == "postconf":
-        step.files = predict(words, config_directory)
-        if not step.files:
-            return False
-    elif words[0] == "chmod":
-        step.modes = {words[-1]: [Path(words[-1]).stat().st_mode & 0o7777]}
-    elif words[:2] == ["systemctl", "enable"]:
-        step.units = {words[-1]: [_systemctl("is-active", words[-1]), _systemctl("is-enabled", words[-1])]}
-    elif words[:2] != ["systemctl", "restart"]:
-        raise ClosedmailError(f"{command}: setup does not run such commands")
+    step = SetupStep(finding, str(fix))
+    match fix.program:
+        case Program.CLOSEDMAIL:
+            run([sys.executable, "-m", *fix.argv], limit=_SYNC_LIMIT, quiet=False)
+            return False  # closedmail keeps its own history
+        case Program.POSTCONF:
+            step.files = predict(fix, config_directory)
+            if not step.files:
+                return False
+        case Program.CHMOD:
+            step.modes = {fix.target: [_mode(fix.target)]}
+        case Program.ENABLE:
+            step.units = {fix.target: [_systemctl("is-active", fix.target), _systemctl("is-enabled", fix.target)]}
+        case Program.RESTART:
+            pass  # nothing to take back
+        case _:
+            assert_never(fix.program)
     record.add(step)
-    run(words)
+    run(list(fix.argv))
     for path in step.files:
         step.files[path][1] = Path(path).read_text(encoding="utf-8", errors="surrogateescape")
     for path, modes in step.modes.items():
-        modes.append(Path(path).stat().st_mode & 0o7777)
+        modes.append(_mode(path))
     record.save()
     return bool(step.files)
 
 
-def predict(words: list[str], config_directory: str) -> dict[str, list[str]]:
-    """What a postconf command will make of main.cf and master.cf: run on copies. Raises ClosedmailError."""
-    arguments = words[3:] if words[1] == "-c" else words[1:]
+def predict(fix: Fix, config_directory: str) -> dict[str, list[str]]:
+    """Find what a postconf command will make of main.cf and master.cf, on copies. Raises ClosedmailError."""
     found = {}
     with TemporaryDirectory(prefix="closedmail-") as folder:
         for name in FILES:
             # With its time: postconf waits for a file that is new.
             shutil.copy2(Path(config_directory) / name, Path(folder) / name)
-        run(["postconf", "-c", folder, *arguments])
+        run(["postconf", "-c", folder, *fix.arguments])
         for name in FILES:
             path = Path(config_directory) / name
             before, after = (
@@ -59,6 +60,10 @@ def predict(words: list[str], config_directory: str) -> dict[str, list[str]]:
             if before != after:
                 found[str(path)] = [before, after]
     return found
+
+
+def _mode(path: str) -> int:
+    return Path(path).stat().st_mode & 0o7777
 
 
 def run(words: list[str], *, limit: int = _TIME_LIMIT, quiet: bool = True) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def stopped_at(path: Path, uid: int, groups: set[int]) -> str:
-    """The first path on the way whose mode keeps a user out, "" where it comes through, or where there is nothing.
+    """Find the first path on the way whose mode keeps a user out, "" where it comes through, or where there is nothing.
 
     Folders must let it pass, sockets be writable, all else readable. Root has no more rights than others.
     """
@@ -25,5 +25,5 @@ def stopped_at(path: Path, uid: int, groups: set[int]) -> str:
 
 
 def groups_of(name: str, gid: int) -> set[int]:
-    """All groups of a user."""
+    """Return all groups of a user."""
     return {gid, *(group.gr_gid for group in grp.getgrall() if name in group.gr_mem)}

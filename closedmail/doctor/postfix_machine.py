@@ -8,8 +8,8 @@ from functools import cache
 from pathlib import Path
 
 from closedmail.doctor.path_access import groups_of, stopped_at
+from closedmail.doctor.postfix_facts import FileState
 from closedmail.doctor.socket_query import ask
-from closedmail.mta.postfix_facts import FileState
 from closedmail.mta.postfix_settings import run_postfix
 from closedmail.mta.restrictions import split_list
 from closedmail.programs import ProgramError
@@ -25,7 +25,7 @@ _QUESTION = (
 
 
 class PostfixMachine:
-    """A `postfix_facts.Machine`; everything is looked at once. `not_asked` are sockets that this user may not use."""
+    """`PostfixLookups` on this machine, each made once. `not_asked` are sockets that this user may not use."""
 
     def __init__(self, config_directory: str, mail_owner: str) -> None:
         """`mail_owner` is the user as whom Postfix's processes run."""
@@ -45,7 +45,7 @@ class PostfixMachine:
         return FileState(kind, self._stopped_at(Path(path)), certificates)
 
     def _stopped_at(self, path: Path) -> str:
-        """The first path on the way whose mode keeps the user postfix out, "" where it comes through."""
+        """Find the first path on the way whose mode keeps the user postfix out, "" where it comes through."""
         try:
             user = pwd.getpwnam(self._owner)
         except KeyError:
@@ -86,7 +86,7 @@ def _pair(line: str) -> tuple[str, str]:
 
 
 def _read(path: str) -> bytes:
-    """What is in a file, b"" where it can't be read."""
+    """Read a file, b"" where it can't be read."""
     try:
         with open(os.fspath(path), "rb") as file:
             return file.read(_LARGEST)

@@ -4,12 +4,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from closedmail.core.model import Config
-from closedmail.doctor.checks.running import TIMER, Running, UnitState
-from closedmail.doctor.finding import Severity
+from closedmail.doctor.checks.running import TIMER, Running
+from closedmail.doctor.finding import Fix
+from closedmail.doctor.systemd_unit import UnitState, start_fix
 from closedmail.errors import StoreError
 from closedmail.lists.fetch_log import FetchRecord, read_log
 from closedmail.programs import ProgramError, run
-from closedmail.status.problems import Findings
+from closedmail.status.problems import Problem, Problems
 from closedmail.status.status import judge_age, judge_keys
 from closedmail.store.environment import store_path
 from closedmail.store.snapshot import Snapshot, StoreReader
@@ -20,25 +21,21 @@ _TIME_LIMIT = 30  # seconds
 
 
 def look_at_running(config: Config, now: int, snapshot: Snapshot | None, trouble: str) -> Running:
-    """All of it; `trouble` says why there is no `snapshot`."""
-    units = {unit: unit_state(unit) for unit in (TIMER, *_POLICYD)}
-    policyd_unit = next((unit for unit in _POLICYD if units[unit] in ("on", "off")), _POLICYD[1])
+    """Look at all of it; `trouble` says why there is no `snapshot`."""
     ages, keys = _lists(config, now, snapshot)
     return Running(
         generation=snapshot.generation if snapshot else 0,
         trouble=trouble,
-        timer=units[TIMER],
+        timer=unit_state(TIMER),
         cron=_in_crontab(),
-        policyd=units[policyd_unit],
-        policyd_unit=policyd_unit,
-        ages=ages,
-        keys=keys,
+        ages=tuple(ages),
+        keys=tuple(keys),
     )
 
 
 def read_store(config: Config) -> tuple[StoreReader, Snapshot | None, str]:
-    """The store (to be closed), what is in force, and why nothing is."""
-    store = StoreReader(store_path(config.gateway.state_dir))
+    """Open the store (to be closed); return it, what is in force, and why nothing is."""
+    store = StoreReader(store_path(config.gateway.state_dir), config.command())
     try:
         return store, store.current(), ""
     except StoreError as error:
@@ -46,7 +43,7 @@ def read_store(config: Config) -> tuple[StoreReader, Snapshot | None, str]:
 
 
 def unit_state(unit: str) -> UnitState:
-    """What systemd says of a unit: "on" where it is active and comes back after a boot."""
+    """Ask systemd for the state of a unit."""
     if not Path("/run/systemd/system").is_dir():
         return ""
     command = ["systemctl", "show", "--property=LoadState,ActiveState,UnitFileState", unit]
@@ -63,6 +60,13 @@ def unit_state(unit: str) -> UnitState:
     return "on" if active and found.get("UnitFileState") not in ("disabled", "masked") else "off"
 
 
+def start_policyd() -> Fix | None:
+    """Find the command that starts policyd, None where systemd does not run it."""
+    units = {unit: unit_state(unit) for unit in _POLICYD}
+    unit = next((unit for unit in _POLICYD if units[unit] in ("on", "off")), _POLICYD[1])
+    return start_fix(unit, units[unit], _POLICYD[1])
+
+
 def _in_crontab() -> bool:
     """Whether any crontab runs `closedmail … sync`."""
     for name in _CRONTABS:
@@ -75,29 +79,22 @@ def _in_crontab() -> bool:
     return False
 
 
-def _lists(
-    config: Config, now: int, snapshot: Snapshot | None
-) -> tuple[tuple[tuple[Severity, str], ...], tuple[tuple[Severity, str], ...]]:
-    """What `status` would say of ages and of keys."""
+def _lists(config: Config, now: int, snapshot: Snapshot | None) -> tuple[list[Problem], list[Problem]]:
+    """Find what `status` finds of the lists' ages, and of their keys."""
     log = read_log(Path(config.gateway.state_dir))
-    standing = {item.name: item for item in snapshot.manifest.lists} if snapshot else {}
-    ages: list[tuple[Severity, str]] = []
-    keys: list[tuple[Severity, str]] = []
+    in_force = {item.name: item for item in snapshot.manifest.lists} if snapshot else {}
+    ages: list[Problem] = []
+    keys: list[Problem] = []
     for network in config.networks:
         if not network.source:
             continue
-        known, record = standing.get(network.name), log.get(network.name, FetchRecord())
+        known, record = in_force.get(network.name), log.get(network.name, FetchRecord())
         if snapshot:  # else there is nothing yet to be old
-            age = Findings()
-            judge_age(age, network.source, known, record, now)
-            ages += _sentences(network.name, age)
+            age = Problems(network.name)
+            judge_age(age, config, network.source, known, record, now)
+            ages += age
         if network.source.signature != "none":
-            key = Findings()
+            key = Problems(network.name)
             judge_keys(key, network.source, known.signer if known else "", now)
-            keys += _sentences(network.name, key)
-    return tuple(ages), tuple(keys)
-
-
-def _sentences(network: str, findings: Findings) -> list[tuple[Severity, str]]:
-    severity: Severity = "error" if findings.state == "critical" else "warning"
-    return [(severity, f"{network}: {problem}") for problem in findings.problems]
+            keys += key
+    return ages, keys

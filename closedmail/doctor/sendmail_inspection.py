@@ -10,51 +10,47 @@ from closedmail.core.rule import rules_of
 from closedmail.doctor.checks.sendmail_certificates import sendmail_certificate_findings
 from closedmail.doctor.checks.sendmail_clients import sendmail_client_findings
 from closedmail.doctor.checks.sendmail_domains import sendmail_domain_findings
-from closedmail.doctor.checks.sendmail_milter import UNIT, milter_findings
+from closedmail.doctor.checks.sendmail_milter import milter_findings
 from closedmail.doctor.checks.sendmail_running import SendmailRunning, sendmail_running_findings
-from closedmail.doctor.checks.sendmail_tables import blamed_by, sendmail_map_findings
+from closedmail.doctor.checks.sendmail_tables import sendmail_map_findings
 from closedmail.doctor.finding import Finding
 from closedmail.doctor.running_state import unit_state
+from closedmail.doctor.sendmail_facts import SENDMAIL_MC, SendmailFacts, blamed_by
 from closedmail.doctor.sendmail_machine import SendmailMachine
+from closedmail.doctor.systemd_unit import start_fix
 from closedmail.errors import ConfigError
 from closedmail.maps.local_rows_file import OwnRows, read_own_rows
-from closedmail.mta.sendmail_cf import SendmailCf, parse_cf
-from closedmail.mta.sendmail_facts import DEFAULT_CF, SENDMAIL_MC, SendmailFacts
+from closedmail.mta.sendmail_cf import DEFAULT_CF, SendmailCf, parse_cf
 from closedmail.store.snapshot import Snapshot
 
-# Without what these are about, sync publishes nothing.
-BEFORE_SYNC = ("own-rows", "makemap")
+_UNIT = "closedmail-milter.service"
 
 
 def sendmail_findings(config: Config, snapshot: Snapshot | None, cf_path: str = "") -> Iterator[Finding]:
-    """All findings about Sendmail. `cf_path` is a sendmail.cf to judge in place of the one that is installed; then
-    nothing is said of whether it is in force. What is wrong raises nothing."""
+    """Find all that is wrong with Sendmail. `cf_path` is a sendmail.cf to judge in place of the one that is installed;
+    then nothing is said of whether it is in force. What is wrong raises nothing."""
     path = Path(cf_path or DEFAULT_CF)
     try:
         text = path.read_text(encoding="utf-8", errors="surrogateescape")
     except FileNotFoundError:
         # Beside Postfix, the maps may be made for a Sendmail on another machine.
         if cf_path or not config.postfix:
-            yield Finding(
-                "sendmail", "error", f"{path} is not there: is Sendmail installed? See postfix-examples/sendmail"
-            )
+            yield Finding.of("sendmail", f"{path} is not there: is Sendmail installed? See postfix-examples/sendmail")
         return
     except OSError as error:
-        yield Finding("sendmail", "error", f"{path}: {error.strerror}; run doctor as root")
+        yield Finding.of("sendmail", f"{path}: {error.strerror}; run doctor as root")
         return
     facts, machine = _gather_facts(config, snapshot, parse_cf(text))
-    unit = unit_state(UNIT)
+    unit = unit_state(_UNIT)
     yield from sendmail_map_findings(facts)
     yield from sendmail_certificate_findings(facts)
-    yield from milter_findings(facts, unit)
+    yield from milter_findings(facts, start_fix(_UNIT, unit, _UNIT))
     yield from sendmail_domain_findings(facts)
     yield from sendmail_client_findings(facts)
     if not cf_path:
         yield from sendmail_running_findings(_running(path, facts, systemd=unit != ""))
     if machine.not_asked:
-        yield Finding(
-            "not-asked", "warning", f"this user may not ask the milter on {machine.not_asked[0]}: run doctor as root"
-        )
+        yield Finding.of("not-asked", f"this user may not ask the milter on {machine.not_asked[0]}: run doctor as root")
 
 
 def _gather_facts(config: Config, snapshot: Snapshot | None, cf: SendmailCf) -> tuple[SendmailFacts, SendmailMachine]:
@@ -71,7 +67,7 @@ def _gather_facts(config: Config, snapshot: Snapshot | None, cf: SendmailCf) -> 
 
 
 def _running(path: Path, facts: SendmailFacts, *, systemd: bool) -> SendmailRunning:
-    """Sendmail writes its process's number down when it starts, and anew when it is told to read its files (SIGHUP)."""
+    """Compare files with the PID file: Sendmail writes it when it starts, and when it reads its files (SIGHUP)."""
     made, mc = _changed_at(path), _changed_at(Path(SENDMAIL_MC))
     started = _started_at(Path(facts.cf.option("PidFile") or "/nonexistent"))
     changed = []
@@ -82,7 +78,7 @@ def _running(path: Path, facts: SendmailFacts, *, systemd: bool) -> SendmailRunn
 
 
 def _started_at(pid_file: Path) -> float:
-    """When a Sendmail that runs wrote this file, 0 where none does."""
+    """Return when a Sendmail that runs wrote this file, 0 where none does."""
     try:
         with pid_file.open(encoding="ascii", errors="replace") as lines:
             os.kill(int(lines.readline()), 0)

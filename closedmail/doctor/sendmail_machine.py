@@ -7,16 +7,15 @@ from functools import cache
 from pathlib import Path
 
 from closedmail.doctor.path_access import groups_of, stopped_at
+from closedmail.doctor.sendmail_facts import PathState
 from closedmail.doctor.socket_query import ask
 from closedmail.milter.milter_health import NEGOTIATE, QUIT
-from closedmail.mta.sendmail_facts import PathState
 
 _LARGEST = 64 * 1024 * 1024  # bytes of a file that is read
 
 
 class SendmailMachine:
-    """A `sendmail_facts.SendmailMachine`; everything is looked at once. `not_asked` are sockets that this user may not
-    use."""
+    """`SendmailLookups` on this machine, each made once. `not_asked` are sockets that this user may not use."""
 
     def __init__(self, state_dir: str, *, sticky: bool) -> None:
         """With `sticky` Sendmail trusts folders that all may write, but only owners remove from (TrustStickyBit)."""
@@ -50,7 +49,7 @@ class SendmailMachine:
         return _read(path).decode("utf-8", "replace").splitlines()
 
     def unreadable(self, path: str) -> str:
-        """Why the owner of the state directory can't read a file, "" where it can."""
+        """Find why the owner of the state directory can't read a file, "" where it can."""
         try:
             found = Path(path).stat()
             owner = self._state_dir.stat().st_uid
@@ -80,7 +79,7 @@ class SendmailMachine:
 
 
 def _read(path: str) -> bytes:
-    """What is in a file, b"" where it can't be read."""
+    """Read a file, b"" where it can't be read."""
     try:
         with open(path, "rb") as file:
             return file.read(_LARGEST)

@@ -1,41 +1,16 @@
-"""`closedmail setup`: what `doctor` proposes, applied one by one. The check is wired in last, once it can answer."""
+"""`closedmail setup`: apply what `doctor` proposes, phase by phase. The check is connected last, once it can answer."""
 
 import time
 from collections.abc import Callable, Iterator
 
 from closedmail.core.model import Config, PostfixMaps
 from closedmail.doctor.doctor import find_findings
-from closedmail.doctor.finding import Finding
-from closedmail.doctor.fix_command import apply_command, run
+from closedmail.doctor.finding import Finding, Fix
+from closedmail.doctor.finding_ids import Phase
+from closedmail.doctor.fix_command import apply_fix, run
 from closedmail.doctor.setup_record import SetupRecord
 from closedmail.doctor.undo import undo
 from closedmail.errors import ClosedmailError
-
-# Before the first sync: without these nothing is published.
-_BEFORE_SYNC = ("transport-missing", "own-rows")
-# What makes the mail server ask closedmail, or look into its maps: with one of the blockers, it would put all mail off.
-_WIRING = (
-    "sender-restrictions",
-    "data-restrictions",
-    "check-after-permit",
-    "socket-path",
-    "socket-chroot",
-    "transport-maps",
-    "tls-policy-maps",
-    "map-type",
-    "sendmail-stale",
-)
-_BLOCKERS = (
-    "no-generation",
-    "policyd",
-    "map-missing",
-    "map-access",
-    "socket-access",
-    "not-asked",
-    "milter",
-    "milter-folder",
-    "map-folder",
-)
 
 Ask = Callable[[Finding], bool]
 
@@ -48,63 +23,70 @@ class Setup:
         """Raises ClosedmailError for a record that can't be used."""
         self.config, self._ask, self._say, self._unattended = config, ask, say, unattended
         self._directory = (config.postfix or PostfixMaps()).config_directory
+        self._undo = config.command("setup", "--undo")
         self._record = SetupRecord(config)
-        self._seen: set[tuple[str, tuple[str, ...]]] = set()
+        self._seen: set[tuple[str, tuple[Fix, ...]]] = set()
         self._changed = False
 
     def run(self) -> list[Finding]:
         """Apply what can be; what is left. Raises ClosedmailError for the first command that fails."""
-        while finding := self._next(lambda item: item.id in _BEFORE_SYNC):
-            self._apply(finding)
+        self._apply_up_to(Phase.PUBLISH)
         self._sync()
-        while finding := self._next(lambda _: True):
-            self._apply(finding)
+        self._apply_up_to(Phase.CONNECT)
         if self._changed:
             self._say(reload_postfix(self._directory))
+            self._say(f"To take back what setup did, run: {self._undo}")
         left = self._findings()
-        if any(item.id in _WIRING for item in left) and any(item.id in _BLOCKERS for item in left):
-            self._say(
-                "The mail server does not ask closedmail yet: it is wired in once what stands in front is mended."
-            )
+        if {Phase.ANSWER, Phase.CONNECT} <= {item.phase for item in left}:
+            command = self.config.command("setup")
+            self._say(f"The mail server does not ask closedmail yet: fix what is left, then run again: {command}")
         return left
 
     def _findings(self) -> list[Finding]:
         return find_findings(self.config, int(time.time()))
 
-    def _next(self, wanted: Callable[[Finding], bool]) -> Finding | None:
-        """The first finding that was not yet asked about, and may be applied now."""
+    def _apply_up_to(self, phase: Phase) -> None:
+        while finding := self._next(phase):
+            self._apply(finding)
+
+    def _next(self, last: Phase) -> Finding | None:
+        """Find the first finding that was not yet asked about, and may be applied now. While anything that the mail
+        server would ask is not there, connecting it would have it defer all mail."""
         findings = self._findings()
-        blocked = any(item.id in _BLOCKERS for item in findings)
+        blocked = any(item.phase is Phase.ANSWER for item in findings)
         for item in findings:
-            known = (item.id, item.fix) in self._seen
-            if not item.fix or known or not wanted(item) or (item.by_hand and self._unattended):
+            known = (item.id, item.fixes) in self._seen
+            if not item.fixes or known or item.phase > last or (item.by_hand and self._unattended):
                 continue
-            if not (blocked and item.id in _WIRING):
+            if not (blocked and item.phase is Phase.CONNECT):
                 return item
         return None
 
     def _apply(self, finding: Finding) -> None:
-        self._seen.add((finding.id, finding.fix))
+        self._seen.add((finding.id, finding.fixes))
         if not self._ask(finding):
             return
-        for command in finding.fix:
+        for fix in finding.fixes:
             try:
-                changed = apply_command(command, finding.id, self._directory, self._record)
+                changed = apply_fix(fix, finding.id, self._directory, self._record)
             except ClosedmailError as error:
-                raise ClosedmailError(f"{error}; nothing more was done, and setup --undo takes back what was") from None
+                message = f"{error}; nothing more was done"
+                raise ClosedmailError(message, f"to take back what was done, run: {self._undo}") from None
             self._changed = self._changed or changed
 
     def _sync(self) -> None:
-        """The newest list, before anything depends on it. Where it fails, what is in force counts."""
-        command = self.config.command("sync")
-        finding = Finding("sync", "warning", "the lists are fetched and published first", (command,))
-        self._seen.add(("no-generation", (command,)))
+        """Publish the newest lists before anything depends on them. Where that fails, what is in force counts."""
+        fix = Fix.closedmail(self.config, "sync")
+        finding = Finding(
+            "sync", Phase.PUBLISH, "warning", "the lists are fetched and published before anything else", (fix,)
+        )
+        self._seen.add(("no-generation", (fix,)))
         if not self._ask(finding):
             return
         try:
-            apply_command(command, finding.id, self._directory, self._record)
+            apply_fix(fix, finding.id, self._directory, self._record)
         except ClosedmailError as error:
-            self._say(f"closedmail sync did not do all that it should: {error}")
+            self._say(f"Not everything was fetched and published ({error}); setup goes on with what is in force.")
 
 
 def take_back(config: Config) -> Iterator[str]:
@@ -112,7 +94,7 @@ def take_back(config: Config) -> Iterator[str]:
     record = SetupRecord(config)
     files = any(step.files for step in record.steps)
     if not record.steps:
-        yield "Nothing is to be taken back."
+        yield "There is nothing to take back."
         return
     yield from undo(record)
     if files:
@@ -120,10 +102,10 @@ def take_back(config: Config) -> Iterator[str]:
 
 
 def reload_postfix(config_directory: str) -> str:
-    """Have a running Postfix read its configuration; a sentence about that. Raises ClosedmailError."""
+    """Have a running Postfix read its configuration; return a sentence about that. Raises ClosedmailError."""
     try:
         run(["postfix", "-c", config_directory, "status"])
     except ClosedmailError:
-        return "Postfix does not run; the new configuration counts when it is started."
+        return "Postfix is not running; it reads the new configuration when it is started."
     run(["postfix", "-c", config_directory, "reload"])
-    return "Postfix has read its configuration anew."
+    return "Postfix was reloaded and has read the new configuration."

@@ -16,9 +16,12 @@ from closedmail.files import replace_file
 
 
 @dataclass(slots=True)
-class Step:
-    """One command. `files` has the text of each file before and after it, `modes` the modes of a path, `units` whether
-    a systemd unit was active and enabled before."""
+class SetupStep:
+    """One command; `command` is how one writes it in a shell, for people who read the record.
+
+    `files` has the text of each file before and after it, `modes` the modes of a path, `units` whether a systemd unit
+    was active and enabled before.
+    """
 
     finding: str
     command: str
@@ -34,16 +37,16 @@ class SetupRecord:
         """Read the record, if there is one. Raises ClosedmailError."""
         state = Path(config.gateway.state_dir)
         self.path = state.with_name(f"{state.name}-setup") / "steps.json"
-        self.steps: list[Step] = []
+        self.steps: list[SetupStep] = []
         self._check_folder()
         try:
-            self.steps = [Step(**item) for item in json.loads(self.path.read_text(encoding="utf-8"))]
+            self.steps = [SetupStep(**item) for item in json.loads(self.path.read_text(encoding="utf-8"))]
         except FileNotFoundError:
             pass
         except (OSError, ValueError, TypeError) as error:
             raise ClosedmailError(f"{self.path}: the record of setup can't be read ({error}); move it away") from None
 
-    def add(self, step: Step) -> None:
+    def add(self, step: SetupStep) -> None:
         """Write a step down, before it is done. Raises OSError."""
         self.steps.append(step)
         self.save()
@@ -56,7 +59,7 @@ class SetupRecord:
         replace_file(self.path, [json.dumps(data, indent=1).encode()], 0o600)
 
     def remove(self) -> None:
-        """All steps were taken back. Raises OSError."""
+        """Remove the record: all steps were taken back. Raises OSError."""
         self.path.unlink(missing_ok=True)
         self.path.parent.rmdir()
 

@@ -1,4 +1,4 @@
-"""Asking a daemon on this machine one question."""
+"""Ask a daemon on this machine one question."""
 
 import socket
 from contextlib import closing
@@ -9,7 +9,7 @@ _PATIENCE = 5.0  # seconds
 
 
 def ask(where: str, question: bytes, most: int, farewell: bytes = b"") -> bytes:
-    """What comes back to a question at a WHERE, `most` bytes of it; b"" where nobody listens, or nothing comes in time.
+    """Send a question to a WHERE and return at most `most` bytes of the answer; b"" where none comes in time.
 
     `farewell` is said after the answer. Raises PermissionError where this user may not connect.
     """

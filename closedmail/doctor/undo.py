@@ -1,4 +1,4 @@
-"""`closedmail setup --undo`: what setup did is taken back; what somebody has changed since stays, and is named."""
+"""`closedmail setup --undo`: take back what setup did; what somebody has changed since stays, and is named."""
 
 import os
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from closedmail.doctor.fix_command import run
-from closedmail.doctor.setup_record import SetupRecord, Step
+from closedmail.doctor.setup_record import SetupRecord, SetupStep
 from closedmail.errors import ClosedmailError
 from closedmail.files import replace_file
 from closedmail.mta.config_text import entries, marks, take_back
@@ -36,7 +36,7 @@ def _undo_file(path: Path, changes: list[list[str]]) -> Iterator[str]:
 
 
 def _former(current: str, changes: list[list[str]], *, master: bool) -> tuple[str, list[str]]:
-    """The text without the changes, and the keys that somebody else has changed."""
+    """Return the text without the changes, and the keys that somebody else has changed."""
     # A killed setup, or a killed undo, has left it as it was before one of them.
     for number, (before, _) in enumerate(changes):
         if current == before:
@@ -57,7 +57,7 @@ def _former(current: str, changes: list[list[str]], *, master: bool) -> tuple[st
 
 
 def _take_options_back(current: str, before: str, after: str, keys: list[str]) -> tuple[str, list[str]]:
-    """Of entries of master.cf that somebody has changed, the -o settings that are still as setup made them."""
+    """Take back the -o settings that are still as setup made them, in entries of master.cf that were changed since."""
     old, new, now = _options(before), _options(after), _options(current)
     everywhere = set.intersection(
         *({key for key, _ in entries(text, master=True)} for text in (current, before, after))
@@ -100,7 +100,7 @@ def _write(folder: Path, text: str) -> Path:
     return master
 
 
-def _undo_modes(step: Step) -> Iterator[str]:
+def _undo_modes(step: SetupStep) -> Iterator[str]:
     for name, (before, *after) in step.modes.items():
         path = Path(name)
         if not path.exists():
@@ -115,7 +115,7 @@ def _undo_modes(step: Step) -> Iterator[str]:
             yield f"{name}: mode {before:04o} again"
 
 
-def _undo_units(step: Step) -> Iterator[str]:
+def _undo_units(step: SetupStep) -> Iterator[str]:
     for unit, (active, enabled) in step.units.items():
         if not enabled:
             command = ["systemctl", "disable", *([] if active else ["--now"]), unit]

@@ -6,10 +6,12 @@ from typing import Any, Literal
 from closedmail.core.domain import fold, parents
 from closedmail.core.record import Entry, State, Why
 from closedmail.explain.explain_sendmail import SendmailRows, sendmail_rows
-from closedmail.inbound.decision import Envelope, Verdict, decide
+from closedmail.inbound.decision import Verdict, decide
+from closedmail.inbound.facts import Envelope
 from closedmail.inbound.sender import queued_domains
 from closedmail.maps.local_rows_file import OwnRows
 from closedmail.maps.postfix_transport import CLOSED, FOLDED, transport_value
+from closedmail.policyd.policy_reply import action_of
 from closedmail.store.snapshot import Snapshot
 
 _SENTENCES = {
@@ -39,12 +41,17 @@ class Inbound:
         """Whether the mail would be refused or deferred."""
         return self.verdict.outcome in ("reject", "defer")
 
+    @property
+    def action(self) -> str:
+        """What the policy service would answer."""
+        return action_of(self.verdict)
+
     def to_json(self) -> dict[str, Any]:
         """The object of the public interface."""
         match, facts = self.verdict.match, self.verdict.facts
         return {
             "verdict": self.verdict.outcome,
-            "action": self.verdict.action,
+            "action": self.action,
             "network": (match.rule.network or None) if match else None,
             "partner": match.key if match else None,
             "reason": self.verdict.reason,

@@ -22,8 +22,8 @@ def zones(edition: Edition, notes: Notes) -> dict[str, Servers]:
     """The zones by name, sorted. Raises ClosedmailError where no network has DNS servers."""
     if not edition.dns_servers:
         raise ClosedmailError(
-            "no network in force has DNS servers to forward to: set servers in [network.NAME.dns] and run closedmail "
-            "sync, or take --form mx"
+            "no network in force has DNS servers to forward to",
+            "set servers in [network.NAME.dns] and run: {closedmail} sync, or take --form mx",
         )
     found: dict[str, Servers] = {}
     for key, delivery in deliveries(edition):

@@ -9,7 +9,7 @@ from closedmail.exports.notes import Notes
 from closedmail.exports.restriction_class import RestrictionClass, restriction_class
 from closedmail.exports.sender_rows import NOT_OURS, sender_rows
 from closedmail.exports.target import File, Request
-from closedmail.inbound.decision import Match
+from closedmail.inbound.partner import Match
 
 _MAIN, _KEYS, _SENDERS = "main.cf", "keys.regexp", "senders"
 _MOST_CLASSES = 1000  # each smtpd reads all of them when it starts
@@ -55,7 +55,7 @@ class _Classes:
                 if len(self.by_name) > _MOST_CLASSES:
                     raise ClosedmailError(
                         f"more than {_MOST_CLASSES} different sets of addresses (allow_route_hosts): too many for "
-                        "restriction classes; run closedmail policyd, or name the networks in allow_from"
+                        "restriction classes; use the policy service, or name the networks in allow_from"
                     )
         return found
 

@@ -10,12 +10,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 
-from closedmail.core.model import CertificatePin, Inbound
+from closedmail.core.model import CertificatePin
 from closedmail.exports.edition import Edition
 from closedmail.exports.notes import Notes
-from closedmail.inbound.decision import Match
+from closedmail.inbound.partner import Match
+from closedmail.inbound.refusal import refusal_text
 from closedmail.mailertable import grammar
-from closedmail.words import smtp_text
 
 _WORDS = {"enforce": "REJECT 5.7.1", "defer": "DEFER 4.7.1", "report": "WARN"}
 _EVERYBODY = ("0.0.0.0/0", "::/0")
@@ -108,17 +108,4 @@ def _route_hosts(value: str) -> list[str]:
 
 def _text(match: Match, edition: Edition, *, by_address: bool) -> str:
     """The text of a refusal; a table knows neither the domain nor the client."""
-    inbound: Inbound = match.rule.inbound
-    reason = "address" if by_address else "certificate"
-    if inbound.reject_text:
-        text = inbound.reject_text.format(
-            domain="this domain",
-            network=match.rule.title,
-            reason=reason,
-            client_address="this client",
-            generation=edition.generation,
-        )
-    else:
-        proof = "the client's address is not" if by_address else "the client showed no certificate that is"
-        text = f"Mail from this domain is accepted through {match.rule.title} only: {proof} authorised for it"
-    return smtp_text(text).strip()
+    return refusal_text(match.rule, "address" if by_address else "certificate", edition.generation).strip()

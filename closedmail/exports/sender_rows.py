@@ -14,7 +14,8 @@ from closedmail.core.domain import DomainSet, fold, to_unicode
 from closedmail.core.model import HeaderFrom, Rewriting
 from closedmail.exports.edition import Edition
 from closedmail.exports.notes import Notes
-from closedmail.inbound.decision import Match, claimed
+from closedmail.inbound.decision import claimed
+from closedmail.inbound.partner import Match
 
 NOT_OURS = "DUNNO"
 _BELOW = "*."  # a label that no key has

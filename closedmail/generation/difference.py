@@ -1,57 +1,58 @@
-"""What a new list changes against the one in force, and the brakes that stop a list that changes too much.
+"""Compare a new list with the one in force: the brakes that stop a list that changes too much, and the report.
 
 List is compared with list, never configuration: a domain that the configuration rules out is not lost, and a route
 that another `port` spells otherwise is not rerouted.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from closedmail.core.model import Brakes
 from closedmail.core.record import Entry
 from closedmail.errors import Refused
+from closedmail.generation.generation import Generation
 from closedmail.mailertable.listing import Listing
 
 _NAMED = 5  # domains that a message names
 
 
 class Previous(Protocol):
-    """The generation in force, as the next one needs it."""
+    """The generation that the next one is compared with and made on top of."""
 
     @property
     def networks(self) -> Sequence[str]:
-        """Names of the networks by number."""
+        """Give the names of the networks by number."""
 
     def records(self) -> Iterable[tuple[str, Entry]]:
-        """All records, in the order of their keys."""
+        """Give all records, in the order of their keys."""
 
     def entry(self, key: str) -> Entry | None:
-        """The record of exactly this key."""
+        """Find the record of exactly this key."""
 
 
 class NothingInForce:
-    """What is in force before the first generation."""
+    """Stands for the generation in force before the first one."""
 
     networks: Sequence[str] = ()
 
     def records(self) -> Iterable[tuple[str, Entry]]:
-        """None."""
+        """Give none."""
         return ()
 
     def entry(self, key: str) -> Entry | None:  # noqa: ARG002
-        """None."""
+        """Find none."""
         return None
 
 
 @dataclass(slots=True)
 class Difference:
-    """A network's list in force (`total` domains routed by it) against a new one.
+    """The difference between a network's list in force and a new one.
 
-    `lost` are routed now and not in the new list, `absent` were held or kept before and are still not in it,
-    `changed` have another value, `returned` were held or kept and are listed again, `ruled_out` are no longer
-    admitted. `matched` counts the keys of the new list that have a record, whatever became of them, `offered` all of
-    them.
+    `total` domains are routed by the list in force. `lost` are routed now and not in the new list, `absent` were held
+    or kept before and are still not in it, `changed` have another value, `returned` were held or kept and are listed
+    again, `ruled_out` are no longer admitted. `matched` counts the keys of the new list that have a record, whatever
+    became of them, `offered` all of them.
     """
 
     total: int = 0
@@ -65,8 +66,11 @@ class Difference:
 
 
 def compare(previous: Previous, names: Sequence[str], listings: Sequence[Listing | None]) -> list[Difference]:
-    """Compare each network's new listing with what is in force. `names` and `listings` are in the order of the
-    configuration; a network of the generation in force that is no longer configured is left out."""
+    """Compare each network's new listing with what is in force.
+
+    `names` and `listings` are in the order of the configuration; a network of the generation in force that is no longer
+    configured is left out.
+    """
     differences = [Difference(offered=len(listing.entries) if listing else 0) for listing in listings]
     positions = {name: number for number, name in enumerate(names)}
     new_number = [positions.get(name, -1) for name in previous.networks]
@@ -93,12 +97,19 @@ def compare(previous: Previous, names: Sequence[str], listings: Sequence[Listing
     return differences
 
 
-def check_brakes(network: str, listing: Listing, difference: Difference | None, brakes: Brakes) -> None:
-    """Raise Refused (`empty`, `bad-lines` or `shrunk`) for a list that is not to be believed.
+def check_brakes(
+    network: str,
+    listing: Listing,
+    difference: Difference | None,
+    brakes: Brakes,
+    command: Callable[..., str],
+) -> None:
+    """Raise Refused (`empty`, `bad-lines` or `shrunk`) for a list that changes too much to be believed.
 
-    `difference` is None while no list is in force; then only `empty` applies.
+    `difference` is None while no list is in force; then only `empty` applies. `command` renders a closedmail command,
+    as `Config.command` does.
     """
-    accept = f"if the network confirms this list, accept it with: closedmail sync --network {network} --force"
+    accept = f"if the network confirms this list, accept it with: {command('sync', '--network', network, '--force')}"
     if not listing.entries:
         raise Refused("empty", f"the list of {network} has no entry that can be used; {accept}")
     if difference is None or not difference.total:
@@ -109,7 +120,7 @@ def check_brakes(network: str, listing: Listing, difference: Difference | None, 
         raise Refused(
             "bad-lines",
             f"{bad} of {listing.rows} lines of {network} are not understood (line {first.line}: {first.reason}), more "
-            f"than bad_line_limit {brakes.bad_line_limit:.4g}; look with closedmail lint; {accept}",
+            f"than bad_line_limit {brakes.bad_line_limit:.4g}; look with: {command('lint')} FILE; {accept}",
         )
     lost = [key for key in difference.lost if key not in listing.unclear]
     hit = len(lost) + len(difference.changed)
@@ -122,8 +133,27 @@ def check_brakes(network: str, listing: Listing, difference: Difference | None, 
         )
 
 
+def report_changes(generation: Generation, differences: Sequence[Difference], previous: Previous) -> None:
+    """Fill in `added`, `removed` and `changed` of every network that has a list, as `sync` reports it.
+
+    `differences` are those of the generation's listings against `previous`, in the order of its networks.
+    """
+    for number, (name, difference) in enumerate(zip(generation.networks, differences, strict=True)):
+        changes = generation.changes[name]
+        gone = (*difference.lost, *difference.ruled_out)
+        changes.removed = sorted(key for key in gone if not _has(generation, number, key))
+        changes.changed = sorted(key for key in difference.changed if _has(generation, number, key))
+        if not previous.networks:
+            changes.added = sorted(_keys(generation, number))
+        elif difference.matched < difference.offered or difference.returned:
+            returned = set(difference.returned)
+            changes.added = sorted(
+                key for key in _keys(generation, number) if key in returned or _is_new(key, name, previous)
+            )
+
+
 def _most(share: float, total: int) -> float:
-    """What a share of a total allows. In binary 0.29 of 100 is a little less than 29, which is not what was meant."""
+    """Count what a share of a total allows. In binary 0.29 of 100 is a little less than 29, which nobody means."""
     return round(share * total, 6)
 
 
@@ -132,3 +162,21 @@ def _some(keys: Sequence[str]) -> str:
         return ""
     more = ", …" if len(keys) > _NAMED else ""
     return f" ({', '.join(keys[:_NAMED])}{more})"
+
+
+def _keys(generation: Generation, number: int) -> Iterator[str]:
+    """List the keys that the network's list gives their value."""
+    yield from generation.listed[number]
+    yield from (key for key, entry in generation.special.items() if entry.network == number and entry.listed)
+
+
+def _has(generation: Generation, number: int, key: str) -> bool:
+    entry = generation.special.get(key)
+    if entry is not None:
+        return entry.network == number and entry.listed
+    return key in generation.listed[number]
+
+
+def _is_new(key: str, name: str, previous: Previous) -> bool:
+    old = previous.entry(key)
+    return old is None or (old.network >= 0 and previous.networks[old.network] != name)

@@ -1,4 +1,4 @@
-"""Generations that are in force no longer, or not quite: what `rollback` and `release` settle on top of."""
+"""The generations that `rollback` and `release` settle on top of: an earlier one, and one without released domains."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
@@ -8,27 +8,28 @@ from closedmail.generation.difference import Previous
 
 
 class Without:
-    """A generation without some of its records: a `difference.Previous` that has let them go."""
+    """A generation without some of its records, as a `difference.Previous`."""
 
     def __init__(self, previous: Previous, keys: Collection[str]) -> None:
+        """Hide the records of `keys` in `previous`."""
         self._previous, self._keys = previous, keys
 
     @property
     def networks(self) -> Sequence[str]:
-        """Names of the networks by number."""
+        """Give the names of the networks by number."""
         return self._previous.networks
 
     def records(self) -> Iterable[tuple[str, Entry]]:
-        """All records but those."""
+        """Give all records but those."""
         return ((key, entry) for key, entry in self._previous.records() if key not in self._keys)
 
     def entry(self, key: str) -> Entry | None:
-        """The record of exactly this key."""
+        """Find the record of exactly this key."""
         return None if key in self._keys else self._previous.entry(key)
 
 
 class Earlier:
-    """An earlier generation by what its lists do not say (`Generation.beyond`): a `difference.Previous`."""
+    """An earlier generation, as a `difference.Previous`: what its lists do not give (`Generation.beyond`)."""
 
     def __init__(self, networks: Sequence[str], beyond: Mapping[str, Entry]) -> None:
         """`networks` are the names by number, `beyond` the records."""
@@ -36,18 +37,18 @@ class Earlier:
         self._beyond = beyond
 
     def records(self) -> Iterable[tuple[str, Entry]]:
-        """Those records, in the order of their keys."""
+        """Give those records, in the order of their keys."""
         return sorted(self._beyond.items())
 
     def entry(self, key: str) -> Entry | None:
-        """The record of exactly this key, where it is one of those."""
+        """Find the record of exactly this key, where it is one of those."""
         return self._beyond.get(key)
 
 
 def hold_anew(beyond: Mapping[str, Entry], networks: Sequence[str], config: Config, now: int) -> dict[str, Entry]:
-    """The same records; holds that have ended since then begin again, for their network's `hold_for`.
+    """Begin holds that have ended since then again, for their network's `hold_for`; other records stay.
 
-    Whoever goes back wants the domains held that were held then, not let go at once.
+    Whoever goes back wants the domains held that were held then, not released at once.
     """
     hold_for = {network.name: network.hold_for for network in config.networks}
     found = dict(beyond)

@@ -1,4 +1,4 @@
-"""`[partner]` tables in a generation: they override what their key has from a list, or stand alone."""
+"""Place `[partner]` tables in a generation: they override what their key has from a list, or stand alone."""
 
 from dataclasses import replace
 
@@ -12,7 +12,7 @@ from closedmail.routes.nexthop import target
 
 
 def place_partners(generation: Generation, config: Config) -> None:
-    """`[partner]` tables override what their key has from a list."""
+    """Override by each `[partner]` table what its key has from a list, or add it."""
     numbers = {name: number for number, name in enumerate(generation.networks)}
     first = len(generation.networks)
     found: list[tuple[str, Entry]] = []
@@ -39,7 +39,7 @@ def place_partners(generation: Generation, config: Config) -> None:
 
 
 def _outbound_of_best(own: Outbound | None, best: Entry, listed: Outbound | None) -> Outbound | None:
-    """How a partner is delivered that a list routes: by its own keys, where it has any."""
+    """Choose how a partner that a list routes is delivered: by its own keys, where it has any."""
     if own is None:  # alone: the list's network delivers, as it would without the table
         return listed
     if best.value == SMARTHOST and listed and not own.smarthost:  # the list names domains only, and no route
@@ -48,7 +48,7 @@ def _outbound_of_best(own: Outbound | None, best: Entry, listed: Outbound | None
 
 
 def _best_match(generation: Generation, key: str, home: int) -> Entry | None:
-    """The list entry that would route a key: its own, else the longest suffix; of its own network first."""
+    """Find the list entry that would route a key: its own, else the longest suffix; of its own network first."""
     order = sorted(range(len(generation.listed)), key=lambda number: number != home)
     for candidate in (key, *("." + parent for parent in parents(key.removeprefix(".")))):
         special = generation.special.get(candidate)

@@ -1,8 +1,8 @@
-"""Making the next generation: lists, partners and the generation in force become one table of domains.
+"""Make the next generation: lists, partners and the generation in force become one table of domains.
 
 `settle` decides for every domain whose it is, where its mail goes, and whether it is held; in this order: two networks
-that both list it, what the lists lost or do not say clearly, `[partner]` tables, TLS demands that nobody can meet,
-spellings that fold onto each other.
+that both list it, what the lists lost, lines that are not understood, `[partner]` tables, TLS demands that nobody can
+meet, spellings that fold onto each other.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,9 @@ def settle(
     *,
     latest: int = 0,
 ) -> Generation:
-    """The next generation. `listings` and `differences` are in the order of `config.network_tables` (None: no list).
+    """Settle the next generation.
+
+    `listings` and `differences` are in the order of `config.network_tables` (None: no list).
 
     The listings' entries are taken over, not copied: they belong to the generation afterwards. `now` is Unix time.
     `latest` is when the generation in force was published: with a clock that was set back, a hold would end as soon as
@@ -70,12 +72,12 @@ def settle(
 
 
 def released_line(network: str, key: str) -> str:
-    """By which a network's bad line about a key is known among the released ones."""
+    """Name a network's bad line about a key among the released ones."""
     return f"{network} {key}"
 
 
 def _yield_shared(generation: Generation, previous: Previous, decided: set[str]) -> None:
-    """Of two networks that list the same key, the one that has it in force keeps it, else the first in the file."""
+    """Give a key that two networks list to the one that has it in force, else to the first in the file."""
     listed, names = generation.listed, generation.networks
     shared: set[str] = set()
     for later in range(1, len(listed)):
@@ -92,12 +94,12 @@ def _yield_shared(generation: Generation, previous: Previous, decided: set[str])
 
 
 def _has_route(entry: Entry) -> bool:
-    """Whether a record has a route, be it held for a TLS demand, a spelling or its length."""
+    """Tell whether a record has a route, be it held for a TLS demand, a spelling or its length."""
     return entry.in_force or entry.why in (Why.TLS, Why.FOLDED, Why.ROUTE)
 
 
 def _network_of(entry: Entry | None, previous: Previous) -> str:
-    """The name of the network whose list had an entry of the generation in force, "" for none."""
+    """Name the network whose list had an entry of the generation in force, "" for none."""
     return previous.networks[entry.network] if entry and entry.network >= 0 else ""
 
 
@@ -112,7 +114,7 @@ def _keep_or_hold(
     latest: int,
     released: Mapping[str, str],
 ) -> None:
-    """What becomes of domains that the list lost, and of those whose line is not understood."""
+    """Keep or hold the domains that the list lost, and those whose line is not understood."""
     missing = difference.lost | difference.absent
     taken = {key for entries in generation.listed for key in missing if key in entries}
     changes = generation.changes[network.name]
@@ -128,7 +130,7 @@ def _keep_or_hold(
             elif old.state is State.KEPT or not old.until or now < old.until:
                 generation.special[key] = entry
             else:
-                changes.notes.append(f"{key} is let go: the list lost it, and its hold (hold_for) has ended")
+                changes.notes.append(f"{key} is no longer held: the list lost it, and its hold (hold_for) has ended")
         elif network.on_removed == "hold":
             generation.special[key] = entry._replace(state=State.HELD, why=Why.LOST, since=now, until=lost_until)
         elif network.on_removed == "keep" and old.why is Why.UNCLEAR:  # it has no route that could be kept
@@ -141,7 +143,7 @@ def _keep_or_hold(
             continue
         if old_entry and _has_route(old_entry) and _network_of(old_entry, previous) == network.name:
             generation.special[key] = Entry(number, old_entry.value, number)
-            changes.notes.append(f"{key} keeps its route, since its line is not understood")
+            changes.notes.append(f"{key} keeps its route because its line is not understood")
         elif released.get(released_line(network.name, key)) == mark:
             generation.released[released_line(network.name, key)] = mark
         else:

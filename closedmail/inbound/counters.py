@@ -15,7 +15,7 @@ ALONE = "-"  # where a network's name would stand, for a partner that stands alo
 
 
 class Series(NamedTuple):
-    """What is counted together. `network` is ALONE and `partner` "" (the others) where there is none to name."""
+    """The labels of one count. `network` is ALONE and `partner` "" (the others) where there is none to name."""
 
     network: str
     partner: str
@@ -54,7 +54,7 @@ class Counters:
         counts[series] = counts.get(series, 0) + 1
 
     def _name(self, series: tuple[str, str, str, str]) -> tuple[str, str, str, str]:
-        """The series itself where it may be named, else that of the others."""
+        """Return the series itself where it may be named, else that of the others."""
         network, partner, verdict, reason = series
         if not partner or series in self._counts:
             return series
@@ -64,22 +64,22 @@ class Counters:
         return network, "", verdict, reason
 
     def __iter__(self) -> Iterator[tuple[Series, int]]:
-        """All series that have been counted."""
+        """Give all series that have been counted."""
         return ((Series(*series), number) for series, number in self._counts.items())
 
     @property
     def mails(self) -> int:
-        """How many mails have been counted."""
+        """Return the number of mails counted."""
         return sum(self._counts.values())
 
     def copy(self) -> "Counters":
-        """The counts as they are now, for another thread."""
+        """Copy the counts as they are now, for another thread."""
         copied = Counters(self.since)
         copied.named, copied._counts = self.named, self._counts.copy()
         return copied
 
     def networks(self) -> dict[str, NetworkCounts]:
-        """The counts by network, partner and verdict, sorted."""
+        """Sum the counts by network, partner and verdict, sorted."""
         found: dict[str, NetworkCounts] = {}
         for series, number in sorted(self):
             network = found.setdefault(series.network, NetworkCounts(Counter(), {}, Counter()))

@@ -11,36 +11,39 @@ LENGTHS = frozenset(_NAMES)  # hex digits of the fingerprints that an MTA sends
 
 
 def digest_name(length: int) -> str:
-    """What makes a fingerprint of so many hex digits."""
+    """Name the digest that makes a fingerprint of so many hex digits."""
     return _NAMES.get(length, f"{length // 2}-byte")
 
 
 def digest_length(name: str) -> int:
-    """Hex digits of the fingerprints that a digest makes, by its name in postconf(5); 0 for one that is not known."""
+    """Return the hex digits of a digest's fingerprints, by its name in postconf(5); 0 for one that is not known."""
     return _HEX_DIGITS.get(name.lower().replace("-", ""), 0)
 
 
-def incomparable(rules: Iterable[Rule], digest: str) -> Iterator[str]:
-    """A sentence for each configured fingerprint that can't match one that Postfix makes with that digest."""
+def incomparable(rules: Iterable[Rule], digest: str, sync: str) -> Iterator[str]:
+    """Write a sentence for each configured fingerprint that can't match one that Postfix makes with that digest.
+
+    `sync` is the command that it proposes.
+    """
     sent = digest_length(digest)
     if not sent:
         return
-    told = set()
+    named = set()
     for rule in rules:
         if rule.inbound.mode == "off":
             continue
         for at, pin in enumerate(rule.inbound.certificates):
             for name, value in (("fingerprint", pin.fingerprint), ("pubkey_fingerprint", pin.pubkey_fingerprint)):
                 # A partner's table that takes over its network's certificates has nothing of its own to mend.
-                if value and len(value) != sent and (rule.network, value) not in told:
-                    told.add((rule.network, value))
+                if value and len(value) != sent and (rule.network, value) not in named:
+                    named.add((rule.network, value))
                     yield (
                         f"{rule.table}.inbound.certificates[{at}].{name} is {digest_name(len(value))}, but Postfix "
-                        f"makes {digest_name(sent)} fingerprints, which never match it; {_remedy(len(value))}"
+                        f"makes {digest_name(sent)} fingerprints, which never match it; {_remedy(len(value), sync)}"
                     )
 
 
-def _remedy(length: int) -> str:
+def _remedy(length: int, sync: str) -> str:
     if length == _HEX_DIGITS["sha256"]:
-        return "set smtpd_tls_fingerprint_digest = sha256 in main.cf, reload Postfix and run: closedmail sync"
+        return f"set smtpd_tls_fingerprint_digest = sha256 in main.cf, reload Postfix and run: {sync}"
     return "write the fingerprint in SHA-256, and set smtpd_tls_fingerprint_digest = sha256 in main.cf"

@@ -15,7 +15,7 @@ _NOT_CHARSETS = frozenset(("punycode", "idna"))
 
 
 def decode_words(text: str) -> str:
-    """The text with its encoded words decoded, as often as there are any; the text itself where there are none."""
+    """Decode the encoded words of a text, as often as there are any; the text itself where there are none."""
     for _ in range(_NESTED):
         if "=?" not in text:
             break
@@ -44,7 +44,7 @@ def _decoded(found: re.Match[str]) -> str:
 
 
 def _text(raw: bytes, charset: str) -> str:
-    """Bytes in a charset, in Latin-1 where there is no such charset."""
+    """Decode bytes in a charset, in Latin-1 where there is no such charset."""
     try:
         if codecs.lookup(charset).name in _NOT_CHARSETS:
             raise LookupError(charset)  # noqa: TRY301

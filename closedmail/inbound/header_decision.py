@@ -4,8 +4,10 @@ from collections.abc import Iterable, Iterator
 
 from closedmail.core.address import parse_client
 from closedmail.core.rule import Rule
-from closedmail.inbound.decision import Envelope, Rulebook, Verdict, claimed, exemption, judge, worst
+from closedmail.inbound.decision import Verdict, claimed, exemption, judge, worst
+from closedmail.inbound.facts import Envelope
 from closedmail.inbound.header_sender import header_domains
+from closedmail.inbound.partner import Rulebook
 
 
 def decide_header(values: Iterable[bytes], envelope: Envelope, book: Rulebook) -> Verdict:
@@ -29,24 +31,24 @@ def decide_header(values: Iterable[bytes], envelope: Envelope, book: Rulebook) -
     return worst(verdicts())
 
 
-def never_told(rules: Iterable[Rule], *, sendmail: bool) -> Iterator[str]:
-    """A sentence for each rule whose `header_from` hangs on what the MTA tells no milter.
+def unenforceable_headers(rules: Iterable[Rule], *, sendmail: bool) -> Iterator[str]:
+    """Write a sentence for each rule whose `header_from` depends on what the MTA sends no milter.
 
-    Postfix tells a milter no fingerprint, Sendmail (`sendmail`) none of the public key.
+    Postfix sends a milter no fingerprint, Sendmail (`sendmail`) none of the public key.
     """
     for rule in rules:
         inbound = rule.inbound
         if rule.header_mode == "off" or "cert" not in inbound.require:
             continue
-        hanging = [
+        unseen = [
             f"certificates[{at}]"
             for at, pin in enumerate(inbound.certificates)
             if pin.pubkey_fingerprint or (pin.fingerprint and not sendmail)
         ]
-        if hanging:
+        if unseen:
             what = "fingerprints of the public key" if sendmail else "fingerprints"
             yield (
-                f"{rule.table}.inbound.header_from can't be enforced with {', '.join(hanging)}: "
+                f"{rule.table}.inbound.header_from can't be enforced with {', '.join(unseen)}: "
                 f"{'Sendmail' if sendmail else 'Postfix'} tells a milter no {what}; pin subject and issuer there, "
                 "or let addresses decide"
             )

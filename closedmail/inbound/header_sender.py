@@ -1,4 +1,4 @@
-"""Whom a message says it is from: the domains that anybody may read in its `From:` and `Sender:`.
+"""Find the domains of a message's author: all that anybody may read in its `From:` and `Sender:`.
 
 A header that follows RFC 5322 to the letter (section 3.4, without its obsolete forms) has exactly the addresses that
 the grammar gives it: what stands in a quoted display name or in a comment is no address. In anything else programs see
@@ -46,7 +46,7 @@ class HeaderError(ValueError):
 
 
 def header_domains(values: Iterable[bytes], rewriting: Rewriting) -> tuple[str, ...]:
-    """The domains in the values of `From:` and `Sender:`, as A-labels; () where there are none.
+    """Find the domains in the values of `From:` and `Sender:`, as A-labels; () where there are none.
 
     `values` are as they came, without the name of the header, folded or not. Raises HeaderError.
     """
@@ -72,7 +72,7 @@ def _names(address: str, rewriting: Rewriting) -> tuple[str, ...]:
 
 
 def _texts(value: bytes) -> Iterator[str]:
-    """What the bytes may be, unfolded, before and after encoded words are decoded."""
+    """Give the texts that the bytes may be, unfolded, before and after encoded words are decoded."""
     for text in _charsets(value):
         unfolded = _FOLD.sub("", text).strip(" \t\r\n")
         yield unfolded
@@ -89,13 +89,13 @@ def _charsets(value: bytes) -> tuple[str, ...]:
 
 
 def _addresses(text: str) -> Iterable[str]:
-    """The addresses of a text; of their local parts only what decides about the domain."""
+    """Find the addresses of a text; of their local parts only what decides about the domain."""
     strict = _strictly(text)
     return _laxly(text) if strict is None else strict
 
 
 def _strictly(text: str) -> list[str] | None:
-    """The addresses of a list of mailboxes, None where the text is none."""
+    """Parse a list of mailboxes by the grammar; None where the text is none."""
     found: list[str] = []
     at = 0
     while at < len(text) or not found:
@@ -108,7 +108,7 @@ def _strictly(text: str) -> list[str] | None:
 
 
 def _laxly(text: str) -> Iterator[str]:
-    """All that may be an address to somebody."""
+    """Find all that may be an address to somebody."""
     seen = False
     for reading in dict.fromkeys(_readings(text)):
         for at in _AT.finditer(reading):
@@ -138,7 +138,7 @@ def _as_python_reads(text: str) -> Iterator[str]:
 
 
 def _readings(text: str) -> Iterator[str]:
-    """The text with and without what programs leave out: comments, quotes, blanks, control characters."""
+    """Give the text with and without what programs leave out: comments, quotes, blanks, control characters."""
     bare = text
     for _ in range(_COMMENT_DEPTH):
         shorter = _INNER_COMMENT.sub("", bare)

@@ -4,7 +4,7 @@ Postfix asks with the address as smtpd(8) understood it, without quotes. Before 
 the local part again (quote_822_local.c) and lets trivial-rewrite(8) complete the address: rewrite_tree() in Postfix's
 src/trivial-rewrite/rewrite.c, on tokens made by tok822_parse.c. `_domain` says the same in few rules. Then comes what
 others make of a domain: UTS 46 as mail clients and later hops apply it, and laxer readings where nobody can have a
-domain that is spelled so. There, where it can't be told, every reading counts, and a partner's decides.
+domain that is spelled so. Where it is not certain, every reading counts, and a partner's decides.
 """
 
 import re
@@ -33,7 +33,7 @@ _LONGEST_LABEL = 63
 _LONGEST_SENDER = 2048
 # What IDNA 2003 still maps and UTS 46 non-transitional keeps (its deviation characters).
 _DEVIATIONS = str.maketrans({"ß": "ss", "ς": "\u03c3", "\u200c": "", "\u200d": ""})
-# Capital sharp s: "ss" until Unicode 15.0, "ß" since 15.1. Which of them the next hop has can't be told.
+# Capital sharp s: "ss" until Unicode 15.0, "ß" since 15.1. Nobody knows which the next hop has.
 _CAPITAL_SHARP_S = ("ß", "ss")
 # Nothing is to be seen of them (Default_Ignorable_Code_Point), beside all of category Cf.
 _UNSEEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")
@@ -46,10 +46,10 @@ class SenderError(ValueError):
 
 
 def queued_domains(sender: str, rewriting: Rewriting) -> tuple[str, ...]:
-    """The domains that a sender may have when it is queued, as A-labels, the likeliest first; () where it has none.
+    """Find the domains that a sender may have when queued, as A-labels, the likeliest first; () where it has none.
 
     `sender` is the policy attribute, decoded as UTF-8 with surrogates for bytes that are not. More than one domain
-    means that it can't be told which others will see in it, and a partner's counts. Raises SenderError.
+    means that others may read it in several ways, and a partner's counts. Raises SenderError.
     """
     plain = _PLAIN.fullmatch(sender)
     if plain:
@@ -64,11 +64,11 @@ def queued_domains(sender: str, rewriting: Rewriting) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in found if name))
 
 
-# What Postfix makes of it
+# Postfix's reading
 
 
 def _texts(sender: str, rewriting: Rewriting) -> tuple[str, ...]:
-    """What may be the domain, without the source route (`@x,@y:`), whose domains are nobody's."""
+    """Find what may be the domain, without the source route (`@x,@y:`), whose domains are nobody's."""
     if not sender.startswith("@") or ":" not in sender:
         return _domain(sender, rewriting)
     route, _, rest = sender.partition(":")
@@ -78,7 +78,7 @@ def _texts(sender: str, rewriting: Rewriting) -> tuple[str, ...]:
 
 
 def _domain(sender: str, rewriting: Rewriting) -> tuple[str, ...]:
-    """The text of the domain after rewriting; several where it can't be told, or is queued without one."""
+    """Return the text of the domain after rewriting; several where it is not certain, or is queued without one."""
     local, at, domain = sender.rpartition("@")
     if not at:
         local, domain = sender, _completed(sender, rewriting)
@@ -90,7 +90,7 @@ def _domain(sender: str, rewriting: Rewriting) -> tuple[str, ...]:
 
 
 def _completed(local: str, rewriting: Rewriting) -> str:
-    """The domain that an address without `@` is given, "" for none."""
+    """Return the domain that an address without `@` is given, "" for none."""
     # An address that needs quotes is one word to trivial-rewrite, whatever is in it.
     bare = _is_dot_string(local)
     if bare and rewriting.swap_bangpath and "!" in local:
@@ -101,7 +101,7 @@ def _completed(local: str, rewriting: Rewriting) -> str:
 
 
 def _unowned(sender: str) -> tuple[str, ...]:
-    """Queued without a domain: whoever completes it decides, by `!`, `%` or what else there is.
+    """Read a sender that is queued without a domain: whoever completes it decides, by `!`, `%` or what else there is.
 
     A mere local part may be in any character set, and is no domain that is not UTF-8.
     """
@@ -109,7 +109,7 @@ def _unowned(sender: str) -> tuple[str, ...]:
 
 
 def _complete(domain: str, rewriting: Rewriting) -> str:
-    """A domain after `append_dot_mydomain`, which knows no dot but U+002E, and no literal."""
+    """Apply `append_dot_mydomain`, which knows no dot but U+002E, and no literal."""
     if _LITERAL.fullmatch(domain):
         return domain
     domain, dotted = (domain, "." in domain) if _NAME.fullmatch(domain) else _scan(domain)
@@ -125,7 +125,7 @@ def _without_comments(text: str) -> str:
 
 
 def _scan(domain: str) -> tuple[str, bool]:
-    """A domain as it is after it was read as RFC 822 text, and whether it has a dot (or bracket) outside of quotes.
+    """Read a domain as RFC 822 text; return it, and whether it has a dot (or bracket) outside of quotes.
 
     Quotes, backslashes and white space go; words that then stand side by side get a blank (tok822_internalize()).
     """
@@ -144,17 +144,17 @@ def _scan(domain: str) -> tuple[str, bool]:
 
 
 def _is_dot_string(local: str) -> bool:
-    """Whether a local part needs no quotes (RFC 5321 Dot-string), as is_822_dot_string() in quote_822_local.c."""
+    """Check that a local part needs no quotes (RFC 5321 Dot-string), as is_822_dot_string() in quote_822_local.c."""
     if not local or local.startswith(".") or local.endswith(".") or ".." in local:
         return False
     return not any(char <= " " or char == "\x7f" or char in '()<>@,;:\\"[]' for char in local)
 
 
-# What others make of the domain
+# Others' reading of the domain
 
 
 def _readings(text: str) -> Iterator[str]:
-    """A text that is a name as it is; of any other one, which nobody can have, all that may be taken for a name."""
+    """Give a name as it is; of any other text, which nobody can have, all that may be taken for a name."""
     if _NAME.fullmatch(text) or _LITERAL.fullmatch(text):
         yield text
         return
@@ -163,13 +163,13 @@ def _readings(text: str) -> Iterator[str]:
 
 
 def _pieces(text: str) -> Iterator[str]:
-    """What looks like names of more than one label between characters that no name has."""
+    """Give what looks like names of more than one label between characters that no name has."""
     pieces = (piece.strip(".") for piece in _NO_NAME.split(text))
     return (piece for piece in pieces if "." in piece or not piece.isascii())
 
 
 def _names(domain: str) -> Iterator[str]:
-    """A-labels of a domain that somebody else spelled: mapped as far as it goes, never refused.
+    """Give the A-labels of a domain that somebody else spelled: mapped as far as it goes, never refused.
 
     Unlike `domain.parse_name` it has to name what a later hop might make of the spelling, valid or not. Raises
     SenderError for surrogates (bytes that were not UTF-8).
@@ -197,7 +197,7 @@ def _without_dots(name: str) -> str:
 
 
 def _mapped(text: str) -> str:
-    """UTS 46 mapping, non-transitional. What it disallows is left out where nobody sees it, and NFKC elsewhere.
+    """Map by UTS 46, non-transitional. What it disallows is left out where nobody sees it, and NFKC elsewhere.
 
     A name with the like is impossible, and is mapped (and composed) again as such.
     """
@@ -219,7 +219,7 @@ def _is_unseen(char: str) -> bool:
 
 
 def _laxly(name: str) -> str:
-    """A mapped name with its impossible labels as lax software reads them: IDNA 2003, or punycode taken at its word.
+    """Read the impossible labels of a mapped name as lax software does: IDNA 2003, or punycode taken at its word.
 
     Labels that somebody can have stay: grüße and grüsse are two domains, and neither owner answers for the other.
     """
@@ -248,7 +248,7 @@ def _decoded(alabel: str) -> str:
 
 @lru_cache(maxsize=1024)
 def _is_possible(label: str) -> bool:
-    """Whether a label with more than ASCII in it, or an A-label, can be registered (IDNA 2008)."""
+    """Return whether a label with more than ASCII in it, or an A-label, can be registered (IDNA 2008)."""
     try:
         idna.alabel(label)
     except (idna.IDNAError, UnicodeError):

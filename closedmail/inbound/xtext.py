@@ -1,4 +1,4 @@
-"""How MTAs write a common name on one line: `+20` is a blank (xtext of RFC 3461 section 4)."""
+"""Common names as MTAs write them on one line: `+20` is a blank (xtext of RFC 3461 section 4)."""
 
 import re
 
@@ -6,7 +6,7 @@ _XTEXT = re.compile(rb"\+([0-9A-Fa-f]{2})")
 
 
 def decode_xtext(text: str) -> str:
-    """The common name itself; what is no UTF-8 in it becomes U+FFFD."""
+    """Decode a common name; bytes that are not UTF-8 become U+FFFD."""
     if "+" not in text:
         return text
     encoded = text.encode("utf-8", "surrogateescape")

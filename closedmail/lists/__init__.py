@@ -1,1 +1,1 @@
-"""Bringing a list in: fetched, verified, read."""
+"""Obtain a list: fetch it and verify it."""

@@ -1,4 +1,4 @@
-"""The outer shape of a signed list: armor and the lines around it, looked at before gpg is asked.
+"""Check the outer shape of a signed list, the armor and the lines around it, before gpg is asked.
 
 gpg is generous with what stands around a signed block: it skips text before and after a clearsigned block, takes
 the first of two messages and exits 0, and never looks at what follows the end of a compressed stream. So the shape is
@@ -46,11 +46,12 @@ _CHECKSUM = re.compile(rb"\n=[A-Za-z0-9+/]{4}\Z")
 
 
 @dataclass(frozen=True, slots=True)
-class _Line:
-    """A line that begins with five dashes: what it is ("BEGIN SIGNATURE", "" if nothing of ours), from and to.
+class _DashLine:
+    """A line that begins with five dashes.
 
-    An END line ends with its dashes: what follows on the line stands behind the block. `text` says that a signature's
-    BEGIN line goes on with something that is not white space. Any other BEGIN line that does is nothing of ours.
+    `kind` is what it is ("BEGIN SIGNATURE", "" if nothing of ours), `start` and `end` are offsets. An END line ends
+    with its dashes: what follows on the line stands behind the block. `text` says that a signature's BEGIN line goes on
+    with something that is not white space. Any other BEGIN line that does is nothing of ours.
     """
 
     kind: str
@@ -59,25 +60,25 @@ class _Line:
     text: bool = False
 
 
-def _dash_lines(data: mmap.mmap, start: int) -> list[_Line]:
+def _dash_lines(data: mmap.mmap, start: int) -> list[_DashLine]:
     def following(at: int) -> int:
         found = data.find(b"\n-----", at)
         return found + 1 if found >= 0 else -1
 
-    lines: list[_Line] = []
+    lines: list[_DashLine] = []
     at = start if data[start : start + 5] == b"-----" else following(start)
     while at >= 0 and len(lines) < _MOST_DASH_LINES:
         newline = data.find(b"\n", at)
         end = len(data) if newline < 0 else newline + 1
         match = _MARKER.match(data[at : min(end, at + _LONGEST_MARKER)])
         if match is None:
-            lines.append(_Line("", at, end))
+            lines.append(_DashLine("", at, end))
         elif match[1] == b"END":
-            lines.append(_Line(f"END {match[2].decode()}", at, at + match.end()))
+            lines.append(_DashLine(f"END {match[2].decode()}", at, at + match.end()))
         else:
             text = bool(data[at + match.end() : end].strip(WHITE))
             known = match[2] == b"SIGNATURE" or not text  # as gpg sees it, but for a NUL, where it ends its lines
-            lines.append(_Line(f"BEGIN {match[2].decode()}" if known else "", at, end, text))
+            lines.append(_DashLine(f"BEGIN {match[2].decode()}" if known else "", at, end, text))
         at = following(end - 1)
     return lines
 
@@ -118,7 +119,7 @@ def _armor(packet: bytes) -> bytes:
     return b"-----BEGIN PGP SIGNATURE-----\n\n%b\n-----END PGP SIGNATURE-----\n" % lines
 
 
-def _clearsigned(data: mmap.mmap, start: int, lines: list[_Line], first: int) -> tuple[int, bytes]:
+def _clearsigned(data: mmap.mmap, start: int, lines: list[_DashLine], first: int) -> tuple[int, bytes]:
     """Check a clearsigned file; give the offset where its text ends, and the signature packet."""
     begin, block = lines[first], lines[first : first + 3]
     faults: list[Refused] = []
@@ -155,7 +156,9 @@ def _clearsigned(data: mmap.mmap, start: int, lines: list[_Line], first: int) ->
     return block[1].start, packet.getvalue()
 
 
-def _armored(data: mmap.mmap, start: int, lines: list[_Line], first: int, into: Path, workdir: Path, size: int) -> None:
+def _armored(
+    data: mmap.mmap, start: int, lines: list[_DashLine], first: int, into: Path, workdir: Path, size: int
+) -> None:
     begin, end = lines[first], lines[first + 1] if first + 1 < len(lines) else None
     faults: list[Refused] = []
     if sum(line.kind in ("BEGIN SIGNED MESSAGE", "BEGIN MESSAGE") for line in lines) > 1:
@@ -245,7 +248,7 @@ def _dearmor_signature(data: mmap.mmap, start: int, packet: BinaryIO) -> None:
     lines = _dash_lines(data, start)
     kinds = [line.kind for line in lines]
     if "BEGIN SIGNATURE" not in kinds or "BEGIN SIGNED MESSAGE" in kinds or "BEGIN MESSAGE" in kinds:
-        raise unsigned("what was fetched as detached signature is none")
+        raise unsigned("what was fetched as the detached signature is not one")
     if kinds.count("BEGIN SIGNATURE") > 1:
         raise several("the detached signature holds several")
     begin = lines[kinds.index("BEGIN SIGNATURE")]

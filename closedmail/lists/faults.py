@@ -1,4 +1,4 @@
-"""The faults of a signed file: which of them counts, and what is said of those that several modules find."""
+"""The faults of a signed file: the one that counts, and the messages of those that several modules find."""
 
 from collections.abc import Callable, Sequence
 from typing import get_args
@@ -9,7 +9,7 @@ _PRECEDENCE: tuple[Code, ...] = get_args(Code)
 
 
 def worst(faults: Sequence[Refused]) -> Refused:
-    """Of several reasons to refuse a file, the one that counts."""
+    """Choose, of several reasons to refuse a file, the one that counts."""
     return min(faults, key=lambda fault: _PRECEDENCE.index(fault.code))
 
 
@@ -30,7 +30,7 @@ def damaged(what: str) -> Refused:
 
 
 def collect(faults: list[Refused], check: Callable[[], None]) -> None:
-    """Run `check` and put what it refuses on the list of faults."""
+    """Run `check`, and add to `faults` what it raises."""
     try:
         check()
     except Refused as fault:

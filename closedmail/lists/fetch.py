@@ -1,4 +1,4 @@
-"""Bringing a list in: from an https:// URL or from a path, always into a file of our own.
+"""Fetch a list from an https:// URL or from a path, always into a file of our own.
 
 Whatever the server does, the outcome is a whole file, "unchanged", or `Refused` with one line for the administrator:
 no endless answers (size), no endless waiting (one time limit over all, which also ends a server that sends an octet
@@ -14,11 +14,11 @@ from pathlib import Path
 from closedmail.errors import Refused
 from closedmail.lists.https_source import UrlSource, tls_context
 from closedmail.lists.transfer import (
+    Copier,
     Deadline,
+    ListSource,
     Progress,
     RetryError,
-    Sink,
-    Source,
     Validators,
     fetch_failed,
     shown_url,
@@ -54,24 +54,24 @@ def fetch(
 
     With `previous`, what the last fetch gave, an unchanged list is not fetched again. `ca_file` replaces the system's
     CAs; user and password may stand in the URL. `total_timeout` seconds cover all attempts; `progress` is called with
-    the bytes so far and the total where it is known. On failure nothing stays at `destination`'s side.
+    the bytes so far and the total where it is known. On failure nothing stays beside `destination`.
 
     Raises Refused: `fetch-failed` or `too-large`.
     """
     previous = previous or Validators()
     part = destination.with_name(destination.name + ".part")
     if "://" not in location:
-        source: Source = _PathSource(location)
+        source: ListSource = _PathSource(location)
     elif location.lower().startswith("https://"):
         context = tls_context(ca_file, client_cert, client_key)
         source = UrlSource(location, context)
     else:
-        raise fetch_failed(f"{shown_url(location)}: a list is fetched from an https:// URL or a path only; mend source")
+        raise fetch_failed(f"{shown_url(location)}: a list is fetched from an https:// URL or a path only; fix source")
     try:
         with Deadline(total_timeout) as deadline:
             for left in range(attempts - 1, -1, -1):
                 try:
-                    validators = source.read(part, previous, Sink(max_size, progress), deadline)
+                    validators = source.read(part, previous, Copier(max_size, progress), deadline)
                     break
                 except Refused as error:
                     # TLS that ends because the time is up looks like broken TLS.
@@ -94,12 +94,12 @@ def _identity(found: os.stat_result) -> tuple[int, ...]:
     return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
-class _PathSource(Source):
+class _PathSource(ListSource):
     def __init__(self, path: str) -> None:
         self._path = path
         self.shown = excerpt(path)
 
-    def read(self, part: Path, previous: Validators, sink: Sink, deadline: Deadline) -> Validators | None:
+    def read(self, part: Path, previous: Validators, copier: Copier, deadline: Deadline) -> Validators | None:
         try:
             # NONBLOCK: opening a FIFO would wait for a writer; on a regular file it means nothing.
             descriptor = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
@@ -125,7 +125,7 @@ class _PathSource(Source):
                 left -= len(data)
                 return data
 
-            done = sink.copy(read, part, before.st_size, self.shown)
+            done = copier.copy(read, part, before.st_size, self.shown)
             if done != before.st_size or _identity(os.fstat(descriptor)) != _identity(before):
                 raise RetryError(f"{self.shown}: changed while it was read; put a new list in place by renaming")
         finally:

@@ -1,4 +1,4 @@
-"""What became of the fetches: `sync.json` in the state directory, one entry a network.
+"""The log of the fetches: `sync.json` in the state directory, one entry a network.
 
 It is a log with the validators of the next conditional request, not the truth about what is in force (that is the
 policy store): a lost or broken file costs one full fetch.
@@ -19,12 +19,14 @@ _FILE = "sync.json"
 
 @dataclass(slots=True)
 class FetchRecord:
-    """`fetched_at` is the last success of the transfer itself (Unix seconds, 0: never), `attempted_at` the last try.
+    """A network's entry.
+
+    `fetched_at` is the last success of the transfer itself (Unix seconds, 0: never), `attempted_at` the last try.
 
     `result`, `code` and `reason` are of the last sync. The validators belong to the list in force, never to a refused
-    one: a refused list is fetched again. `place` tells from where they are, `digest` of which file (ListInForce's
-    `raw_digest`): elsewhere, and beside another list, they say nothing. `newest_signed_at` is the newest signing time
-    ever accepted, once more beside the policy store's: a store from a backup may know an older one.
+    one: a refused list is fetched again. `place` is a digest of where they are from, `digest` that of the file
+    (ListInForce's `raw_digest`): for another source or another list they say nothing. `newest_signed_at` is the newest
+    signing time ever accepted, once more beside the policy store's: a store from a backup may know an older one.
     """
 
     fetched_at: int = 0
@@ -44,14 +46,14 @@ class FetchRecord:
         self.validators, self.signature_validators = validators.to_dict(), signature_validators.to_dict()
 
     def previous(self, source: Source, digest: str) -> tuple[Validators, Validators]:
-        """The validators of list and detached signature; none where those known are of another source or list."""
+        """Give the validators of list and detached signature; none where they are of another source or list."""
         if (self.place, self.digest) != (_place(source), digest):
             return Validators(), Validators()
         return Validators.from_dict(self.validators), Validators.from_dict(self.signature_validators)
 
 
 def read_log(state_dir: Path) -> dict[str, FetchRecord]:
-    """All entries; none where the file is missing or broken."""
+    """Read all entries; none where the file is missing or broken."""
     try:
         data = json.loads((state_dir / _FILE).read_bytes())
         return {str(name): _record(entry) for name, entry in data["networks"].items()}
@@ -66,7 +68,7 @@ def write_log(state_dir: Path, log: dict[str, FetchRecord]) -> None:
 
 
 def _record(entry: dict[str, Any]) -> FetchRecord:
-    """An entry of the file. Raises one of the many errors of a value that is not what it should be."""
+    """Read an entry of the file. Raises TypeError, ValueError or AttributeError for what is no entry."""
     empty = FetchRecord()
     record = FetchRecord(**{item.name: entry[item.name] for item in fields(FetchRecord) if item.name in entry})
     for name in ("fetched_at", "attempted_at", "result", "reason", "newest_signed_at", "place", "digest"):
@@ -78,5 +80,5 @@ def _record(entry: dict[str, Any]) -> FetchRecord:
 
 
 def _place(source: Source) -> str:
-    """Where list and signature come from, as a digest: a URL may have a password in it."""
+    """Digest where list and signature come from; only a digest, since a URL may have a password in it."""
     return hashlib.sha256(f"{source.location}\n{source.signature}".encode()).hexdigest()

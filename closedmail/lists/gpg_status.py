@@ -1,4 +1,4 @@
-"""What gpg said about a signature, and what follows from it: pure, words in, verdict out.
+"""Judge what gpg said about a signature: words in, verdict out.
 
 gpg's exit status and single status lines mislead: it exits 0 and prints VALIDSIG for revoked and expired keys, and
 GOODSIG says nothing about the digest, the time or who signed. So the verdict is taken from the whole output.
@@ -43,7 +43,7 @@ class KeyState:
 
 @dataclass(frozen=True, slots=True)
 class ValidSig:
-    """A VALIDSIG line: the mathematics is right. `key` signed, it is the primary key `primary` or a subkey of it."""
+    """A VALIDSIG line: the signature fits the text. `key` signed, it is the primary key `primary` or a subkey of it."""
 
     key: str
     primary: str
@@ -53,7 +53,7 @@ class ValidSig:
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class GpgStatus:
     """Everything in gpg's status output that a verdict needs.
 
     `verdicts` are GOODSIG, BADSIG and their like in order, `errors` the (key, reason, digest) of ERRSIG lines, where
@@ -70,14 +70,14 @@ class Status:
 
 
 def _number(words: Sequence[str], index: int, base: int = 10) -> int:
-    """A number of a status line; -1, which nothing accepts, if it isn't there or is none."""
+    """Read a number of a status line; -1, which nothing accepts, if it isn't there or is none."""
     try:
         return int(words[index], base)
     except (IndexError, ValueError):
         return -1
 
 
-def parse(lines: Iterable[str]) -> Status:
+def parse(lines: Iterable[str]) -> GpgStatus:
     """Read status lines without their `[GNUPG:] ` prefix. Unknown keywords are ignored, as DETAILS demands."""
     signatures = texts = 0
     verdicts: list[str] = []
@@ -106,7 +106,7 @@ def parse(lines: Iterable[str]) -> Status:
             verdicts.append(keyword)
         if keyword in _NEVER_WITH_A_GOOD_ONE:
             trouble.append(line)
-    return Status(
+    return GpgStatus(
         signatures=max(signatures, len(verdicts)),
         texts=texts,
         verdicts=tuple(verdicts),
@@ -131,7 +131,7 @@ def _wrong_signer(signer: str, missing: Sequence[str]) -> Refused:
 
 
 def judge(
-    status: Status, exit_status: int, *, keys: Sequence[KeyState], now: int, detached: bool = False, log: str = ""
+    status: GpgStatus, exit_status: int, *, keys: Sequence[KeyState], now: int, detached: bool = False, log: str = ""
 ) -> ValidSig:
     """Decide from all that gpg said about a file.
 
@@ -195,7 +195,7 @@ def _failed(log: str) -> Refused:
     return Refused("bad-signature", f"gpg could not verify the list{said}; it is probably damaged, fetch it again")
 
 
-def _judge_valid(found: ValidSig, status: Status, keys: Sequence[KeyState], now: int) -> Iterable[Refused]:
+def _judge_valid(found: ValidSig, status: GpgStatus, keys: Sequence[KeyState], now: int) -> Iterable[Refused]:
     pinned = next((key for key in keys if key.fingerprint == found.primary), None)
     if pinned is None:
         yield _wrong_signer(found.primary, ())

@@ -13,10 +13,10 @@ from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 
 from closedmail import __version__
 from closedmail.lists.transfer import (
+    Copier,
     Deadline,
+    ListSource,
     RetryError,
-    Sink,
-    Source,
     Validators,
     fetch_failed,
     shown_url,
@@ -42,7 +42,7 @@ def tls_context(ca_file: str, client_cert: str, client_key: str) -> ssl.SSLConte
     except (OSError, ValueError) as error:
         # OpenSSL's own number and text of a file that is no PEM say less than this.
         why = "not a usable PEM file" if isinstance(error, ssl.SSLError) else getattr(error, "strerror", None) or error
-        raise fetch_failed(f"{what}: {excerpt(str(why))}; mend ca_file, client_cert or client_key") from None
+        raise fetch_failed(f"{what}: {excerpt(str(why))}; fix ca_file, client_cert or client_key") from None
     return context
 
 
@@ -70,13 +70,13 @@ class _Handler(urllib.request.HTTPSHandler):
         return self.do_open(partial(_Connection, deadline=self._deadline), request, context=self._tls)
 
 
-class UrlSource(Source):
+class UrlSource(ListSource):
     def __init__(self, url: str, context: ssl.SSLContext) -> None:
         self._url = url
         self._context = context
         self.shown = shown_url(url)
 
-    def read(self, part: Path, previous: Validators, sink: Sink, deadline: Deadline) -> Validators | None:
+    def read(self, part: Path, previous: Validators, copier: Copier, deadline: Deadline) -> Validators | None:
         opener = urllib.request.OpenerDirector()
         # No handler for http, ftp or file, and none for redirects: those are followed below.
         for handler in (
@@ -91,7 +91,7 @@ class UrlSource(Source):
             answer = self._open(opener, request, deadline)
             with answer:
                 if answer.status not in _REDIRECTS:
-                    return self._take(answer, part, previous, sink, deadline)
+                    return self._take(answer, part, previous, copier, deadline)
                 url = self._redirected(url, answer.headers.get("Location") or "")
         raise fetch_failed(f"{self.shown}: redirected more than {_MOST_REDIRECTS} times; check source")
 
@@ -114,7 +114,7 @@ class UrlSource(Source):
             host = parts.netloc.rpartition("@")[2]
             request = urllib.request.Request(parts._replace(netloc=host, fragment="").geturl())  # noqa: S310  https only
         except ValueError:
-            raise fetch_failed(f"{self.shown}: not a URL; mend source") from None
+            raise fetch_failed(f"{self.shown}: not a URL; fix source") from None
         request.add_header("User-Agent", f"closedmail/{__version__}")
         request.add_header("Accept-Encoding", "identity")
         own = urlsplit(self._url)
@@ -166,7 +166,7 @@ class UrlSource(Source):
         return RetryError(f"{self.shown}: {excerpt(why)}; check source, network and proxy, the next sync tries again")
 
     def _take(
-        self, answer: http.client.HTTPResponse, part: Path, previous: Validators, sink: Sink, deadline: Deadline
+        self, answer: http.client.HTTPResponse, part: Path, previous: Validators, copier: Copier, deadline: Deadline
     ) -> Validators | None:
         if answer.status == 304 and (previous.etag or previous.last_modified):
             return None
@@ -188,7 +188,7 @@ class UrlSource(Source):
                 raise self._trouble(error) from None
 
         total = answer.length
-        done = sink.copy(read, part, total, self.shown)
+        done = copier.copy(read, part, total, self.shown)
         # http.client gives back a short body without a word where the size was announced.
         if deadline.expired or (total is not None and done != total):
             raise RetryError(f"{self.shown}: the connection ended before the list did; the next sync tries again")
@@ -208,7 +208,7 @@ class UrlSource(Source):
 
 
 def _header(answer: http.client.HTTPResponse, name: str) -> str:
-    """A validator, or "" for one that couldn't be sent back as it is."""
+    """Read a validator; "" for one that can't be sent back as it is."""
     value = answer.headers.get(name, "").strip()
     return value if value.isascii() and value.isprintable() and len(value) <= 1024 else ""
 
@@ -220,5 +220,5 @@ def _origin(url: str, shown: str) -> tuple[str, int]:
     except ValueError:
         host, port = None, None
     if not host:
-        raise fetch_failed(f"{shown}: not a URL; mend source")
+        raise fetch_failed(f"{shown}: not a URL; fix source")
     return host, port or 443

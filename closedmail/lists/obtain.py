@@ -1,4 +1,4 @@
-"""One network's list: fetched, verified and not older than what was accepted before; or unchanged; or refused."""
+"""Obtain one network's list: fetched, verified and not older than what was accepted before; unchanged; or refused."""
 
 import hashlib
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Obtained:
 
 
 def key_file_digest(network: Network) -> str:
-    """A digest of the pinned key file's contents, "" where the network has none. Raises ConfigError."""
+    """Digest the pinned key file's contents, "" where the network has none. Raises ConfigError."""
     source = network.source
     if source is None or source.signature == "none":
         return ""
@@ -115,7 +115,7 @@ def check_replay(name: str, signed_at: int, newest_signed_at: int) -> None:
 
 
 def file_digest(path: Path) -> str:
-    """The SHA-256 of a file's contents, in hex. Raises OSError."""
+    """Give the SHA-256 of a file's contents, in hex. Raises OSError."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(_BLOCK):

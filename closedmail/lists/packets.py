@@ -1,4 +1,4 @@
-"""OpenPGP packets, as far as one must see through them to know that a file is one signed text and nothing else.
+"""Take OpenPGP packets apart, as far as it takes to know that a file is one signed text and nothing else.
 
 Nothing is verified here. A message is copied without its compression, so that gpg gets what was looked at and nothing
 that was not.
@@ -65,7 +65,7 @@ class _Packets:
         return data
 
     def header(self) -> tuple[int, Iterator[bytes]] | None:
-        """The next packet's tag and its body in chunks; None at the end. The body must be read to its end."""
+        """Give the next packet's tag, and its body in chunks, which must be read to its end; None at the end."""
         first = self._source.read(1)
         if not first:
             return None
@@ -117,7 +117,7 @@ def _skip(body: Iterator[bytes]) -> None:
 
 
 def looks_like_packets(start: bytes) -> bool:
-    """Whether a file that begins so is OpenPGP without armor: a packet header, and a body that fits its tag."""
+    """Tell whether a file that begins so is OpenPGP without armor: a packet header, and a body that fits its tag."""
     if len(start) < 2 or not start[0] & 0x80:
         return False
     if start[0] & 0x40:
@@ -130,7 +130,7 @@ def looks_like_packets(start: bytes) -> bool:
 
 
 def _tags(source: BinaryIO) -> list[int] | None:
-    """The tags of all that is left in `source`, or None if that isn't packets to the end."""
+    """List the tags of all that is left in `source`; None if that isn't packets to the end."""
     packets = _Packets(source)
     tags = []
     try:
@@ -143,7 +143,7 @@ def _tags(source: BinaryIO) -> list[int] | None:
 
 
 def _check_leftover(rest: BinaryIO) -> None:
-    """What follows a complete message: white space, or a reason to refuse."""
+    """Raise Refused where anything but white space follows a complete message."""
     start = rest.tell()
     blank = True
     while blank and (data := rest.read(CHUNK)):
@@ -158,7 +158,7 @@ def _check_leftover(rest: BinaryIO) -> None:
 
 
 def _decompress(algorithm: int, body: Iterator[bytes], into: BinaryIO, limit: int) -> bytes:
-    """Decompress at most `limit` octets; what stands behind the end of the stream comes back."""
+    """Decompress at most `limit` octets, and return what follows the end of the stream."""
     total = 0
 
     def keep(data: bytes) -> None:
@@ -263,7 +263,7 @@ def copy_message(source: BinaryIO, into: BinaryIO, workdir: Path, limit: int) ->
 
 
 def one_signature(source: BinaryIO) -> None:
-    """Nothing but one signature packet may be in `source`."""
+    """Raise Refused for anything but one signature packet in `source`."""
     packets = _Packets(source)
     try:
         found = packets.header()
@@ -278,7 +278,7 @@ def one_signature(source: BinaryIO) -> None:
 
 
 def starts_encrypted(packets: BinaryIO) -> bool:
-    """Even of a message that is cut short it can often be told that it is encrypted."""
+    """Tell whether packets, perhaps cut short, begin an encrypted message."""
     try:
         found = _Packets(packets).header()
     except (_NoPacketError, _CutShortError):

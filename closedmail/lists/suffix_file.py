@@ -1,4 +1,4 @@
-"""Where the Public Suffix List comes from: Debian's `publicsuffix` package, else our own dated copy."""
+"""Read the Public Suffix List: that of Debian's `publicsuffix` package, else our own dated copy."""
 
 import hashlib
 from importlib import resources
@@ -10,7 +10,7 @@ SYSTEM_FILE = Path("/usr/share/publicsuffix/public_suffix_list.dat")
 
 
 def load_suffixes(system_file: Path = SYSTEM_FILE) -> tuple[PublicSuffixes, str]:
-    """The list and a digest of its file. A system file that can't be read or parsed gives way to our copy."""
+    """Load the list, with a digest of its file. Our copy is used where the system's can't be read or parsed."""
     try:
         text = system_file.read_text(encoding="utf-8")
         return PublicSuffixes(text), _digest(text)

@@ -1,4 +1,4 @@
-"""What every way of fetching shares: a time limit over all, a size limit, one line to say what went wrong."""
+"""What every way of fetching shares: a time limit over all, a size limit, one line that says what went wrong."""
 
 import socket
 import threading
@@ -32,19 +32,19 @@ class Validators:
     stat: tuple[int, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON can carry it."""
+        """Give them as JSON can carry them."""
         return {"etag": self.etag, "last_modified": self.last_modified, "stat": list(self.stat)}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Validators":
-        """Back from `to_dict`; missing keys are empty."""
+        """Read what `to_dict` gave; missing keys are empty."""
         return cls(
             str(data.get("etag", "")), str(data.get("last_modified", "")), tuple(int(n) for n in data.get("stat", ()))
         )
 
 
 class RetryError(Exception):
-    """This attempt failed in a way that may pass; carries what to say if it doesn't."""
+    """This attempt failed, and another one may not; the message is for when none is left."""
 
 
 def fetch_failed(reason: str) -> Refused:
@@ -56,7 +56,7 @@ def too_large(what: str, max_size: int) -> Refused:
 
 
 def shown_url(url: str) -> str:
-    """A URL without user and password, fit for a message."""
+    """Give a URL without user and password, fit for a message."""
     try:
         parts = urlsplit(url)
         return excerpt(parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl())
@@ -108,7 +108,7 @@ class Deadline:
                     watched.shutdown(socket.SHUT_RDWR)
 
 
-class Sink:
+class Copier:
     """Copies a stream to a file and counts."""
 
     def __init__(self, max_size: int, progress: Progress | None) -> None:
@@ -140,10 +140,10 @@ class Sink:
         return done
 
 
-class Source(Protocol):
+class ListSource(Protocol):
     """Where a list is fetched from; `shown` is its name in messages."""
 
     shown: str
 
-    def read(self, part: Path, previous: Validators, sink: Sink, deadline: Deadline) -> Validators | None:
+    def read(self, part: Path, previous: Validators, copier: Copier, deadline: Deadline) -> Validators | None:
         """One attempt: write `part` and give the validators, or None if unchanged. Raises Refused or RetryError."""

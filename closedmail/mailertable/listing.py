@@ -9,6 +9,7 @@ import csv
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from closedmail.core.domain import DomainError, DomainSet, parse_key
 from closedmail.core.suffixes import PublicSuffixes
@@ -28,6 +29,10 @@ class SkippedLine:
     text: str
     reason: str
     bad: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the line as the public interface writes it."""
+        return {"line": self.line, "text": self.text, "reason": self.reason}
 
 
 @dataclass(frozen=True, slots=True)

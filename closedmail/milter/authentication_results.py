@@ -17,14 +17,14 @@ _NAME = re.compile(r"[A-Za-z0-9._-]{1,255}")
 
 
 def mark(authserv_id: str, network: str, domain: str) -> str | None:
-    """The value of the field for a mail that was proven; None where a name has characters that would need quotes."""
+    """Return the field's value for a mail that was proven; None where a name has characters that would need quotes."""
     if not (_NAME.fullmatch(network) and _NAME.fullmatch(domain)):
         return None
     return f"{authserv_id}; {METHOD}=pass ({network}) smtp.mailfrom={domain}"
 
 
 def bears_our_mark(value: bytes, authserv_id: str) -> bool:
-    """Whether a field's value may be read as ours, by a strict reader or a lax one.
+    """Return whether a field's value may be read as ours, by a strict reader or a lax one.
 
     That is, whether it has the method, and our id in front of its first semicolon. Comments, quotes, folding, case, a
     version number and encoded words (which SpamAssassin decodes) make no difference, nor does a line that such a word

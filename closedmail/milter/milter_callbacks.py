@@ -1,4 +1,4 @@
-"""pymilter's callbacks: libmilter calls them, a `MilterConnection` says what is to be done.
+"""pymilter's callbacks: libmilter calls them, a `MilterConnection` decides the response.
 
 The one module that imports pymilter, and it is imported by the milter's own processes alone. It uses the C module
 `milter`, not the package `Milter` around it, which decodes what had better stay bytes.
@@ -11,8 +11,8 @@ import milter
 
 from closedmail.milter.authentication_results import FIELD
 from closedmail.milter.milter_macros import ASKED
-from closedmail.milter.milter_service import MilterConnection, MilterDesk
-from closedmail.milter.milter_session import Reply
+from closedmail.milter.milter_reply import MilterReply
+from closedmail.milter.milter_service import MilterConnection, MilterService
 
 # Steps that we have no use for; where the MTA can't leave them out, libmilter answers them by itself.
 _UNUSED = milter.P_NOBODY | milter.P_NODATA | milter.P_NOUNKNOWN | milter.P_NOEOH
@@ -21,8 +21,8 @@ _UNANSWERED = milter.P_NR_CONN | milter.P_NR_MAIL | milter.P_NR_HDR
 _ACTIONS = milter.ADDHDRS | milter.CHGHDRS | milter.SETSYMLIST
 
 
-class _Door:
-    """What a context of libmilter's has: the connection, and how the MTA wants to be answered."""
+class _Private:
+    """The private data of a libmilter context (smfi_setpriv()): the connection, and the negotiated protocol."""
 
     __slots__ = ("connection", "protocol")
 
@@ -30,12 +30,12 @@ class _Door:
         self.connection, self.protocol = connection, protocol
 
     def unanswered(self, step: int) -> int:
-        """The answer to a step that changes nothing."""
+        """Return the answer to a step that changes nothing."""
         return int(milter.NOREPLY if self.protocol & step else milter.CONTINUE)
 
 
-def register(desk: MilterDesk, place: str) -> None:
-    """Say what is to be called, and where to listen (in the words of smfi_setconn()). Raises `milter.error`."""
+def register(service: MilterService, conn: str) -> None:
+    """Register the callbacks and the socket, `conn` as smfi_setconn() takes it. Raises `milter.error`."""
 
     def negotiate(context: Any, options: list[int]) -> int:
         actions, protocol, _, _ = options
@@ -48,55 +48,55 @@ def register(desk: MilterDesk, place: str) -> None:
         else:
             protocol &= _UNUSED | _UNANSWERED  # macros of TLS come with HELO
         options[:] = [actions & _ACTIONS, protocol, 0, 0]
-        context.setpriv(_Door(desk.connection(), protocol))
+        context.setpriv(_Private(service.connection(), protocol))
         return int(milter.CONTINUE)
 
-    def door_of(context: Any) -> _Door:
-        door = context.getpriv()
-        if not isinstance(door, _Door):  # an MTA that does not negotiate
-            door = _Door(desk.connection(), 0)
-            context.setpriv(door)
-        return door
+    def private_of(context: Any) -> _Private:
+        private = context.getpriv()
+        if not isinstance(private, _Private):  # an MTA that does not negotiate
+            private = _Private(service.connection(), 0)
+            context.setpriv(private)
+        return private
 
     def connect(context: Any, _name: str, _family: int, address: Any) -> int:
-        door = door_of(context)
+        private = private_of(context)
         # The address of a UNIX socket is no tuple, and no client's.
-        door.connection.connect(str(address[0]) if isinstance(address, tuple) else "")
-        return door.unanswered(milter.P_NR_CONN)
+        private.connection.connect(str(address[0]) if isinstance(address, tuple) else "")
+        return private.unanswered(milter.P_NR_CONN)
 
     def mail(context: Any, argument: bytes, *_parameters: bytes) -> int:
-        door = door_of(context)
+        private = private_of(context)
         macros = {name: value for name in ASKED if (value := _macro(context, name)) is not None}
-        door.connection.mail(argument, macros)
-        return door.unanswered(milter.P_NR_MAIL)
+        private.connection.mail(argument, macros)
+        return private.unanswered(milter.P_NR_MAIL)
 
     def recipient(context: Any, *_argument: bytes) -> int:
-        ending = door_of(context).connection.recipient(_macro(context, "i") or "")
-        return _refuse(context, ending.reply) if ending.reply else int(milter.CONTINUE)
+        response = private_of(context).connection.recipient(_macro(context, "i") or "")
+        return _refuse(context, response.reply) if response.reply else int(milter.CONTINUE)
 
     def header(context: Any, name: str, value: bytes) -> int:
-        door = door_of(context)
-        door.connection.header(name, value)
-        return door.unanswered(milter.P_NR_HDR)
+        private = private_of(context)
+        private.connection.header(name, value)
+        return private.unanswered(milter.P_NR_HDR)
 
     def end(context: Any) -> int:
-        connection = door_of(context).connection
-        ending = connection.end(_macro(context, "i") or "")
+        connection = private_of(context).connection
+        response = connection.end(_macro(context, "i") or "")
         try:
-            if ending.reply:
-                return _refuse(context, ending.reply)
-            for number in ending.remove:
+            if response.reply:
+                return _refuse(context, response.reply)
+            for number in response.remove:
                 context.chgheader(FIELD, number, "")
-            if ending.mark:
-                context.addheader(FIELD, ending.mark, 0)
+            if response.mark:
+                context.addheader(FIELD, response.mark, 0)
             return int(milter.CONTINUE)
         finally:
             connection.done()
 
     def done(context: Any) -> int:
-        door = context.getpriv()
-        if isinstance(door, _Door):
-            door.connection.done()
+        private = context.getpriv()
+        if isinstance(private, _Private):
+            private.connection.done()
         return int(milter.CONTINUE)
 
     def close(context: Any) -> int:
@@ -117,7 +117,7 @@ def register(desk: MilterDesk, place: str) -> None:
         setter(callback)
     milter.set_flags(_ACTIONS)
     milter.set_exception_policy(milter.TEMPFAIL)
-    milter.setconn(place)
+    milter.setconn(conn)
     milter.register("closedmail", negotiate=negotiate)
 
 
@@ -129,7 +129,7 @@ def _macro(context: Any, name: str) -> str | None:
     return value
 
 
-def _refuse(context: Any, reply: Reply) -> int:
+def _refuse(context: Any, reply: MilterReply) -> int:
     text = reply.text
     if not text.isascii() and not (_macro(context, "v") or "").startswith("Postfix"):
         # Sendmail sends seven bits of each byte, control characters among them.

@@ -20,7 +20,7 @@ from types import FrameType, TracebackType
 import milter
 
 from closedmail.milter.milter_callbacks import register
-from closedmail.milter.milter_service import MilterDesk
+from closedmail.milter.milter_service import MilterService
 from closedmail.store.environment import store_path
 from closedmail.store.snapshot import StoreReader
 
@@ -33,15 +33,19 @@ _PRIVATE = 0o177  # umask of a new socket: the parent gives it its mode and grou
 
 @dataclass(frozen=True, slots=True)
 class ChildSettings:
-    """`place` is in the words of smfi_setconn(): `unix:PATH`, `inet:PORT@HOST`, `inet6:PORT@HOST`."""
+    """`conn` is as smfi_setconn() takes it: `unix:PATH`, `inet:PORT@HOST`, `inet6:PORT@HOST`.
 
-    place: str
+    `closedmail` is what errors call the program, with its --config.
+    """
+
+    conn: str
     state_dir: str
     authserv_id: str
+    closedmail: str
 
 
 class _CountsPipe:
-    """Counts that the parent keeps: of several processes it alone writes the file."""
+    """A pipe to the parent, which keeps the counts: of several processes it alone writes the file."""
 
     def count(self, series: tuple[str, str, str, str]) -> None:
         """Count one mail. A line is shorter than PIPE_BUF, so that threads don't mix theirs."""
@@ -54,7 +58,7 @@ def _write(line: str) -> None:
 
 
 def _complain(kind: type[BaseException], error: BaseException, _trace: TracebackType | None) -> None:
-    """What pymilter says of an exception in a callback: a line; the mail is deferred."""
+    """Log an exception that a callback raised; pymilter defers the mail."""
     _write(f"error: {kind.__name__}: {' '.join(str(error).split())[:400]}: the mail is deferred\n")
 
 
@@ -66,26 +70,26 @@ def _stop(_number: int, _frame: FrameType | None) -> None:
     raise _Stop
 
 
-def _serve(stopping: threading.Event, place: str) -> None:
+def _serve(stopping: threading.Event, conn: str) -> None:
     """libmilter's own loop. It takes SIGTERM by itself, and then leaves the messages under way alone (in Debian, where
     it has a pool of threads): it runs beside the main thread, to which the kernel prefers to give the signal.
     """
     with suppress(milter.error):
         milter.main()
     if not stopping.is_set():
-        _unlink(place)
+        _unlink(conn)
         os._exit(1)
 
 
-def _unlink(place: str) -> None:
-    if place.startswith("unix:"):
+def _unlink(conn: str) -> None:
+    if conn.startswith("unix:"):
         with suppress(OSError):
-            Path(place.removeprefix("unix:")).unlink()
+            Path(conn.removeprefix("unix:")).unlink()
 
 
-def _close_sockets(place: str) -> None:
-    """Accept nobody any more, with a socket that libmilter alone knows."""
-    _unlink(place)
+def _close_sockets(conn: str) -> None:
+    """Stop accepting on a socket that libmilter alone knows."""
+    _unlink(conn)
     # In its place libmilter gets one to which nobody connects, so that it goes on, and with it the messages under way.
     nobody = socket.socket(socket.AF_UNIX)
     nobody.bind("")  # an abstract name that the kernel makes up (unix(7))
@@ -109,21 +113,21 @@ def main() -> None:
     """Serve until SIGTERM, or until the parent is gone."""
     settings = ChildSettings(**json.loads(sys.argv[1]))
     sys.excepthook = _complain
-    store = StoreReader(store_path(settings.state_dir))
-    desk = MilterDesk(store, _write, _CountsPipe(), settings.authserv_id)
-    register(desk, settings.place)
+    store = StoreReader(store_path(settings.state_dir), settings.closedmail)
+    service = MilterService(store, _write, _CountsPipe(), settings.authserv_id)
+    register(service, settings.conn)
     milter.setbacklog(_BACKLOG)
     before = os.umask(_PRIVATE)
     try:
         milter.opensocket(True)
     except milter.error as error:
-        _write(f"error: {settings.place}: {error}\n")
+        _write(f"error: {settings.conn}: {error}\n")
         os._exit(1)
     os.umask(before)
     signals = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     stopping = threading.Event()
-    threading.Thread(target=_serve, args=(stopping, settings.place), daemon=True).start()
+    threading.Thread(target=_serve, args=(stopping, settings.conn), daemon=True).start()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, _stop)
@@ -131,15 +135,15 @@ def main() -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
         os.write(1, LISTENING)
         for line in sys.stdin:
-            desk.authserv_id = ChildSettings(**json.loads(line)).authserv_id
+            service.authserv_id = ChildSettings(**json.loads(line)).authserv_id
     except (_Stop, OSError, ValueError):
         pass
     stopping.set()
     for number in (signal.SIGTERM, signal.SIGINT):  # once is enough
         signal.signal(number, signal.SIG_IGN)
-    _close_sockets(settings.place)
+    _close_sockets(settings.conn)
     deadline = time.monotonic() + GRACE
-    while desk.busy and time.monotonic() < deadline:
+    while service.busy and time.monotonic() < deadline:
         time.sleep(0.02)
     time.sleep(_SENDING)
     os._exit(0)  # not through the interpreter's end, under the feet of libmilter's threads

@@ -1,8 +1,8 @@
 """The milter daemon: one process of libmilter's for each socket, since libmilter can listen on one alone.
 
 SIGTERM closes the sockets, lets messages that are under way end, and ends. SIGHUP re-reads `[milter]`: what is new is
-opened, what is no longer wanted closed; a process that goes on is told the rest. Rules need no signal. systemd is told
-when all is ready, and whether each process answers (sd_notify(3)); one that does not is ended, and started again.
+opened, what is no longer wanted closed; a process that goes on gets the rest. Rules need no signal. systemd gets a
+notice when all is ready, and while each process answers (sd_notify(3)); one that does not is ended, and started again.
 """
 
 import asyncio
@@ -19,10 +19,10 @@ from closedmail.config import load
 from closedmail.core.model import Config, Milter
 from closedmail.daemon.counters_file import MILTER, CountersFile
 from closedmail.daemon.listener import parse_listen
-from closedmail.daemon.systemd_notify import Notifier, take_notifier
+from closedmail.daemon.systemd_notify import SystemdNotifier, take_notifier
 from closedmail.daemon.systemd_sockets import take_sockets
 from closedmail.errors import ClosedmailError, ConfigError
-from closedmail.milter.milter_process import MilterProcess, give_access, places
+from closedmail.milter.milter_process import MilterProcess, check_sockets, give_access
 
 _NO_PYMILTER = "pymilter is missing: install python3-milter (Debian) or closedmail[milter] (pip)"
 
@@ -35,11 +35,12 @@ class MilterDaemon:
         config: Config,
         override: Sequence[str],
         write: Callable[[str], object],
-        notifier: Notifier | None = None,
+        notifier: SystemdNotifier | None = None,
     ) -> None:
-        """Nothing is started yet. `write` takes log lines, newline included; `notifier` tells systemd."""
-        self._notifier = notifier or Notifier()
+        """Nothing is started yet. `write` takes log lines, newline included; `notifier` notifies systemd."""
+        self._notifier = notifier or SystemdNotifier()
         self._config_path, self._state_dir = Path(config.path), config.gateway.state_dir
+        self._closedmail = config.command()
         self._override = tuple(override)
         self._settings = config.milter
         self._write = write
@@ -49,7 +50,7 @@ class MilterDaemon:
         self._changing = asyncio.Lock()
 
     async def run(self, started: Callable[[Sequence[str]], object] = lambda _: None) -> None:
-        """Serve until SIGTERM or SIGINT. `started` is told the addresses once all listen. Raises ClosedmailError."""
+        """Serve until SIGTERM or SIGINT. `started` gets the addresses once all listen. Raises ClosedmailError."""
         loop, stop = asyncio.get_running_loop(), asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
@@ -74,7 +75,7 @@ class MilterDaemon:
         return [process for group in self._processes.values() for process in group]
 
     async def _answer(self, seconds: float) -> bool:
-        """Whether each process answers; those that don't are ended, whereupon they are started again."""
+        """Check that each process answers. Those that don't are ended, whereupon they are started again."""
         return all(await asyncio.gather(*(process.answers(seconds) for process in self._all())))
 
     def _status(self) -> str:
@@ -97,8 +98,8 @@ class MilterDaemon:
                     give_access(where, settings)
                 else:
                     opened[where] = []
-                    for place in places(where, settings):
-                        process = MilterProcess(place, self._told, self._counters.counters.count, self._write)
+                    for each in check_sockets(where, settings):
+                        process = MilterProcess(each, self._child_settings, self._counters.counters.count, self._write)
                         opened[where].append(process)
                         await process.start(settings)
         except ClosedmailError:
@@ -112,8 +113,12 @@ class MilterDaemon:
         gone = [self._processes.pop(where) for where in list(self._processes) if where not in wanted]
         await _stop(process for group in gone for process in group)
 
-    def _told(self) -> dict[str, str]:
-        return {"state_dir": self._state_dir, "authserv_id": self._settings.authserv_id or socket.getfqdn()}
+    def _child_settings(self) -> dict[str, str]:
+        return {
+            "state_dir": self._state_dir,
+            "authserv_id": self._settings.authserv_id or socket.getfqdn(),
+            "closedmail": self._closedmail,
+        }
 
     async def _reload(self) -> None:
         try:
@@ -121,7 +126,7 @@ class MilterDaemon:
                 self._notifier.reloading()
                 await self._listen(load(self._config_path).milter)
                 for process in self._all():
-                    process.tell()
+                    process.send_settings()
         except ClosedmailError as error:
             self._write(f"error: {error}: going on with the configuration from before\n")
             self._notifier.ready(f"going on with the configuration from before: {error}")

@@ -1,4 +1,4 @@
-"""Health check of the milter: whether libmilter answers within so many seconds, asked as an MTA would ask."""
+"""Health check of the milter: negotiate as an MTA would, within so many seconds."""
 
 import asyncio
 import struct
@@ -13,14 +13,14 @@ QUIT = struct.pack("!Ic", 1, b"Q")
 
 
 async def milter_answers(where: str, seconds: float) -> bool:
-    """Whether libmilter negotiates with who connects to WHERE."""
-    place = parse_where(where)
+    """Return whether libmilter negotiates with a client of WHERE in time."""
+    target = parse_where(where)
     with suppress(TimeoutError, OSError, EOFError):
         async with asyncio.timeout(seconds):
-            if place.path:
-                reader, writer = await asyncio.open_unix_connection(place.path)
+            if target.path:
+                reader, writer = await asyncio.open_unix_connection(target.path)
             else:
-                reader, writer = await asyncio.open_connection(place.host, place.port)
+                reader, writer = await asyncio.open_connection(target.host, target.port)
             try:
                 writer.write(NEGOTIATE)
                 answer = await reader.readexactly(5)

@@ -1,39 +1,40 @@
-"""What an MTA's macros tell of a client: certificate, encryption, login, and the sender as the MTA understood it.
+"""Read an MTA's macros: the client's certificate, encryption, login, and the sender as the MTA understood it.
 
 Sendmail and Postfix use the same names for different things. Sendmail sets `{cert_subject}` and `{cert_issuer}` to the
 whole DN of any certificate, verified or not: they are never looked at. `{verify}` says whether the chain was verified,
 and `{cn_subject}` and `{cn_issuer}` are the common names. Postfix has none of these; its `{cert_subject}` and
-`{cert_issuer}` are the common names, and are there only where the chain was trusted. What is not told is None.
+`{cert_issuer}` are the common names, and are there only where the chain was trusted. What an MTA does not say is None.
 """
 
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from closedmail.inbound.decision import Certificate
+from closedmail.inbound.facts import ClientCertificate
 from closedmail.inbound.xtext import decode_xtext
 
-# Asked for when a message begins. {client_addr} is always told, and by default not there: where it is, the others
-# have been asked for, and one that is missing is empty. Postfix and Sendmail take more than the five of the manual.
+# Asked for when a message begins. {client_addr} always has a value, and is not sent by default: where it is there, the
+# others have been asked for, and one that is missing is empty. Postfix and Sendmail take more than the five of the
+# manual.
 ASKED = (
     *("v", "i", "f", "{client_addr}", "{mail_addr}", "{auth_authen}", "{tls_version}", "{verify}"),
     *("{cn_subject}", "{cn_issuer}", "{cert_subject}", "{cert_issuer}", "{cert_fp}", "{cert_md5}"),
 )
 
-_NONE = Certificate()
-_UNKNOWN = Certificate(None, None, None, None)
+_NONE = ClientCertificate()
+_UNKNOWN = ClientCertificate(None, None, None, None)
 
 
-class Told(NamedTuple):
-    """What is known of a session when a message begins. `senders` are in the external form, as the MTA rewrote them."""
+class MailMacros(NamedTuple):
+    """The state of a session when a message begins. `senders` are in the external form, as the MTA rewrote them."""
 
-    certificate: Certificate
+    certificate: ClientCertificate
     encrypted: bool | None
     sasl_username: str
     client_address: str
     senders: tuple[str, ...]
 
 
-def told_by(macros: Mapping[str, str]) -> Told:
+def read_macros(macros: Mapping[str, str]) -> MailMacros:
     """Read the macros that were there at MAIL."""
     get = macros.get
     complete = "{client_addr}" in macros
@@ -44,23 +45,23 @@ def told_by(macros: Mapping[str, str]) -> Told:
     if client[:5].lower() == "ipv6:":
         client = client[5:]
     senders = tuple(macros[name] for name in ("{mail_addr}", "f") if name in macros)
-    return Told(
+    return MailMacros(
         _certificate(macros, encrypted, complete=complete), encrypted, get("{auth_authen}", ""), client, senders
     )
 
 
-def _certificate(macros: Mapping[str, str], encrypted: bool | None, *, complete: bool) -> Certificate:
+def _certificate(macros: Mapping[str, str], encrypted: bool | None, *, complete: bool) -> ClientCertificate:
     if encrypted is False:
         return _NONE
     if macros.get("{verify}"):
         return _from_sendmail(macros)
     if macros.get("v", "").startswith("Postfix") and encrypted and complete:
-        # Empty where there is no certificate, or none that is trusted; which of them can't be told.
-        return Certificate(macros.get("{cert_subject}", ""), macros.get("{cert_issuer}", ""), None, None)
+        # Empty where there is no certificate, or none that is trusted; nobody can say which.
+        return ClientCertificate(macros.get("{cert_subject}", ""), macros.get("{cert_issuer}", ""), None, None)
     return _UNKNOWN
 
 
-def _from_sendmail(macros: Mapping[str, str]) -> Certificate:
+def _from_sendmail(macros: Mapping[str, str]) -> ClientCertificate:
     """By `{verify}` (cf/README, "STARTTLS"): OK verified, FAIL not so, NO and NOT without a certificate."""
     get = macros.get
     verify = get("{verify}")
@@ -69,7 +70,9 @@ def _from_sendmail(macros: Mapping[str, str]) -> Certificate:
     fingerprint = get("{cert_fp}") or get("{cert_md5}")
     digest = fingerprint.replace(":", "").lower() if fingerprint else None
     if verify == "OK":
-        return Certificate(decode_xtext(get("{cn_subject}", "")), decode_xtext(get("{cn_issuer}", "")), digest, None)
+        return ClientCertificate(
+            decode_xtext(get("{cn_subject}", "")), decode_xtext(get("{cn_issuer}", "")), digest, None
+        )
     if verify == "FAIL":
-        return Certificate("", "", digest, None)
+        return ClientCertificate("", "", digest, None)
     return _UNKNOWN

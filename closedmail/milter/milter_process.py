@@ -1,4 +1,4 @@
-"""A process of libmilter's from outside: started, heard, told of new settings, started again when it ends, stopped."""
+"""Keep a process of libmilter's: start it, read its counts, send new settings, start it again when it ends, stop it."""
 
 import asyncio
 import json
@@ -20,8 +20,8 @@ _GRACE = 12.0  # a little longer than the process gives itself
 _SHORTEST, _LONGEST = 0.5, 30.0
 
 
-def places(where: str, settings: Milter) -> list[str]:
-    """The sockets that a WHERE means, each with its port, after a look whether they can be opened.
+def check_sockets(where: str, settings: Milter) -> list[str]:
+    """Check that the sockets of a WHERE can be opened, and return them, each with its port.
 
     libmilter tells only the system's log why it can't open one. Raises ClosedmailError.
     """
@@ -42,7 +42,7 @@ def give_access(where: str, settings: Milter) -> None:
 
 
 class MilterProcess:
-    """The process at one socket. `where` has its real port, `make_settings` gives what the process is told."""
+    """The process at one socket. `where` has its real port, `make_settings` gives the settings for the process."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class MilterProcess:
         count: Callable[[tuple[str, str, str, str]], object],
         write: Callable[[str], object],
     ) -> None:
-        """Nothing is started yet. `count` takes what the process counts, `write` log lines, newline included."""
+        """Nothing is started yet. `count` takes the process's counts, `write` log lines, newline included."""
         self.where = where
         self._make_settings, self._count, self._write = make_settings, count, write
         self._process: asyncio.subprocess.Process | None = None
@@ -96,7 +96,7 @@ class MilterProcess:
             self._write(f"error: the process at {self.where} has ended ({status}): starting it again in {wait:g} s\n")
             while not await self._stops_within(wait):
                 try:
-                    places(self.where, settings())
+                    check_sockets(self.where, settings())
                     await self.start(settings())
                     break
                 except ClosedmailError as error:
@@ -109,14 +109,14 @@ class MilterProcess:
                 await self._stopping.wait()
         return self._stopping.is_set()
 
-    def tell(self) -> None:
-        """Tell it the settings of now."""
+    def send_settings(self) -> None:
+        """Send it the settings of now."""
         if self._process and self._process.stdin:
             with suppress(OSError):
                 self._process.stdin.write(self._line().encode() + b"\n")
 
     async def answers(self, seconds: float) -> bool:
-        """Whether it answers an MTA in time. If not, though it was to go on, it is ended; `keep` starts it again."""
+        """Check that it answers an MTA in time. If not, though it was to go on, end it; `keep` starts it again."""
         if await milter_answers(self.where, seconds) or self._stopping.is_set():
             return True
         if self._started and self._process and self._process.returncode is None:
@@ -143,4 +143,4 @@ class MilterProcess:
                     self._process.kill()
 
     def _line(self) -> str:
-        return json.dumps({**self._make_settings(), "place": parse_where(self.where).libmilter()})
+        return json.dumps({**self._make_settings(), "conn": parse_where(self.where).libmilter()})

@@ -12,16 +12,16 @@ from typing import TypeVar
 from closedmail.daemon.digest_watch import DigestWatch
 from closedmail.daemon.verdict_log import Counting, VerdictLog
 from closedmail.errors import StoreError
-from closedmail.inbound.decision import Rulebook
-from closedmail.milter.milter_macros import told_by
-from closedmail.milter.milter_session import Ending, Session
+from closedmail.inbound.partner import Rulebook
+from closedmail.milter.milter_macros import read_macros
+from closedmail.milter.milter_session import MilterSession, Response
 from closedmail.store.snapshot import StoreReader
 
 _Answer = TypeVar("_Answer")
 
 
-class MilterDesk:
-    """What all connections share. `authserv_id` may be changed at any time; `busy` have a message under way."""
+class MilterService:
+    """The state that connections share. `authserv_id` may be changed at any time; `busy` have a message under way."""
 
     def __init__(
         self, store: StoreReader, write: Callable[[str], object], counters: Counting, authserv_id: str
@@ -37,11 +37,11 @@ class MilterDesk:
         self._numbers = count(1)
 
     def connection(self) -> "MilterConnection":
-        """A connection that is about to begin."""
+        """Make a connection that is about to begin."""
         return MilterConnection(self, f"{os.getpid():x}.{next(self._numbers):x}")
 
     def ask(self, question: Callable[[Rulebook | None], _Answer]) -> _Answer:
-        """The answer to a question about the generation in force, or about None while none can be read."""
+        """Put a question to the generation in force, or to None while none can be read; return its answer."""
         with self._one:
             try:
                 book = self._store.current()
@@ -57,62 +57,62 @@ class MilterDesk:
                 return answer
         return question(None)
 
-    def tell(self, ending: Ending, instance: str) -> None:
-        """Log and count what was decided."""
+    def log(self, response: Response, instance: str) -> None:
+        """Log and count the verdicts of a response."""
         with self._one:
-            for verdict, envelope, generation, header in ending.judged:
+            for verdict, envelope, generation, header in response.judged:
                 more = " door=milter part=header" if header else " door=milter"
                 self._verdicts.note(verdict, instance, envelope.client_address, generation, more)
                 if verdict.match and verdict.facts.cert is False and envelope.certificate.fingerprint:
                     self._digests.note(verdict.match.rule, envelope.certificate)
-            if ending.problem:
-                client = ending.judged[0].envelope.client_address if ending.judged else "-"
-                self._write(f"error: {ending.problem}: client={client} instance={instance} door=milter\n")
+            if response.problem:
+                client = response.judged[0].envelope.client_address if response.judged else "-"
+                self._write(f"error: {response.problem}: client={client} instance={instance} door=milter\n")
 
 
 class MilterConnection:
-    """One connection of an MTA: its commands in, what is to be done out."""
+    """One connection of an MTA: its commands in, responses out."""
 
-    __slots__ = ("_desk", "_instance", "_messages", "_name", "_session")
+    __slots__ = ("_instance", "_messages", "_name", "_service", "_session")
 
-    def __init__(self, desk: MilterDesk, name: str) -> None:
+    def __init__(self, service: MilterService, name: str) -> None:
         """`name` makes instances of messages whose queue id is not known yet."""
-        self._desk, self._name = desk, name
-        self._session = Session(desk.authserv_id)
+        self._service, self._name = service, name
+        self._session = MilterSession(service.authserv_id)
         self._messages = 0
         self._instance = name
 
     def connect(self, address: str) -> None:
-        """The client's address, "" where there is none."""
+        """Take the client's address, "" where there is none."""
         self._session.connect(address)
 
     def mail(self, argument: bytes, macros: Mapping[str, str]) -> None:
-        """A message begins; `macros` are those of the MTA."""
+        """Begin a message; `macros` are those of the MTA."""
         self._messages += 1
         self._instance = f"{self._name}.{self._messages:x}"
-        self._desk.busy.add(self)
-        session, told = self._session, told_by(macros)
-        session.authserv_id = self._desk.authserv_id
-        self._desk.ask(lambda book: session.mail(argument, told, book))
+        self._service.busy.add(self)
+        session, read = self._session, read_macros(macros)
+        session.authserv_id = self._service.authserv_id
+        self._service.ask(lambda book: session.mail(argument, read, book))
 
-    def recipient(self, queue_id: str) -> Ending:
-        """A recipient. `queue_id` is "" where the MTA has none yet."""
-        ending = self._session.recipient()
-        if ending.reply:
-            self._desk.tell(ending, queue_id or self._instance)
-        return ending
+    def recipient(self, queue_id: str) -> Response:
+        """Answer a recipient. `queue_id` is "" where the MTA has none yet."""
+        response = self._session.recipient()
+        if response.reply:
+            self._service.log(response, queue_id or self._instance)
+        return response
 
     def header(self, name: str, value: bytes) -> None:
-        """A header field."""
+        """Take a header field."""
         self._session.header(name, value)
 
-    def end(self, queue_id: str) -> Ending:
-        """The end of a message."""
-        ending = self._desk.ask(self._session.end)
-        self._desk.tell(ending, queue_id or self._instance)
-        return ending
+    def end(self, queue_id: str) -> Response:
+        """End a message, and respond."""
+        response = self._service.ask(self._session.end)
+        self._service.log(response, queue_id or self._instance)
+        return response
 
     def done(self) -> None:
-        """The message is answered, or given up."""
+        """Note that the message is answered, or given up."""
         self._session.abort()
-        self._desk.busy.discard(self)
+        self._service.busy.discard(self)

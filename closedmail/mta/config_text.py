@@ -18,7 +18,7 @@ class Taken:
 
 
 def entries(text: str, *, master: bool = False) -> Iterator[tuple[str, str]]:
-    """The pieces of a file in their order, each with its key ("" for comments and empty lines): together the text."""
+    """Split a file into pieces, each with its key ("" for comments and empty lines); together they are the text."""
     piece, key, waiting = "", "", ""
     for line in text.splitlines(keepends=True):
         blank = not line.strip() or line.lstrip().startswith("#")
@@ -58,7 +58,7 @@ def take_back(
 
 
 def marks(text: str, *, master: bool = False) -> frozenset[str]:
-    """What `earlier` of `take_back` is made of: all entries of a text."""
+    """Collect all entries of a text, for `earlier` of `take_back`."""
     return frozenset(_mark(key, found) for key, found in _by_key(text, master=master).items())
 
 
@@ -85,7 +85,7 @@ def _plain(pieces: list[str] | None) -> str:
 
 
 def _replace(text: str, key: str, pieces: list[str], *, master: bool) -> str:
-    """The text with the entries of a key put in place of those that it has, at its end where it has none."""
+    """Put the entries of a key in place of those that it has, at its end where it has none."""
     rest, found = list(pieces), ""
     for name, piece in entries(text, master=master):
         if name != key:
@@ -99,5 +99,5 @@ def _replace(text: str, key: str, pieces: list[str], *, master: bool) -> str:
 
 
 def _ended(piece: str, like: str = "\n") -> str:
-    """With a newline at its end, unless what it replaces has none."""
+    """End it with a newline, unless what it replaces has none."""
     return piece.rstrip("\n") + ("\n" if like.endswith("\n") else "")

@@ -9,17 +9,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from closedmail.core.domain import DomainError, parse_key
+from closedmail.core.partner_keys import domain_key
 from closedmail.mta.restrictions import split_list
-
-_LOCAL = re.compile(r"(.+\.)?(localhost|localdomain)|ip6-.*")
 
 
 class Tables(Protocol):
     """What can look into a table, or into a file."""
 
     def table(self, table: str) -> Mapping[str, str] | None:
-        """Its rows, None where they can't be read."""
+        """Read its rows, None where that is impossible."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +31,7 @@ class Item:
 
 
 def read_domains(value: str, tables: Tables) -> Iterator[Item]:
-    """All domains of a list that can be told; names of one label and those of this machine are left out."""
+    """Read all domains of a list that are known; names of one label and those of this machine are left out."""
     for text in split_list(value):
         if text.startswith("!"):
             continue
@@ -44,12 +42,3 @@ def read_domains(value: str, tables: Tables) -> Iterator[Item]:
                     yield Item(found, source=text)
         elif found := domain_key(text):
             yield Item(found, literal=text)
-
-
-def domain_key(text: str) -> str:
-    """An item as a key, "" for none: addresses, names of one label, and those of this machine."""
-    try:
-        key = parse_key(text.rstrip(".") if text != "." else text)
-    except DomainError:
-        return ""
-    return key if "." in key.removeprefix(".") and not _LOCAL.fullmatch(key) else ""

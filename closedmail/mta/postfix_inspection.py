@@ -1,7 +1,7 @@
 """Asking a Postfix what it is: parameters, services and their own settings, through postconf(1)."""
 
 from closedmail.errors import ClosedmailError
-from closedmail.mta.postfix_facts import PostfixFacts, Service
+from closedmail.mta.postfix_config import PostfixConfig, Service
 from closedmail.mta.postfix_settings import MasterEntry, read_options, read_services, read_values, run_postfix
 from closedmail.programs import ProgramError
 
@@ -10,8 +10,8 @@ _INSPECTED = ("smtpd", "cleanup", "smtp", "lmtp")
 _CHROOT_BY_DEFAULT = 1  # below this compatibility_level, "-" in master.cf means yes
 
 
-def inspect_postfix(config_directory: str) -> PostfixFacts:
-    """All that postconf says. Raises ClosedmailError."""
+def inspect_postfix(config_directory: str) -> PostfixConfig:
+    """Read all that postconf shows. Raises ClosedmailError."""
     try:
         main = read_values(run_postfix("postconf", "-c", config_directory, "-x"))
         raw = read_values(run_postfix("postconf", "-c", config_directory, "-n"))
@@ -21,7 +21,7 @@ def inspect_postfix(config_directory: str) -> PostfixFacts:
     except ProgramError as error:
         raise ClosedmailError(f"{error}: see config_directory of [postfix]") from None
     raw.pop("config_directory", None)  # of -c, not of the file
-    return PostfixFacts(_version(main.get("mail_version", "")), main, raw, services, config_directory)
+    return PostfixConfig(_version(main.get("mail_version", "")), main, raw, services, config_directory)
 
 
 def _service(
@@ -38,7 +38,7 @@ def _service(
 
 
 def _version(text: str) -> tuple[int, ...]:
-    """`3.7.11` as numbers, as far as they go."""
+    """Parse `3.7.11` into numbers, as far as they go."""
     numbers = []
     for part in text.split("."):
         if not part.isdigit():

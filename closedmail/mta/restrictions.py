@@ -36,7 +36,7 @@ class PolicyClient:
 
 
 def split_list(value: str) -> list[str]:
-    """The items of a list of Postfix's; one in braces stays whole, with its braces."""
+    """Split a list of Postfix's into items; one in braces stays whole, with its braces."""
     items, depth, item = [], 0, ""
     for char in value:
         if depth == 0 and char in _SEPARATORS:
@@ -52,7 +52,7 @@ def split_list(value: str) -> list[str]:
 
 
 def parse_restrictions(value: str) -> list[Restriction]:
-    """A list as it stands, classes by their names."""
+    """Parse a list as it stands, classes by their names."""
     found, items = [], iter(split_list(value))
     for item in items:
         if _is_table(item):
@@ -66,8 +66,8 @@ def parse_restrictions(value: str) -> list[Restriction]:
 
 
 def walk(value: str, classes: Mapping[str, str], within: frozenset[str] = frozenset()) -> Iterator[Restriction]:
-    """All restrictions in the order in which smtpd asks them, those of classes in their place; a class `within` itself
-    is passed over."""
+    """Yield all restrictions in the order in which smtpd asks them, those of classes in their place; a class `within`
+    itself is passed over."""
     for restriction in parse_restrictions(value):
         name = restriction.name
         if name not in classes:
@@ -77,7 +77,7 @@ def walk(value: str, classes: Mapping[str, str], within: frozenset[str] = frozen
 
 
 def parse_policy_client(argument: str) -> PolicyClient:
-    """The argument of check_policy_service, in braces or not."""
+    """Parse the argument of check_policy_service, in braces or not."""
     if not argument.startswith("{"):
         return PolicyClient(argument)
     items = split_list(_inside(argument))
@@ -95,7 +95,7 @@ def takes_argument(name: str) -> bool:
 
 
 def table_of(restriction: Restriction) -> str:
-    """The access table that it looks into, "" for none."""
+    """Return the access table that it looks into, "" for none."""
     if _is_table(restriction.name):
         return restriction.name
     return restriction.argument if restriction.name.endswith("_access") else ""
@@ -122,5 +122,5 @@ def _is_built_in(name: str) -> bool:
 
 
 def _inside(item: str) -> str:
-    """What stands in braces, or the item itself."""
+    """Return what stands in braces, or the item itself."""
     return item[1:-1].strip() if item.startswith("{") and item.endswith("}") else item

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from closedmail.core.where import parse_libmilter
 
+DEFAULT_CF = "/etc/mail/sendmail.cf"
 # A class's words may name another class or a macro: `CR$={VirtHost}`, `Cw$j`.
 _REFERENCE = re.compile(r"\$=(?:\{(\w+)\}|(\w))")
 _MACRO = re.compile(r"\$&?(?:\{(\w+)\}|(\w))")

@@ -5,8 +5,7 @@ import socket
 from pathlib import Path
 
 from closedmail.mta.client_settings import ClientSettings
-from closedmail.mta.sendmail_cf import parse_cf
-from closedmail.mta.sendmail_facts import DEFAULT_CF
+from closedmail.mta.sendmail_cf import DEFAULT_CF, parse_cf
 
 _LEAST_BITS = 128  # as core.access_map asks for
 

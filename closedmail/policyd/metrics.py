@@ -1,20 +1,15 @@
-"""What policyd tells Prometheus. Imported only where `metrics_listen` is set: prometheus_client is optional."""
+"""The page of `metrics_listen`: policyd's numbers in Prometheus' text format."""
 
 import asyncio
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
-
+from closedmail.daemon.exposition import Family, exposition
 from closedmail.errors import StoreError
 from closedmail.inbound.counters import Counters
 from closedmail.policyd.policy_connection import PolicyConnections
 from closedmail.store.snapshot import StoreReader
 
-CONTENT_TYPE = CONTENT_TYPE_LATEST
 OTHERS = "(other)"  # partners beyond MOST_NAMED; no domain has brackets
 
 # Of the time, at most a tenth goes into making pages: one that took long is given again for nine times as long. What
@@ -23,7 +18,7 @@ _SHORT, _PAUSE = 0.05, 9
 
 
 @dataclass(frozen=True, slots=True)
-class Sample(Collector):
+class Sample:
     """All numbers at one moment. `generation` and `published_at` are 0 while no generation can be read."""
 
     generation: int
@@ -32,22 +27,24 @@ class Sample(Collector):
     plain: Iterable[tuple[str, str, int]]
     connections: int
 
-    def collect(self) -> Iterator[Metric]:
-        """The numbers as prometheus_client takes them."""
-        yield GaugeMetricFamily("closedmail_generation", "Generation in force, 0 for none.", self.generation)
+    def families(self) -> Iterator[Family]:
+        """Give the numbers as metrics."""
+        yield _gauge("closedmail_generation", "Generation in force, 0 for none.", self.generation)
         if self.generation:
             name = "closedmail_generation_published_timestamp_seconds"
-            yield GaugeMetricFamily(name, "When it was published, in Unix time.", self.published_at)
-        yield GaugeMetricFamily("closedmail_policyd_open_connections", "Connections of smtpd.", self.connections)
+            yield _gauge(name, "When it was published, in Unix time.", self.published_at)
+        yield _gauge("closedmail_policyd_open_connections", "Connections of smtpd.", self.connections)
         for name, what, number in self.plain:
-            yield CounterMetricFamily(f"closedmail_policyd_{name}", what, number)
-        verdicts = CounterMetricFamily(
-            "closedmail_policyd_verdicts",
+            family = Family(f"closedmail_policyd_{name}_total", "counter", what)
+            family.add(number)
+            yield family
+        verdicts = Family(
+            "closedmail_policyd_verdicts_total",
+            "counter",
             "Mails in a partner's name, each counted once for a verdict; kept across restarts.",
-            labels=("network", "partner", "verdict", "reason"),
         )
-        for series, number in self.counters:
-            verdicts.add_metric(series._replace(partner=series.partner or OTHERS), number)
+        for (network, partner, verdict, reason), number in self.counters:
+            verdicts.add(number, network=network, partner=partner or OTHERS, verdict=verdict, reason=reason)
         yield verdicts
 
 
@@ -55,13 +52,13 @@ class Metrics:
     """Makes the page. Looking happens on the event loop, writing it down in a thread: a large page takes its time."""
 
     def __init__(self, store: StoreReader, connections: PolicyConnections) -> None:
-        """Nothing is made yet."""
+        """Begin without a page."""
         self._store, self._connections = store, connections
         self._one = asyncio.Lock()
         self._page, self._good_until = b"", 0.0
 
     async def page(self) -> bytes:
-        """The page, one maker at a time."""
+        """Make the page, one at a time."""
         clock = asyncio.get_running_loop().time
         async with self._one:
             began = clock()
@@ -77,7 +74,7 @@ class Metrics:
             snapshot = self._store.current()
             generation, published_at = snapshot.generation, snapshot.manifest.published_at
         except StoreError:
-            pass  # the next request that is about mail tells of it
+            pass  # the next request that is about mail logs it
         connections, service = self._connections, self._connections.service
         plain = (
             ("requests", "Requests, answered or not.", service.requests),
@@ -90,6 +87,10 @@ class Metrics:
 
 
 def _write(sample: Sample) -> bytes:
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(sample)
-    return generate_latest(registry)
+    return exposition(sample.families()).encode()
+
+
+def _gauge(name: str, what: str, number: int) -> Family:
+    family = Family(name, "gauge", what)
+    family.add(number)
+    return family

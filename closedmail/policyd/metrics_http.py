@@ -18,25 +18,25 @@ _PLAIN = "text/plain; charset=utf-8"
 Page = Callable[[], Awaitable[bytes]]
 
 
-class MetricsVisits:
-    """Those that are `open`; calling it makes one more, for asyncio. `page` gives what to serve, of type `content`."""
+class MetricsConnections:
+    """The connections that are `open`. Calling it makes one, for asyncio. `page` makes the page, of type `content`."""
 
     def __init__(self, page: Page, content: str) -> None:
-        """Nobody is there yet."""
+        """Begin with no connection."""
         self.page, self.content = page, content
-        self.open: set[MetricsVisit] = set()
+        self.open: set[MetricsConnection] = set()
 
-    def __call__(self) -> "MetricsVisit":
-        """A connection that is about to begin."""
-        return MetricsVisit(self)
+    def __call__(self) -> "MetricsConnection":
+        """Make a connection that is about to begin."""
+        return MetricsConnection(self)
 
 
-class MetricsVisit(asyncio.Protocol):
+class MetricsConnection(asyncio.Protocol):
     """One connection: a request, its answer, the end."""
 
-    def __init__(self, visits: MetricsVisits) -> None:
+    def __init__(self, connections: MetricsConnections) -> None:
         """Nothing has come yet."""
-        self._all = visits
+        self._all = connections
         self._head = b""
         self._task: asyncio.Task[None] | None = None
 
@@ -70,7 +70,7 @@ class MetricsVisit(asyncio.Protocol):
             self._respond(self._head)
 
     def eof_received(self) -> bool:
-        """Whether to stay open for one that has sent all it will: while its answer is being made."""
+        """Return whether to stay open for a peer that has sent all it will: while its answer is being made."""
         return self._task is not None
 
     def close(self) -> None:

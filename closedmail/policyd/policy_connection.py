@@ -22,7 +22,7 @@ _MOST_KEPT = 16 << 20
 
 
 class PolicyConnections:
-    """Those that are `open`, `most` at a time; calling it makes one, for asyncio. `accepted` and `errors` count."""
+    """The `open` connections, at most `most`; calling it makes one, for asyncio. `accepted` and `errors` count."""
 
     def __init__(self, service: PolicyService, write: Callable[[str], object], most: int = 1 << 20) -> None:
         """`write` takes log lines, newline included."""
@@ -34,12 +34,12 @@ class PolicyConnections:
         self._full = False
 
     def __call__(self) -> "PolicyConnection":
-        """A connection that is about to begin."""
+        """Make a connection that is about to begin."""
         self.accepted += 1
         return PolicyConnection(self)
 
     def admit(self, connection: "PolicyConnection") -> bool:
-        """Whether there is room for it; it is open then."""
+        """Add a connection to the open ones; return False where there is no room."""
         if len(self.open) < self.most:
             self.open.add(connection)
             self._full = False
@@ -80,7 +80,7 @@ class PolicyConnection(asyncio.BufferedProtocol):
         self._kept = 0
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
-        """Where to read to."""
+        """Return the buffer to read into."""
         return self._all.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
@@ -95,7 +95,7 @@ class PolicyConnection(asyncio.BufferedProtocol):
         self._wait(half_done=True)
 
     def resume_writing(self) -> None:
-        """The client reads after all: answer what has waited."""
+        """Answer what has waited: the client reads after all."""
         self._stuck = False
         if not self._transport.is_closing():
             self._transport.resume_reading()
@@ -109,8 +109,10 @@ class PolicyConnection(asyncio.BufferedProtocol):
         """Answer requests, as long as the client takes the answers; what is left waits in the reader."""
         answers: list[bytes] = []
         progress = False
+        reader = self._reader
+        reader.receive_data(data)
         try:
-            for request in self._reader.feed(data):
+            while request := reader.next_request():
                 answers.append(self._service.respond(request))
                 progress = True
                 if len(answers) >= _AT_ONCE:
@@ -118,13 +120,15 @@ class PolicyConnection(asyncio.BufferedProtocol):
                     answers.clear()
                     if self._stuck:
                         break
-        except ProtocolError as error:
+        except (ProtocolError, StoreUnreadableError) as error:
             self._transport.write(b"".join(answers))  # those of the requests in front of it
-            self._end("" if isinstance(error, StoreUnreadableError) else str(error))
+            if isinstance(error, ProtocolError):
+                self._log(str(error), error.hint)
+            self._transport.close()
             return
         if answers:
             self._transport.write(b"".join(answers))
-        if self._timer or self._kept or self._stuck or self._reader.kept:
+        if self._timer or self._kept or self._stuck or reader.kept:
             self._keep(progress=progress)
 
     def _keep(self, *, progress: bool) -> None:
@@ -136,7 +140,7 @@ class PolicyConnection(asyncio.BufferedProtocol):
             self._wait(half_done=False)
         self._wait(half_done=kept > 0)
         if kept and self._all.kept > _MOST_KEPT:
-            self._end(f"half requests and answers not taken have more than {_MOST_KEPT} bytes", at_once=True)
+            self._abort(f"half requests and answers not taken have more than {_MOST_KEPT} bytes")
 
     def _wait(self, *, half_done: bool) -> None:
         """Begin to wait for the rest, or wait no more."""
@@ -148,17 +152,17 @@ class PolicyConnection(asyncio.BufferedProtocol):
 
     def _give_up(self) -> None:
         what = "answers that are not taken" if self._stuck else "half a request"
-        self._end(f"{what} for {_PATIENCE:g} seconds", at_once=True)
+        self._abort(f"{what} for {_PATIENCE:g} seconds")
 
-    def _end(self, error: str, *, at_once: bool = False) -> None:
-        """Close; `at_once` without what is not taken yet. `error` ("": known already) is for the log."""
-        if error:
-            self._all.errors += 1
-            self._all.write(f"error: {error}: closing the connection from {self._from()}\n")
-        if at_once:
-            self._transport.abort()
-        else:
-            self._transport.close()
+    def _abort(self, error: str) -> None:
+        """Close at once, without what is not taken yet."""
+        self._log(error)
+        self._transport.abort()
+
+    def _log(self, error: str, hint: str = "") -> None:
+        self._all.errors += 1
+        more = f" ({hint})" if hint else ""
+        self._all.write(f"error: {error}: closing the connection from {self._from()}{more}\n")
 
     def _from(self) -> str:
         peer = self._transport.get_extra_info("peername")

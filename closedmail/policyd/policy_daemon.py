@@ -1,8 +1,8 @@
 """The policy daemon: PolicyService behind sockets, in one process with one event loop.
 
 SIGTERM stops accepting, answers what has been asked, and ends. SIGHUP re-reads `[policyd]`. Rules need no signal: the
-next request sees the generation in force. systemd may hand over its sockets (sd_listen_fds(3)), and is told when all is
-ready, and whether requests are answered (sd_notify(3)).
+next request sees the generation in force. systemd may hand over its sockets (sd_listen_fds(3)), and gets a notice when
+all is ready, and while requests are answered (sd_notify(3)).
 """
 
 import asyncio
@@ -18,13 +18,15 @@ from typing import Any
 from closedmail.config import load
 from closedmail.core.model import Config, Policyd
 from closedmail.daemon.counters_file import CountersFile
+from closedmail.daemon.exposition import CONTENT_TYPE
 from closedmail.daemon.listener import parse_listen
-from closedmail.daemon.servers import Factory, Place, Servers
-from closedmail.daemon.systemd_notify import Notifier, take_notifier
+from closedmail.daemon.servers import Factory, ListenKey, Servers
+from closedmail.daemon.systemd_notify import SystemdNotifier, take_notifier
 from closedmail.daemon.systemd_sockets import HandedOver, take_sockets
 from closedmail.errors import ClosedmailError, ConfigError, StoreError
 from closedmail.inbound.counters import Counters
-from closedmail.policyd.metrics_http import MetricsVisits
+from closedmail.policyd.metrics import Metrics
+from closedmail.policyd.metrics_http import MetricsConnections
 from closedmail.policyd.policy_connection import PolicyConnections
 from closedmail.policyd.policy_health import policy_answers
 from closedmail.policyd.policy_service import PolicyService
@@ -36,9 +38,8 @@ _QUIET, _GRACE = 0.2, 1.0
 
 _FILES = 64  # that are not for connections of smtpd; there are some twenty
 
-_POLICY, _METRICS = "policy", "metrics"  # what is served at a place
+_POLICY, _METRICS = "policy", "metrics"  # what is served
 _UNLIKE = "is not as socket_mode and socket_group say, which are for sockets that policyd opens"
-_NO_PROMETHEUS = "prometheus_client is missing: install python3-prometheus-client (Debian) or closedmail[metrics] (pip)"
 
 
 class PolicyDaemon:
@@ -50,28 +51,28 @@ class PolicyDaemon:
         override: Sequence[str],
         write: Callable[[str], object],
         handed_over: Sequence[HandedOver] = (),
-        notifier: Notifier | None = None,
+        notifier: SystemdNotifier | None = None,
     ) -> None:
         """No socket is opened yet. `write` takes log lines, newline included. The last two are systemd's."""
         self._config_path = Path(config.path)
         self._override = tuple(override)
         self._settings = config.policyd
         self._servers = Servers(handed_over)
-        self._notifier = notifier or Notifier()
+        self._notifier = notifier or SystemdNotifier()
         self._changing = asyncio.Lock()
         self._complained = 0.0
         self._write = write
-        self._store = StoreReader(store_path(config.gateway.state_dir))
+        self._store = StoreReader(store_path(config.gateway.state_dir), config.command())
         self._counters = CountersFile(config.gateway.state_dir, write)
         self._service = PolicyService(self._store, write, config.policyd.on_failure, self._counters.counters)
         self._connections = PolicyConnections(self._service, write, _most_connections())
-        # Questions of our own are neither logged nor counted.
+        # The health check's requests are neither logged nor counted.
         own = PolicyService(self._store, _ignore, "dunno", Counters(0))
         self._own_connections = PolicyConnections(own, _ignore)
-        self._visits: MetricsVisits | None = None
+        self._metrics_connections = MetricsConnections(Metrics(self._store, self._connections).page, CONTENT_TYPE)
 
     async def run(self, started: Callable[[Sequence[str]], object] = lambda _: None) -> None:
-        """Serve until SIGTERM or SIGINT. `started` is told the addresses once all listen. Raises ClosedmailError."""
+        """Serve until SIGTERM or SIGINT. `started` gets the addresses once all listen. Raises ClosedmailError."""
         loop, stop = asyncio.get_running_loop(), asyncio.Event()
         loop.set_exception_handler(self._complain)
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -112,7 +113,7 @@ class PolicyDaemon:
 
     async def _listen(self, settings: Policyd) -> None:
         """Open what is new, close what is no longer wanted; all or nothing. Raises ClosedmailError."""
-        wanted: dict[Place, Factory] = {}
+        wanted: dict[ListenKey, Factory] = {}
         wheres = self._override or settings.listen
         for where in wheres:
             parse_listen(where)
@@ -121,8 +122,7 @@ class PolicyDaemon:
             if settings.metrics_listen in self._servers.handed_over:
                 unit = self._servers.handed_over[settings.metrics_listen].unit
                 raise ConfigError("policyd.metrics_listen", f"{unit} has opened this for requests; choose another port")
-            self._visits = self._visits or self._make_visits()
-            wanted[_METRICS, settings.metrics_listen] = self._visits
+            wanted[_METRICS, settings.metrics_listen] = self._metrics_connections
         before = self._servers.names(_METRICS)
         await self._servers.change(wanted, settings.socket_mode, settings.socket_group)
         self._settings = settings
@@ -131,14 +131,6 @@ class PolicyDaemon:
         metrics = self._servers.names(_METRICS)
         if metrics != before:
             self._write(f"metrics are served on {', '.join(metrics)}\n" if metrics else "metrics are served no more\n")
-
-    def _make_visits(self) -> MetricsVisits:
-        try:
-            # Not at the top: prometheus_client is wanted by those alone who set the key.
-            from closedmail.policyd.metrics import CONTENT_TYPE, Metrics
-        except ImportError as error:
-            raise ConfigError("policyd.metrics_listen", f"{_NO_PROMETHEUS} ({error})") from None
-        return MetricsVisits(Metrics(self._store, self._connections).page, CONTENT_TYPE)
 
     async def _reload(self) -> None:
         try:
@@ -160,8 +152,8 @@ class PolicyDaemon:
         await asyncio.sleep(0)  # what waits in the listen queues is accepted first
         async with self._changing:
             self._servers.close()
-        for visit in set(self._visits.open if self._visits else ()):
-            visit.close()
+        for scrape in set(self._metrics_connections.open):
+            scrape.close()
         open_ones = self._connections.open
         deadline = asyncio.get_running_loop().time() + _GRACE
         while open_ones and asyncio.get_running_loop().time() < deadline:
@@ -177,7 +169,7 @@ class PolicyDaemon:
         self._store.close()
 
     def _complain(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """What asyncio has to say, such as that no file is left for a connection: a line, at most one a second."""
+        """Log a fault that asyncio reports, such as no file left for a connection: a line, at most one a second."""
         error, message = context.get("exception"), context.get("message", "")
         if isinstance(error, OSError):
             if loop.time() > self._complained + 1:
@@ -188,11 +180,11 @@ class PolicyDaemon:
 
 
 def _ignore(_: str) -> None:
-    """Where our own questions are logged."""
+    """Drop the log lines of our own requests."""
 
 
 def _most_connections() -> int:
-    """So many that files are left for a new generation, the counters and metrics."""
+    """Return the most connections that leave files for a new generation, the counters and metrics."""
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return sys.maxsize if limit == resource.RLIM_INFINITY else max(limit - _FILES, limit // 2)
 

@@ -1,4 +1,4 @@
-"""Health check of the policy daemon: whether it decides within so many seconds, asked as an MTA would ask."""
+"""Health check of the policy daemon: send a request as an MTA would, and wait so many seconds for the answer."""
 
 import asyncio
 import socket
@@ -11,7 +11,7 @@ _QUESTION = b"request=smtpd_access_policy\nprotocol_state=RCPT\nsender=\n\n"
 
 
 async def policy_answers(connections: PolicyConnections, seconds: float) -> bool:
-    """Whether a request gets an answer, or its connection is closed for a reason, on a socket that only we know."""
+    """Return whether a request gets an answer, or its connection is closed for a reason, on a socket of our own."""
     loop = asyncio.get_running_loop()
     with suppress(TimeoutError, OSError):
         async with asyncio.timeout(seconds):

@@ -7,10 +7,9 @@ smtpd_policy_service_default_action.
 """
 
 import re
-from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from closedmail.inbound.decision import Certificate, Envelope
+from closedmail.inbound.facts import ClientCertificate, Envelope
 from closedmail.inbound.xtext import decode_xtext
 
 MAX_REQUEST = 64 * 1024  # bytes, without the empty line
@@ -18,7 +17,12 @@ _END = b"\n\n"
 
 
 class ProtocolError(Exception):
-    """What came is no request of Postfix's; the message is for the log."""
+    """The peer's fault: what came can't be answered. The message is for the log, `hint` for who reads it there."""
+
+    def __init__(self, message: str, hint: str = "only check_policy_service of Postfix may ask here") -> None:
+        """Without a `hint`, the one for a peer that is not Postfix."""
+        super().__init__(message)
+        self.hint = hint
 
 
 class Request(NamedTuple):
@@ -72,48 +76,61 @@ class Layouts:
 
 
 class RequestReader:
-    """Cuts a stream into requests. It remembers where it has searched: a slow sender costs no more than a fast one.
+    """Cuts a stream into requests: bytes go in by `receive_data`, requests come out by `next_request`.
+
+    It remembers where it has searched: a slow sender costs no more than a fast one.
 
     One Postfix sends the same attributes in the same order for ever. An order that comes often on a connection is
     learned, and requests in it are then matched as a whole, which says the same as the long way in a fourth of the
     time. Whoever sends other orders learns for himself: no connection forgets an order for what comes on another.
     """
 
-    __slots__ = ("_buffer", "_layout", "_layouts", "_order", "_searched", "_times")
+    __slots__ = ("_buffer", "_layout", "_layouts", "_order", "_packet", "_searched", "_times")
 
     def __init__(self, layouts: Layouts | None = None) -> None:
         """Nothing has come yet. `layouts` are those that the reader shares with others."""
+        self._packet = b""  # what came while the buffer was empty: it need not be copied
         self._buffer = bytearray()
         self._searched = 0
         self._layouts = Layouts() if layouts is None else layouts
         self._layout: Layout | None = None
         self._order = self._times = 0  # a hash of the newest order, and how often it came in a row
 
-    def feed(self, data: bytes) -> Iterable[Request]:
-        """Take bytes and give each request that they complete. Raises ProtocolError."""
-        layout = self._layout
-        if layout is not None and not self._buffer and len(data) <= MAX_REQUEST + 2:
-            found = layout.expression.fullmatch(data)
-            if found:  # one whole request in one packet, as Postfix sends it
-                return (Request._make(found.group(*layout.groups)),)
-        return self._cut(data)
+    def receive_data(self, data: bytes) -> None:
+        """Take bytes. They are not looked at before `next_request` is called."""
+        if self._packet or self._buffer:
+            self._buffer += self._packet + data
+            self._packet = b""
+        else:
+            self._packet = data
 
-    def _cut(self, data: bytes) -> Iterator[Request]:
+    def next_request(self) -> Request | None:
+        """Return the next request; None where its rest has not come yet. Raises ProtocolError: then close."""
+        packet = self._packet
+        if packet:
+            self._packet = b""
+            layout = self._layout
+            if layout is not None and len(packet) <= MAX_REQUEST + 2:
+                found = layout.expression.fullmatch(packet)
+                if found:  # one whole request in one packet, as Postfix sends it
+                    return Request._make(found.group(*layout.groups))
+            self._buffer += packet
+        return self._cut() if self._buffer else None
+
+    def _cut(self) -> Request | None:
         buffer = self._buffer
-        buffer += data
-        while True:
-            end = buffer.find(_END, self._searched)
-            if end > MAX_REQUEST or (end < 0 and len(buffer) > MAX_REQUEST + 1):
-                raise ProtocolError(f"a request of more than {MAX_REQUEST} bytes")
-            if end < 0:
-                self._searched = max(0, len(buffer) - 1)
-                return
-            block = bytes(buffer[:end])
-            del buffer[: end + 2]
-            self._searched = 0
-            attributes = _attributes(block)
-            self._learn(tuple(attributes))
-            yield _request(attributes)
+        end = buffer.find(_END, self._searched)
+        if end > MAX_REQUEST or (end < 0 and len(buffer) > MAX_REQUEST + 1):
+            raise ProtocolError(f"a request of more than {MAX_REQUEST} bytes")
+        if end < 0:
+            self._searched = max(0, len(buffer) - 1)
+            return None
+        block = bytes(buffer[:end])
+        del buffer[: end + 2]
+        self._searched = 0
+        attributes = _attributes(block)
+        self._learn(tuple(attributes))
+        return _request(attributes)
 
     def _learn(self, names: tuple[bytes, ...]) -> None:
         """Note an order that came the long way, and choose the layout for what comes next."""
@@ -129,12 +146,12 @@ class RequestReader:
 
     @property
     def kept(self) -> int:
-        """How many bytes wait for the rest of their request, or to be asked for."""
-        return len(self._buffer)
+        """Return how many bytes wait for the rest of their request, or to be asked for."""
+        return len(self._packet) + len(self._buffer)
 
 
 def parse_request(block: bytes) -> Request:
-    """One request, without the empty line. Raises ProtocolError."""
+    """Parse a request, without the empty line. Raises ProtocolError."""
     return _request(_attributes(block))
 
 
@@ -181,11 +198,11 @@ def _layout(names: tuple[bytes, ...]) -> Layout:
 
 
 def envelope_of(request: Request) -> Envelope:
-    """What a request says of a mail. Bytes of the sender that are not UTF-8 become surrogates."""
+    """Make an envelope of a request. Bytes of the sender that are not UTF-8 become surrogates."""
     sender, client, _, sasl, protocol, subject, issuer, fingerprint, pubkey = request
     certificate = _NO_CERTIFICATE
     if fingerprint or pubkey or subject or issuer:
-        certificate = Certificate(_xtext(subject), _xtext(issuer), _hex(fingerprint), _hex(pubkey))
+        certificate = ClientCertificate(_xtext(subject), _xtext(issuer), _hex(fingerprint), _hex(pubkey))
     return Envelope(
         sender.decode("utf-8", "surrogateescape"),
         client.decode("ascii", "replace"),
@@ -196,11 +213,11 @@ def envelope_of(request: Request) -> Envelope:
 
 
 def answer(action: str) -> bytes:
-    """The reply to a request. One newline too many would cost the next request a second."""
+    """Write the reply to a request. One newline too many would cost the next request a second."""
     return b"action=" + action.encode("utf-8", "replace") + _END
 
 
-_NO_CERTIFICATE = Certificate()
+_NO_CERTIFICATE = ClientCertificate()
 
 
 def _xtext(value: bytes) -> str:

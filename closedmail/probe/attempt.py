@@ -1,4 +1,4 @@
-"""One connection of a probe: a socket, TLS, and the SMTP session of `probe.smtp_probe` in between.
+"""Connect to one host: the socket, TLS, and the SMTP session of `smtp_probe` in between.
 
 The server may be anybody's. Whatever it sends is bounded in bytes here and in time by the caller, and TLS is OpenSSL's,
 through memory, so that no call waits on its own.
@@ -14,7 +14,7 @@ from itertools import count
 
 from closedmail.mta.client_settings import ClientSettings
 from closedmail.probe.mail_hosts import Address
-from closedmail.probe.smtp_probe import SmtpProbe, Step
+from closedmail.probe.smtp_probe import NextStep, SmtpProbe
 from closedmail.words import excerpt
 
 _MOST_RAW = 512 * 1024  # bytes in all: a handshake with the longest chain that OpenSSL takes has a fifth of that
@@ -24,8 +24,8 @@ _LAST_WORDS = 2.0  # seconds for the answer to QUIT
 
 
 @dataclass(slots=True)
-class Visit:
-    """What a connection has shown so far: it is filled in as it goes, so that a time limit leaves what is known."""
+class Attempt:
+    """The findings of one connection, filled in as the session goes, so that a time limit leaves what is known."""
 
     probe: SmtpProbe
     address: str = ""
@@ -37,7 +37,7 @@ class Visit:
 
 
 async def connect(addresses: list[Address], settings: ClientSettings) -> tuple[socket.socket, Address]:
-    """A connection to the first address that answers. Raises OSError with the reason of the last one."""
+    """Connect to the first address that answers. Raises OSError with the reason of the last one."""
     trouble = OSError("no address")
     for where in addresses:
         sock = socket.socket(where.family, socket.SOCK_STREAM)
@@ -49,7 +49,7 @@ async def connect(addresses: list[Address], settings: ClientSettings) -> tuple[s
             async with asyncio.timeout(_CONNECT):
                 await asyncio.get_running_loop().sock_connect(sock, (where.address, where.port))
         except OSError as error:
-            # asyncio puts words of its own in the place of the system's.
+            # asyncio replaces the system's text by its own.
             reason = os.strerror(error.errno) if error.errno else f"no answer within {_CONNECT:g} s"
             trouble = OSError(f"{where.address}: {reason}")
         except BaseException:
@@ -61,33 +61,35 @@ async def connect(addresses: list[Address], settings: ClientSettings) -> tuple[s
     raise trouble
 
 
-async def converse(sock: socket.socket, visit: Visit, context: ssl.SSLContext | None, server_name: str | None) -> None:
-    """Lead the session to its end, and close the connection. Raises nothing but a cancellation."""
-    line = _Line(sock, visit)
-    probe = visit.probe
+async def converse(
+    sock: socket.socket, attempt: Attempt, context: ssl.SSLContext | None, server_name: str | None
+) -> None:
+    """Run the session to its end, and close the connection. Raises nothing but a cancellation."""
+    stream = _Stream(sock, attempt)
+    probe = attempt.probe
     try:
-        while probe.step is not Step.DONE:
-            await line.send(probe.outgoing())
-            if probe.step is Step.HANDSHAKE:
-                if context is None or not await line.start_tls(context, server_name):
+        while probe.step is not NextStep.DONE:
+            await stream.send(probe.outgoing())
+            if probe.step is NextStep.HANDSHAKE:
+                if context is None or not await stream.start_tls(context, server_name):
                     return
                 probe.encrypted()
             elif probe.over:
                 async with asyncio.timeout(_LAST_WORDS):
-                    probe.receive(await line.receive())
+                    probe.receive(await stream.receive())
             else:
-                probe.receive(await line.receive())
+                probe.receive(await stream.receive())
     except OSError as error:  # ssl.SSLError too; TimeoutError comes of the last words, after which nothing counts
         probe.failed(f"the connection broke: {_words(error)}")
     finally:
         sock.close()
 
 
-class _Line:
+class _Stream:
     """The bytes of one connection, in the clear or through TLS."""
 
-    def __init__(self, sock: socket.socket, visit: Visit) -> None:
-        self._sock, self._visit = sock, visit
+    def __init__(self, sock: socket.socket, attempt: Attempt) -> None:
+        self._sock, self._attempt = sock, attempt
         self._loop = asyncio.get_running_loop()
         self._from_peer, self._to_peer = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls: ssl.SSLObject | None = None
@@ -102,7 +104,7 @@ class _Line:
             await self._loop.sock_sendall(self._sock, data)
 
     async def receive(self) -> bytes:
-        """What comes next, no bytes for an end. Raises OSError."""
+        """Receive the next bytes; none at the end of the connection. Raises OSError."""
         if self._tls is None:
             return await self._read()
         while True:
@@ -115,8 +117,8 @@ class _Line:
                 return b""
 
     async def start_tls(self, context: ssl.SSLContext, server_name: str | None) -> bool:
-        """Shake hands; False where that failed, with the reason in the visit."""
-        visit = self._visit
+        """Shake hands; False where that failed, with the reason in the `Attempt`."""
+        attempt = self._attempt
         try:
             tls = context.wrap_bio(self._from_peer, self._to_peer, server_hostname=server_name)
             for _ in count():
@@ -128,18 +130,18 @@ class _Line:
                     await self._fetch()
             await self._flush()
         except ssl.SSLCertVerificationError as error:
-            visit.trust_error = excerpt(error.verify_message)
+            attempt.trust_error = excerpt(error.verify_message)
             await self._last_alert()
             return False
         except (OSError, ValueError) as error:  # ValueError: a server name that is none
-            visit.tls_error = f"the TLS handshake failed: {_words(error)}"
+            attempt.tls_error = f"the TLS handshake failed: {_words(error)}"
             await self._last_alert()
             return False
         self._tls = tls
-        visit.certificate = tls.getpeercert(binary_form=True) or b""
-        visit.protocol = tls.version() or ""
+        attempt.certificate = tls.getpeercert(binary_form=True) or b""
+        attempt.protocol = tls.version() or ""
         cipher = tls.cipher()
-        visit.bits = cipher[2] if cipher else 0
+        attempt.bits = cipher[2] if cipher else 0
         return True
 
     async def _last_alert(self) -> None:
@@ -166,7 +168,7 @@ class _Line:
 
 
 def _words(error: Exception) -> str:
-    """An error of the system, or of OpenSSL without its place in the source."""
+    """Describe an error of the system, or of OpenSSL without the line of its source."""
     if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
         return "the server closed the connection"
     if isinstance(error, ssl.SSLError) and error.reason:

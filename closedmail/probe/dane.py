@@ -1,9 +1,9 @@
-"""What smtp(8) makes of TLS levels dane and dane-only, by what posttls-finger(1) says of a host.
+"""Find the TLS level that smtp(8) applies at levels dane and dane-only, from the output of posttls-finger(1).
 
 Sources: smtp_tls_policy.c, dane_init(), and smtp_tls_dane_insecure_mx_policy in postconf(5): dane is met with usable
 TLSA records only, without them it goes on as encrypt or may; dane-only is met, or mail waits. posttls-finger is an
-unsupported program, and goes on as secure where there are no such records. So only those of its lines count that say
-what was found; without any of them nothing was, and a host is not ok.
+unsupported program, and goes on as secure where there are no such records. So only those of its lines count that name
+a finding; without any of them nothing is known, and a host is not ok.
 """
 
 import re
@@ -29,8 +29,8 @@ _WHY = re.compile(r"(server )?certificate verification failed for |Failed to est
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What posttls-finger found: TLSA records, the trust in its TLS session ("Verified", "Trusted", "Untrusted" or
-    "Anonymous"; "" where there was none), and its words on what went wrong."""
+    """The findings of posttls-finger: TLSA records, the trust in its TLS session ("Verified", "Trusted", "Untrusted" or
+    "Anonymous"; "" where there was none), and its own words on a failure."""
 
     records: Records
     trust: str = ""
@@ -38,9 +38,9 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
-    """How smtp(8) goes on: at this level, "" where it defers whatever the server offers. With `dane` there are TLSA
-    records that the server does not meet. `words` say why, "" where it does: then all that is wanted is TLS itself."""
+class EffectiveLevel:
+    """The level that smtp(8) applies, "" where it defers whatever the server offers. At `dane` there are TLSA records
+    that the server does not match. `words` is the reason, "" where the server matches: then TLS itself is enough."""
 
     level: Literal["may", "encrypt", "dane", ""]
     words: str = ""
@@ -52,42 +52,44 @@ def read_answer(text: str) -> Answer:
     records: Records = next((what for sign, what in _SIGNS if any(map(sign.match, lines))), "unknown")
     sessions = [found[1] for line in lines if (found := _SESSION.match(line))]
     words = next((line for line in reversed(lines) if _WHY.match(line)), "")
-    return Answer(records, (sessions or [""])[-1], excerpt(words or (lines or ["it said nothing"])[-1]))
+    return Answer(records, (sessions or [""])[-1], excerpt(words or (lines or ["no output"])[-1]))
 
 
-def without_records(level: str, *, dnssec: bool, mx_signed: bool, insecure_mx: str) -> Course | None:
-    """How smtp(8) goes on where it looks up no TLSA records at all, None where it does.
+def level_without_records(level: str, *, dnssec: bool, mx_signed: bool, insecure_mx: str) -> EffectiveLevel | None:
+    """Find the level that smtp(8) applies without any look-up of TLSA records, None where it looks them up.
 
-    `dnssec` says whether it looks names up in the DNS with DNSSEC, `mx_signed` whether the answer that named the host
-    was signed, or none was needed; `insecure_mx` is smtp_tls_dane_insecure_mx_policy.
+    `dnssec`: names are looked up in the DNS with DNSSEC. `mx_signed`: the answer that named the host was signed, or
+    none was needed. `insecure_mx` is smtp_tls_dane_insecure_mx_policy.
     """
     if not dnssec:
-        return _else("may", level, "smtp_dns_support_level is not dnssec, or smtp_host_lookup not dns")
+        return _fall_back("may", level, "smtp_dns_support_level is not dnssec, or smtp_host_lookup not dns")
     if not mx_signed and (level == "dane-only" or insecure_mx in ("none", "may")):
-        return _else("may", level, "the MX records are not signed (DNSSEC)")
+        return _fall_back("may", level, "the MX records are not signed (DNSSEC)")
     return None
 
 
-def course(level: str, answer: Answer, *, mx_signed: bool, insecure_mx: str) -> Course:
-    """How smtp(8) goes on after it has looked up TLSA records."""
+def effective_level(level: str, answer: Answer, *, mx_signed: bool, insecure_mx: str) -> EffectiveLevel:
+    """Find the level that smtp(8) applies after a look-up of TLSA records."""
     if answer.records == "usable":
         if not mx_signed and insecure_mx == "encrypt":
-            return Course("encrypt", "the MX records are not signed (DNSSEC): Postfix delivers as at level encrypt")
+            return EffectiveLevel(
+                "encrypt", "the MX records are not signed (DNSSEC): Postfix delivers as at level encrypt"
+            )
         if answer.trust == "Verified":
-            return Course("encrypt")
-        said = "the server is not what its TLSA records say" if answer.trust else "posttls-finger had no TLS session"
-        return Course("dane", f"{said}: {answer.words}")
+            return EffectiveLevel("encrypt")
+        said = "the server does not match its TLSA records" if answer.trust else "posttls-finger had no TLS session"
+        return EffectiveLevel("dane", f"{said}: {answer.words}")
     if answer.records == "none":
-        return _else("may", level, "no TLSA record is found in a signed zone")
+        return _fall_back("may", level, "no TLSA record is found in a signed zone")
     if answer.records == "unusable":
-        return _else("encrypt", level, "none of the TLSA records is usable")
+        return _fall_back("encrypt", level, "none of the TLSA records is usable")
     if answer.records == "failed":
-        return Course("", f"the TLSA records can't be looked up: {answer.words}")
-    return Course("", f"posttls-finger tells nothing of TLSA records: {answer.words}")
+        return EffectiveLevel("", f"the TLSA records can't be looked up: {answer.words}")
+    return EffectiveLevel("", f"posttls-finger reported no look-up of TLSA records: {answer.words}")
 
 
-def _else(lower: Literal["may", "encrypt"], level: str, why: str) -> Course:
+def _fall_back(lower: Literal["may", "encrypt"], level: str, why: str) -> EffectiveLevel:
     if level == "dane-only":
-        return Course("", f"{why}: at level dane-only Postfix does not deliver")
+        return EffectiveLevel("", f"{why}: at level dane-only Postfix does not deliver")
     how = ", if need be in plain text" if lower == "may" else ", whatever the certificate"
-    return Course(lower, f"{why}: Postfix delivers as at level {lower}{how}")
+    return EffectiveLevel(lower, f"{why}: Postfix delivers as at level {lower}{how}")

@@ -1,4 +1,4 @@
-"""From a nexthop to hosts and their addresses, as an MTA finds them.
+"""Find the hosts behind a nexthop and their addresses, as an MTA does.
 
 `[host]` and addresses need the system's resolver only. A name without brackets is expanded to its MX hosts first, for
 which dnspython is needed (Debian: python3-dnspython; an extra of ours): Python can look up no MX records.
@@ -21,8 +21,8 @@ class Unresolved(Exception):
     """A nexthop leads to no host; the message says why."""
 
 
-class Place(NamedTuple):
-    """A nexthop in its parts. `mx` says whether its MX hosts are meant."""
+class Destination(NamedTuple):
+    """The parts of a nexthop. With `mx`, its MX hosts are meant (transport(5))."""
 
     name: str
     port: int
@@ -30,52 +30,53 @@ class Place(NamedTuple):
 
 
 class Address(NamedTuple):
-    """Where to connect to."""
+    """An address to connect to."""
 
     family: socket.AddressFamily
     address: str
     port: int
 
 
-def place_of(nexthop: str) -> Place:
-    """Take a nexthop apart (transport(5)). Raises Unresolved."""
+def parse_destination(nexthop: str) -> Destination:
+    """Parse a nexthop (transport(5)). Raises Unresolved."""
     try:
         found = parse_nexthop(nexthop)
     except ValueError:
-        raise Unresolved(f"{nexthop} is no host that could be probed") from None
-    return Place(found.host, found.port or _SMTP, found.mx)
+        raise Unresolved(f"{nexthop} is not a host that can be probed") from None
+    return Destination(found.host, found.port or _SMTP, found.mx)
 
 
-async def mail_hosts(place: Place, settings: ClientSettings) -> list[str]:
-    """The hosts behind a nexthop, in the order of their preference. Raises Unresolved."""
-    if not (place.mx and settings.looks_up_mx):
-        return [place.name]
+async def mail_hosts(destination: Destination, settings: ClientSettings) -> list[str]:
+    """Find the hosts behind a nexthop, in the order of their preference. Raises Unresolved."""
+    if not (destination.mx and settings.looks_up_mx):
+        return [destination.name]
     try:
         import dns.asyncresolver
         import dns.exception
         import dns.resolver
     except ImportError:
         raise Unresolved(
-            f"the MX hosts of {place.name} can't be looked up without dnspython: install python3-dnspython "
+            f"the MX hosts of {destination.name} can't be looked up without dnspython: install python3-dnspython "
             "(in a virtual environment: pip install 'closedmail[dns]')"
         ) from None
     try:
-        answer = await dns.asyncresolver.resolve(place.name, "MX", lifetime=_PATIENCE, search=False)
+        answer = await dns.asyncresolver.resolve(destination.name, "MX", lifetime=_PATIENCE, search=False)
     except dns.resolver.NoAnswer:
-        return [place.name]  # RFC 5321, section 5.1: then it is its own
+        return [destination.name]  # RFC 5321, section 5.1: then it is its own
     except dns.exception.DNSException as error:
-        raise Unresolved(f"the MX hosts of {place.name} can't be looked up: {error}") from None
+        raise Unresolved(f"the MX hosts of {destination.name} can't be looked up: {error}") from None
     pairs = sorted((record.preference, record.exchange.to_text(omit_final_dot=True)) for record in answer)
     hosts = [host for _, host in pairs if host not in ("", ".", "@")]
     if not hosts:
-        raise Unresolved(f"{place.name} has a null MX record: it takes no mail")
+        raise Unresolved(f"{destination.name} has a null MX record: it takes no mail")
     return list(dict.fromkeys(hosts))[:_MOST_HOSTS]
 
 
-async def mx_signed(place: Place) -> bool:
-    """Whether the MX records of a nexthop are signed, as the system's resolver says; also where it has, or needs, none:
-    then all hangs on the host's own records. Raises Unresolved."""
-    if not place.mx:
+async def mx_signed(destination: Destination) -> bool:
+    """Ask the system's resolver whether the MX records of a nexthop are signed (DNSSEC). Raises Unresolved.
+
+    True also where it has or needs none: then everything depends on the host's own records."""
+    if not destination.mx:
         return True
     import dns.asyncresolver  # `mail_hosts` has said so where it is missing
     import dns.exception
@@ -85,16 +86,16 @@ async def mx_signed(place: Place) -> bool:
     try:
         resolver = dns.asyncresolver.Resolver()
         resolver.flags = dns.flags.RD | dns.flags.AD  # RFC 6840, section 5.7
-        answer = await resolver.resolve(place.name, "MX", lifetime=_PATIENCE, search=False)
+        answer = await resolver.resolve(destination.name, "MX", lifetime=_PATIENCE, search=False)
     except dns.resolver.NoAnswer:
         return True
     except dns.exception.DNSException as error:
-        raise Unresolved(f"the MX hosts of {place.name} can't be looked up: {error}") from None
+        raise Unresolved(f"the MX hosts of {destination.name} can't be looked up: {error}") from None
     return bool(answer.response.flags & dns.flags.AD)
 
 
 async def addresses_of(host: str, port: int, settings: ClientSettings) -> list[Address]:
-    """The addresses of a host. Raises Unresolved."""
+    """Look up the addresses of a host. Raises Unresolved."""
     try:
         found = await asyncio.get_running_loop().getaddrinfo(
             host, port, family=_FAMILIES[settings.families], type=socket.SOCK_STREAM

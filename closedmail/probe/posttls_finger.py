@@ -1,4 +1,4 @@
-"""posttls-finger(1), Postfix's own probe: what it says of the TLSA records of a host, in bounded time and length."""
+"""Run posttls-finger(1), Postfix's own probe, to look up the TLSA records of a host, in bounded time and length."""
 
 import os
 
@@ -11,10 +11,10 @@ _MOST = 64 * 1024  # bytes; an honest host needs two or three KiB
 async def ask_posttls_finger(
     program: str, host: str, port: int, settings: ClientSettings, config_directory: str, patience: float
 ) -> str:
-    """What it prints of `[host]:port`. The caller bounds the whole by a time limit; `patience`, in seconds, is for each
-    of its waits. Raises ProgramError where it can't be run.
+    """Run it for `[host]:port`, and give its output. The caller bounds the whole by a time limit; `patience`, in
+    seconds, is for each of its waits. Raises ProgramError where it can't be run.
 
-    At level dane-only it says more of records that are missing than at dane, and looks up the same.
+    At level dane-only it prints more about missing records than at dane, and looks up the same.
     """
     where = f"[ipv6:{host}]:{port}" if ":" in host else f"[{host}]:{port}"
     wait = str(max(1, int(patience)))
@@ -26,7 +26,7 @@ async def ask_posttls_finger(
 
 
 def _certificates(settings: ClientSettings) -> list[str]:
-    """Our certificate, where it can be read: without it a server that wants one breaks the handshake off."""
+    """The options for our certificate, where it can be read: a server that demands one breaks off without it."""
     readable = [pair for pair in settings.chains if all(os.access(file, os.R_OK) for file in pair)]
     if not readable:
         return []

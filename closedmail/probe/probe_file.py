@@ -1,4 +1,4 @@
-"""The results of the last probe, for `report`: `probe.json` in the state directory."""
+"""Keep the results of the last probe for `report`: `probe.json` in the state directory."""
 
 import json
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ class KeptProbe:
 
 
 def read_probe(state_dir: Path) -> KeptProbe | None:
-    """What was kept, None where nothing was, or nothing that can be read: the next probe writes it anew."""
+    """Read what was kept; None where there is nothing that can be read: the next probe writes it anew."""
     try:
         with (state_dir / _FILE).open("rb") as file:
             data = json.loads(file.read(_LONGEST))

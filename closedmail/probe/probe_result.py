@@ -1,4 +1,4 @@
-"""What a probe of one route host came to: as a value, as JSON, in words."""
+"""The result of a probe of one route host: as a value, as JSON, and in words."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
@@ -44,12 +44,12 @@ class HostResult:
     probed_at: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """The object of the public interface; what stands behind `error` is ours."""
+        """Render the object of the public interface, and fields of our own after `error`."""
         return {**asdict(self), "names": list(self.names)}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "HostResult":
-        """The inverse of `to_json`. Raises TypeError, ValueError or KeyError for anything else."""
+        """Parse what `to_json` made. Raises TypeError, ValueError or KeyError for anything else."""
         result = cls(**{item.name: value[item.name] for item in fields(cls)})
         for item in fields(cls):
             if type(getattr(result, item.name)) not in _KINDS[item.type]:
@@ -63,11 +63,11 @@ class HostResult:
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """By what results are sorted, and known again."""
+        """The order of results, and their identity from probe to probe."""
         return (self.nexthop, self.transport, self.host)
 
     def lines(self) -> Iterator[str]:
-        """A block for people."""
+        """Render a block of lines for people."""
         host = f" {self.host}" if self.host and self.host not in self.nexthop else ""
         what = f"{counted(self.domains, 'domain')}, TLS {self.policy}"
         yield f"{self.nexthop}{host} ({what}): {'ok' if self.ok else 'NOT OK'}"
@@ -97,14 +97,14 @@ _KINDS: Mapping[object, tuple[type, ...]] = {
 
 
 def days_in_words(days: int) -> str:
-    """How long a certificate still has."""
+    """Render the days that a certificate has left."""
     if days < 0:
         return "has expired"
     return f"{counted(days, 'day')} left"
 
 
 def paste_lines(results: list[HostResult]) -> Iterator[str]:
-    """What goes into a `[partner]` table, for each public key once."""
+    """Render the lines for a `[partner]` table, each public key once."""
     seen = set()
     for result in results:
         if result.pin and result.pin not in seen:
@@ -115,5 +115,5 @@ def paste_lines(results: list[HostResult]) -> Iterator[str]:
 
 
 def days_left(not_after: int, now: int) -> int:
-    """Whole days until then; below 0 for what has expired."""
+    """Count the whole days until then; below 0 for an expired certificate."""
     return (not_after - now) // _DAY

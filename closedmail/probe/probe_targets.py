@@ -1,4 +1,4 @@
-"""What is to be probed: the nexthops of the generation in force, or of some domains, each with its TLS policy."""
+"""Choose what to probe: the nexthops of the generation in force, or of some domains, each with its TLS policy."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -27,7 +27,7 @@ class ProbeTarget:
 
 
 def postfix_targets(snapshot: Snapshot, domains: Sequence[str] = ()) -> dict[ProbeTarget, int]:
-    """What Postfix delivers to, with the number of domains, sorted; of these domains only, or of all.
+    """List the nexthops that Postfix delivers to, sorted, with their number of domains: for these domains, or for all.
 
     Raises ClosedmailError for a domain that has no route.
     """
@@ -51,7 +51,7 @@ def postfix_targets(snapshot: Snapshot, domains: Sequence[str] = ()) -> dict[Pro
 
 
 def sendmail_targets(snapshot: Snapshot, domains: Sequence[str] = ()) -> dict[ProbeTarget, int]:
-    """The same for Sendmail, whose demands are by recipient domain (`TLS_Rcpt:`)."""
+    """List the same for Sendmail, whose TLS demands are by recipient domain (`TLS_Rcpt:`)."""
     rules = snapshot.manifest.rules
     policies = recipient_policies(snapshot.records(), rules)
 
@@ -77,7 +77,7 @@ def _counted(targets: Iterator[ProbeTarget]) -> dict[ProbeTarget, int]:
 
 
 def _entries(snapshot: Snapshot, domains: Sequence[str]) -> Iterator[tuple[str, Entry]]:
-    """Names, without the dot of a suffix, and the records that route them."""
+    """Find the records that route these domains, with the names, which have no dot even for a suffix."""
     if not domains:
         yield from ((key.removeprefix("."), entry) for key, entry in snapshot.records() if entry.in_force)
         return
@@ -90,13 +90,14 @@ def _routed(snapshot: Snapshot, domain: str) -> tuple[str, Entry]:
         key = parse_key(domain)
     except DomainError as error:
         raise ClosedmailError(f"{domain!r} is no domain: {error}") from None
+    why = f"to see why, run: {{closedmail}} explain --recipient {key}"
     entry = snapshot.entry(key)
     found = (key, entry, "") if entry and key.startswith(".") else find_route(snapshot, key)
     if found is None:
-        raise ClosedmailError(f"{key} is not routed by a closed network: closedmail explain --recipient {key} says why")
+        raise ClosedmailError(f"{key} is not routed by a closed network", why)
     _, entry, _ = found
     if entry.state is State.HELD:
-        raise ClosedmailError(f"{key} is held, and has no route now: closedmail explain --recipient {key} says why")
+        raise ClosedmailError(f"{key} is held, and has no route now", why)
     if not entry.in_force or entry.value.startswith("error:"):
-        raise ClosedmailError(f"{key} has no route: closedmail explain --recipient {key} says why")
+        raise ClosedmailError(f"{key} has no route", why)
     return key.removeprefix("."), entry

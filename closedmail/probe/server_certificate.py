@@ -1,7 +1,7 @@
-"""What a server's certificate says: names, issuer, times, digests. DER in, values out.
+"""Parse a server's certificate: names, issuer, times, digests. DER in, values out.
 
-Python's ssl gives the fields of verified certificates only, and the public key of none; what the openssl command prints
-can't be told from what a certificate's names make it print. So the few fields that are wanted are read here (RFC 5280,
+Python's ssl gives the fields of verified certificates only, and the public key of none; in the output of the openssl
+command, a certificate's names can imitate any other field. So the few fields that are needed are parsed here (RFC 5280,
 section 4.1; X.690 for DER). Names are chosen as Postfix does (tls_verify.c): DNS names of the subjectAltName, else the
 subject's first common name; the issuer is the issuer's common name, else its organization.
 """
@@ -22,15 +22,16 @@ _TIMES = {0x17: "%y%m%d%H%M%SZ", 0x18: "%Y%m%d%H%M%SZ"}
 
 
 class NotACertificate(ValueError):
-    """The bytes are no certificate that can be understood."""
+    """The bytes are not a certificate that can be parsed."""
 
 
 @dataclass(frozen=True, slots=True)
-class Certificate:
-    """`names` are what a demand for a name is compared with. `addresses` are IP addresses in it, which no MTA compares.
+class ServerCertificate:
+    """The fields of a certificate. `names` are compared with the names that a policy demands; `addresses` are IP
+    addresses in it, which no MTA compares.
 
-    `subject` and `issuer` are common names, "" where there is none. Times are Unix seconds. `der` and `public_key` are
-    what fingerprints are made of.
+    `subject` and `issuer` are common names, "" where there is none. Times are Unix seconds. Fingerprints are made of
+    `der` and `public_key`.
     """
 
     subject: str
@@ -43,23 +44,23 @@ class Certificate:
     public_key: bytes
 
     def fingerprint(self, digest: str) -> str:
-        """The certificate's, in Postfix's form. Raises ValueError for a digest that this Python doesn't know."""
+        """Compute the certificate's, in Postfix's form. Raises ValueError for a digest unknown to Python."""
         return _hex(self.der, digest)
 
     def pubkey_fingerprint(self, digest: str) -> str:
-        """The public key's, in Postfix's form (smtp_tls_fingerprint_digest of postconf(5))."""
+        """Compute the public key's, in Postfix's form (smtp_tls_fingerprint_digest of postconf(5))."""
         return _hex(self.public_key, digest)
 
 
-def read_certificate(der: bytes) -> Certificate:
-    """Read a certificate. Raises NotACertificate, and nothing else."""
+def read_certificate(der: bytes) -> ServerCertificate:
+    """Parse a certificate. Raises NotACertificate, and nothing else."""
     try:
         return _read(der)
     except (ValueError, IndexError, OverflowError) as error:
         raise NotACertificate(str(error)) from None
 
 
-def _read(der: bytes) -> Certificate:
+def _read(der: bytes) -> ServerCertificate:
     signed, *_ = _inside(der, _SEQUENCE)
     fields = list(_values(_body(signed, _SEQUENCE)))
     if fields and fields[0][0] == _VERSION:
@@ -68,10 +69,10 @@ def _read(der: bytes) -> Certificate:
     begin, end, *_ = _values(_body(validity, _SEQUENCE))
     names, addresses = _alternative_names(rest)
     common_name = _attribute(subject, _COMMON_NAME)
-    return Certificate(
+    return ServerCertificate(
         subject=common_name,
         issuer=_attribute(issuer, _COMMON_NAME) or _attribute(issuer, _ORGANIZATION),
-        # A subjectAltName with DNS names in it, if only with broken ones, puts the common name out of force.
+        # A subjectAltName with DNS names in it, if only with broken ones, overrides the common name.
         names=tuple(name for name in names if name) if names else (common_name,) if common_name else (),
         addresses=addresses,
         not_before=_time(begin),
@@ -113,7 +114,7 @@ def _body(value: _Value, tag: int) -> bytes:
 
 
 def _attribute(name: _Value, wanted: bytes) -> str:
-    """The first attribute of a name with this OID, "" where there is none that can be read."""
+    """Find the first attribute of a name with this OID, "" where there is none that can be read."""
     for relative in _values(_body(name, _SEQUENCE)):
         for pair in _values(_body(relative, _SET)):
             oid, (tag, text, _), *_ = _values(_body(pair, _SEQUENCE))
@@ -123,7 +124,7 @@ def _attribute(name: _Value, wanted: bytes) -> str:
 
 
 def _text(tag: int, data: bytes) -> str:
-    """A string, "" for one that can't be read or has a NUL or a control character in it, as in tls_text_name()."""
+    """Decode a string, "" for one that can't be read or has a NUL or a control character, as in tls_text_name()."""
     try:
         text = data.decode(_STRINGS.get(tag, "ascii")).rstrip("\0")
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""Whether a server gives what a TLS policy demands of it: Postfix's rules for levels, names and fingerprints.
+"""Compare a server with the TLS policy for it, by Postfix's rules for levels, names and fingerprints.
 
 Sources: TLS_README of Postfix ("Client TLS security levels"), smtp_tls_policy_maps in postconf(5), and tls_client.c,
 match_servername(). Sendmail's TLS_Rcpt demands come as levels too, with a common name in place of a match.
@@ -10,7 +10,7 @@ import idna
 
 from closedmail.mta.client_settings import ClientSettings
 from closedmail.probe.dane import DANE
-from closedmail.probe.server_certificate import Certificate
+from closedmail.probe.server_certificate import ServerCertificate
 from closedmail.routes.tls_policy import Policy
 
 OPPORTUNISTIC = ("none", "may")
@@ -20,11 +20,11 @@ _COMMON_NAME = "CN"  # as core.recipient_tls writes it
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What is asked of one server. `match` are names, patterns or fingerprints, `digest` what makes the latter.
+    """The demands on one server. `match` are names, patterns or fingerprints, `digest` the algorithm of the latter.
 
-    `common_name` is asked for by Sendmail, and compared whole. `nexthop` is the name without brackets and port, `host`
-    the server's. `falls_back` says that at level may a failed handshake is followed by plain text, as in Postfix;
-    `least_bits` is what a cipher needs at least.
+    `common_name` is Sendmail's demand, and compared whole. `nexthop` is the name without brackets and port, `host`
+    the server's. `falls_back`: at level may a failed handshake is followed by plain text, as in Postfix.
+    `least_bits` is the least strength of a cipher.
     """
 
     level: str
@@ -38,27 +38,27 @@ class Demand:
 
     @property
     def needs_trust(self) -> bool:
-        """Whether the chain has to lead to an authority that is trusted."""
+        """Whether the chain has to lead to a trusted authority."""
         return self.level in _TRUSTING
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a session has shown. `trust_error` says why the chain is not trusted, "" where it is, or was not asked."""
+    """The findings of a session. `trust_error` is why the chain is not trusted, "" where it is, or was not verified."""
 
     offered: bool
     encrypted: bool
-    certificate: Certificate | None = None
+    certificate: ServerCertificate | None = None
     trust_error: str = ""
     tls_error: str = ""
     bits: int = 0
 
 
 def demand_of(policy: Policy, settings: ClientSettings, nexthop: str, host: str) -> Demand:
-    """What a policy asks of one server, by the settings of the MTA's client.
+    """Derive the demands on one server from a policy and the settings of the MTA's client.
 
-    Of Postfix's row, `match=` counts, else what main.cf says (smtp_tls_verify_cert_match, smtp_tls_secure_cert_match).
-    Of Sendmail's, `CN` alone is the server's name.
+    In a row of Postfix's, `match=` counts, else main.cf (smtp_tls_verify_cert_match, smtp_tls_secure_cert_match). In
+    one of Sendmail's, `CN` alone is the server's name.
     """
     match: tuple[str, ...] = {"verify": settings.verify_match, "secure": settings.secure_match}.get(policy.level, ())
     common_name = ""
@@ -72,7 +72,7 @@ def demand_of(policy: Policy, settings: ClientSettings, nexthop: str, host: str)
 
 
 def why_not(demand: Demand, seen: Seen) -> str | None:
-    """Why the MTA would not deliver to such a server, None where it would."""
+    """Give the reason why the MTA would not deliver to such a server, None where it would."""
     if demand.level == "none" or (demand.level == "may" and not seen.offered):
         return None
     if demand.level == "may" and not seen.encrypted and demand.falls_back:
@@ -83,8 +83,8 @@ def why_not(demand: Demand, seen: Seen) -> str | None:
         return f"the cipher has {seen.bits} bits, and {demand.least_bits} are demanded"
     if demand.level in DANE:
         return (
-            f"TLS level {demand.level} hangs on DNSSEC and TLSA records, which only Postfix's posttls-finger looks up, "
-            f"and it is not found here: posttls-finger -c -l {demand.level} {demand.nexthop}"
+            f"TLS level {demand.level} needs TLSA records (DNSSEC), which only Postfix's posttls-finger looks up; it "
+            f"is not found here: where it is, run posttls-finger -c -l {demand.level} {demand.nexthop}"
         )
     if demand.level == "fingerprint":
         return _why_not_pinned(demand, seen.certificate)
@@ -97,16 +97,16 @@ def why_not(demand: Demand, seen: Seen) -> str | None:
     return _why_not_named(demand, seen.certificate)
 
 
-def _why_not_pinned(demand: Demand, certificate: Certificate | None) -> str | None:
+def _why_not_pinned(demand: Demand, certificate: ServerCertificate | None) -> str | None:
     if certificate is None:
         return "the server showed no certificate"
     shown = {_bare(certificate.fingerprint(demand.digest)), _bare(certificate.pubkey_fingerprint(demand.digest))}
     if shown & {_bare(pin) for pin in demand.match}:
         return None
-    return f"neither the certificate nor its key has a fingerprint ({demand.digest}) that match= names"
+    return f"neither the certificate nor its key has a fingerprint ({demand.digest}) that match= lists"
 
 
-def _why_not_named(demand: Demand, certificate: Certificate) -> str | None:
+def _why_not_named(demand: Demand, certificate: ServerCertificate) -> str | None:
     if demand.common_name:
         if certificate.subject.lower() == demand.common_name.lower():
             return None
@@ -118,7 +118,7 @@ def _why_not_named(demand: Demand, certificate: Certificate) -> str | None:
 
 
 def matches(name: str, pattern: str, demand: Demand) -> bool:
-    """Whether a certificate's name is one that a pattern admits (match_servername() of tls_client.c).
+    """Match a certificate's name with a pattern (match_servername() of tls_client.c).
 
     A pattern is a name, `.suffix` for all below it, or one of the words nexthop, dot-nexthop and hostname. A `*.` in
     front of the certificate's name stands for one label.

@@ -1,8 +1,8 @@
-"""An SMTP session that only looks: greeting, EHLO, STARTTLS, EHLO once more, QUIT. Never MAIL FROM.
+"""An SMTP session that sends no mail: greeting, EHLO, STARTTLS, EHLO once more, QUIT. Never MAIL FROM.
 
 Sans-I/O: bytes of the server go in, bytes to send and the next step come out. Sources: RFC 5321 (replies, EHLO, HELO
-where EHLO is refused), RFC 3207 (STARTTLS, and that what was known before it counts no more). What stands behind the
-answer to STARTTLS in clear text is thrown away, as Postfix does: it would be taken for the protected session's.
+where EHLO is refused), RFC 3207 (STARTTLS, and that what was known before it no longer counts). Clear text after the
+reply to STARTTLS is thrown away, as Postfix does: it would be taken for the protected session's.
 """
 
 import re
@@ -14,8 +14,8 @@ MOST_BYTES = 64 * 1024  # of all replies of a session: an honest server needs on
 _REPLY = re.compile(rb"([2-5][0-9][0-9])([ -]|$)(.*)", re.DOTALL)
 
 
-class Step(Enum):
-    """What the session needs next, once `outgoing` has been sent."""
+class NextStep(Enum):
+    """The next thing that the session needs, once `outgoing` has been sent."""
 
     READ = auto()
     HANDSHAKE = auto()  # a TLS handshake, then a call of `encrypted` or `failed`
@@ -23,7 +23,7 @@ class Step(Enum):
 
 
 class _Wanted(Enum):
-    """The reply that is waited for."""
+    """The reply that the session waits for."""
 
     GREETING = auto()
     EHLO = auto()
@@ -33,15 +33,15 @@ class _Wanted(Enum):
 
 
 class SmtpProbe:
-    """One session. `error` says what went wrong, `offered` whether STARTTLS was offered, `refused_tls` what the server
-    said where it was refused all the same, `in_tls` whether the handshake came to its end.
+    """One session. `error` is the failure, `offered` whether STARTTLS was offered, `refused_tls` the reply where the
+    server offered and then refused it, `in_tls` whether the handshake is done.
 
-    `helo` is our own name. With `use_tls` TLS is begun where it is offered; with `wrapped` it comes before all else
+    `helo` is our own name. With `use_tls` TLS is started where it is offered; with `wrapped` it comes before all else
     (smtp_tls_wrappermode of postconf(5)).
     """
 
     def __init__(self, helo: str, *, use_tls: bool, wrapped: bool = False) -> None:
-        self.step = Step.HANDSHAKE if wrapped else Step.READ
+        self.step = NextStep.HANDSHAKE if wrapped else NextStep.READ
         self.offered = wrapped
         self.in_tls = False
         self.refused_tls = ""
@@ -56,13 +56,13 @@ class SmtpProbe:
         self._received = 0
 
     def outgoing(self) -> bytes:
-        """What is to be sent now; each byte is given out once."""
+        """Give the bytes to send now, each once."""
         data, self._outgoing = self._outgoing, b""
         return data
 
     def receive(self, data: bytes) -> None:
-        """Take what the server has sent; no bytes mean that it has closed the connection."""
-        if self.step is not Step.READ:
+        """Take bytes of the server; none mean that it has closed the connection."""
+        if self.step is not NextStep.READ:
             return
         if not data:
             self._fail(f"the server closed the connection {self._when()}")
@@ -72,19 +72,19 @@ class SmtpProbe:
             self._fail(f"the server sent more than {MOST_BYTES // 1024} KiB {self._when()}")
             return
         self._buffer += data
-        while self.step is Step.READ and b"\n" in self._buffer:
+        while self.step is NextStep.READ and b"\n" in self._buffer:
             line, _, self._buffer = self._buffer.partition(b"\n")
             self._take_line(line.removesuffix(b"\r"))
 
     def encrypted(self) -> None:
-        """The handshake is done."""
-        self.in_tls, self.step = True, Step.READ
+        """Continue after the handshake."""
+        self.in_tls, self.step = True, NextStep.READ
         self._buffer = b""  # came in the clear
         if not self._wrapped:
             self._say_hello()
 
     def failed(self, reason: str) -> None:
-        """Something outside of SMTP went wrong: the handshake, the connection, the time."""
+        """End after a failure outside of SMTP: of the handshake, or of the connection."""
         self._fail(reason)
 
     def _take_line(self, line: bytes) -> None:
@@ -101,10 +101,10 @@ class SmtpProbe:
         good = code // 100 == 2
         wanted = self._wanted
         if wanted is _Wanted.QUIT:
-            self.step = Step.DONE
+            self.step = NextStep.DONE
         elif wanted is _Wanted.STARTTLS:
             if code == 220:
-                self.step = Step.HANDSHAKE
+                self.step = NextStep.HANDSHAKE
             else:
                 self.refused_tls = f"the server refused STARTTLS: {excerpt(lines[-1])}"
                 self._quit()
@@ -136,17 +136,17 @@ class SmtpProbe:
         self._outgoing += command.encode("ascii", "replace") + b"\r\n"
 
     def _fail(self, reason: str, *, say_quit: bool = False) -> None:
-        if self._wanted is not _Wanted.QUIT:  # all that is to be known is known then
+        if self._wanted is not _Wanted.QUIT:  # by then everything is known
             self.error = self.error or reason
         if say_quit:
             self._quit()
         else:
-            self.step = Step.DONE
+            self.step = NextStep.DONE
 
     @property
     def over(self) -> bool:
-        """Whether all that is to be known is known: what comes after QUIT tells nothing."""
-        return self.step is Step.DONE or self._wanted is _Wanted.QUIT
+        """Whether everything is known: the reply to QUIT does not matter."""
+        return self.step is NextStep.DONE or self._wanted is _Wanted.QUIT
 
     def _when(self) -> str:
         if self._wanted is _Wanted.GREETING:

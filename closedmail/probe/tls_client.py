@@ -1,4 +1,4 @@
-"""A TLS context as an MTA's client would have it for one policy, with what could not be done for it."""
+"""Build the TLS context that an MTA's client would use for one policy, and note what could not be done."""
 
 import ssl
 from dataclasses import dataclass, field
@@ -19,9 +19,12 @@ _OF_OPENSSL = (
 
 @dataclass(slots=True)
 class TlsClient:
-    """`context` verifies nothing; `trusting` does, and is None where no chain could ever be trusted, for the reason in
-    `no_trust`. `certificate` names the client certificate that is presented, or says why none is. `error` says why
-    there is no context at all."""
+    """TLS for one policy.
+
+    `context` verifies nothing; `trusting` does, and is None where no chain could ever be trusted, for the reason in
+    `no_trust`. `certificate` names the client certificate that is presented, or gives the reason why none is. `error`
+    is why there is no context at all.
+    """
 
     context: ssl.SSLContext | None = None
     trusting: ssl.SSLContext | None = None
@@ -71,7 +74,7 @@ def _context(settings: ClientSettings, policy: Policy) -> ssl.SSLContext:
 
 
 def _present(context: ssl.SSLContext, settings: ClientSettings) -> str:
-    """Load the client's certificates; says what was presented, and what not and why."""
+    """Load the client's certificates; give a note on which are presented, and which not and why."""
     words = []
     for certificate, key in settings.chains:
         try:
@@ -88,10 +91,10 @@ def _no_password() -> str:
 
 
 def _trust(context: ssl.SSLContext, settings: ClientSettings) -> str:
-    """Load the authorities; "" or why none can be trusted."""
+    """Load the authorities; give the reason where none can be trusted, else ""."""
     where = "smtp_tls_CAfile" if settings.mta == "Postfix" else "CACertFile"
     if not (settings.ca_file or settings.ca_path or settings.default_authorities):
-        return f"{settings.mta} is told of no authority: set {where}"
+        return f"{settings.mta} trusts no certificate authority: set {where}"
     try:
         if settings.ca_file:
             context.load_verify_locations(cafile=settings.ca_file)

@@ -1,4 +1,4 @@
-"""Maps that are built aside, in the map folder itself, and how those in force are known again.
+"""Maps that are built aside, in the map folder itself, and how to recognise those in force.
 
 They are built there because a rename only works within one file system, and because a folder that can't be written
 shows before anything has changed. Each run has a build folder of its own: a killed run's postmap may outlive it, and
@@ -24,21 +24,21 @@ _BUILD = ".closedmail-build-"  # and a random end
 class BuiltMaps:
     """Files that are ready to be renamed into the folder above theirs: TLS demands first, routes after the store.
 
-    `told` says that the MTA has to be told of it by the files that are replaced (`tell`).
+    `touched` says that the MTA learns of the switch by the times of the files that it replaces (`touch_displaced`).
     """
 
     folder: Path
     demands: list[Path]
     routes: list[Path]
-    told: bool = False
+    touched: bool = False
 
     def identities(self) -> dict[str, list[int]]:
-        """By which `maps_in_force` knows these files again, by name; they stay the same when a file is renamed."""
+        """Identify the files by inode, size and time, which a rename does not change, for `maps_in_force`."""
         return {path.name: _identity(path) for path in (*self.demands, *self.routes)}
 
 
 def header(generation: int, published: str) -> str:
-    """The comment at the head of every map."""
+    """Write the comment at the head of every map."""
     return (
         f"# closedmail generation {generation}\n"
         f"# Published {published} by closedmail sync, which replaces this file: do not edit it.\n"
@@ -47,7 +47,7 @@ def header(generation: int, published: str) -> str:
 
 @contextmanager
 def build_folder(map_dir: Path) -> Iterator[Path]:
-    """A new folder to build in, gone when the block fails. Raises Refused(publish-failed) for what the disk does."""
+    """Make a folder to build in; remove it when the block fails. Raises Refused(publish-failed) for disk faults."""
     folder: Path | None = None
     try:
         make_folder(map_dir)
@@ -69,16 +69,16 @@ def remove_leftovers(map_dir: Path) -> None:
     """Remove what killed runs were building; call it under the lock. What can't be removed now is for the next run."""
     for path in map_dir.glob(f"{_BUILD.rstrip('-')}*"):
         with suppress(OSError):
-            tell(path / DISPLACED)  # the run may have been killed before it did
+            touch_displaced(path / DISPLACED)  # the run may have been killed before it did
             remove_tree(path)
 
 
-def tell(displaced: Path) -> None:
-    """Tell processes that have a replaced file open, by its time, which Sendmail looks at before each look-up.
+def touch_displaced(displaced: Path) -> None:
+    """Give replaced files a new time, so that processes that have one open take the new file.
 
-    Sendmail opens a map once in a process, and again when its time is later than then (map.c, db_map_lookup: in whole
-    seconds, of the open file). A rename alone would go unnoticed until the process ends; an SMTP session may last for
-    an hour.
+    Sendmail opens a map once in a process, and again when its time is later than then. It looks at the time before each
+    look-up (map.c, db_map_lookup: in whole seconds, of the open file). A rename alone would go unnoticed until the
+    process ends; an SMTP session may last for an hour.
     """
     for path in displaced.iterdir() if displaced.is_dir() else ():
         known = path.stat().st_mtime
@@ -87,12 +87,12 @@ def tell(displaced: Path) -> None:
 
 
 def maps_in_force(map_dir: Path, identities: Mapping[str, list[int]]) -> bool:
-    """Whether the maps lie where the MTA reads them, text and index, as they were put there."""
+    """Tell whether the maps lie where the MTA reads them, text and index, as they were put there."""
     return not map_faults(map_dir, identities)
 
 
 def map_faults(map_dir: Path, identities: Mapping[str, list[int]]) -> list[str]:
-    """The files that don't lie where the MTA reads them as they were put there, each with what is wrong."""
+    """Name the files that don't lie where the MTA reads them as they were put there, each with what is wrong."""
     faults = []
     for name, known in identities.items():
         path = map_dir / name

@@ -1,4 +1,4 @@
-"""Building one Sendmail map aside and proving it: text, makemap(8), and all of it read back.
+"""Build one Sendmail map aside and check it: text, makemap(8), and all of it read back.
 
 makemap writes the good lines where it refuses others (exit 65), and of two rows with one key the first: what is in the
 map is read back with `makemap -u`, and has to be the text, key by key, with its keys folded as makemap folds them.
@@ -22,7 +22,7 @@ _TIME_LIMIT = 600  # seconds
 def build_map(folder: Path, name: str, header: str, rows: Iterable[tuple[str, str]], map_type: str) -> list[Path]:
     """Build a map in a folder of its own making and return its files, the indexed one first, the text last.
 
-    Raises Refused(publish-failed) when makemap fails or the map says anything else than the text, OSError when the
+    Raises Refused(publish-failed) when makemap fails or the map differs from the text, OSError when the
     disk does.
     """
     text = folder / name
@@ -36,7 +36,7 @@ def build_map(folder: Path, name: str, header: str, rows: Iterable[tuple[str, st
     for path in indexed:
         path.chmod(0o644)
         sync_path(path)
-    _prove(text, map_type)
+    _check(text, map_type)
     return [*indexed, text]
 
 
@@ -46,7 +46,7 @@ def _chunks(rows: Iterable[tuple[str, str]]) -> Iterable[bytes]:
         yield chunk.encode("utf-8", "surrogateescape")
 
 
-def _prove(text: Path, map_type: str) -> None:
+def _check(text: Path, map_type: str) -> None:
     """Read the map back: its rows, in whatever order they lie, are those of the text.
 
     The rows are compared by the sum of their digests under a key of this run, so that a million need no memory.
@@ -62,7 +62,7 @@ def _prove(text: Path, map_type: str) -> None:
 
 
 def _folded(rows: Iterable[bytes]) -> Iterator[bytes]:
-    """The rows of a text as makemap keeps them."""
+    """Give the rows of a text as makemap keeps them."""
     for row in rows:
         if not row.startswith(b"#"):
             key, tab, value = row.partition(b"\t")

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from closedmail.publish.built_maps import BuiltMaps, build_folder
 from closedmail.publish.postmap import build_table
-from closedmail.routes.tls_policy import Row
 
 TRANSPORT, TLS_POLICY = "transport", "tls_policy"
 
@@ -14,15 +13,14 @@ def build_maps(
     map_dir: Path,
     head: str,
     transport: Iterable[tuple[str, str]],
-    tls_policy: Iterable[tuple[str, Row]],
+    tls_policy: Iterable[tuple[str, str]],
     map_type: str,
     config_directory: str,
 ) -> BuiltMaps:
     """Build both maps aside and look all keys up again. Raises Refused(publish-failed), and then nothing is left."""
     with build_folder(map_dir) as folder:
-        policies = ((nexthop, str(row.policy)) for nexthop, row in tls_policy)
         return BuiltMaps(
             folder,
-            build_table(folder, TLS_POLICY, head, policies, map_type, config_directory),
+            build_table(folder, TLS_POLICY, head, tls_policy, map_type, config_directory),
             build_table(folder, TRANSPORT, head, transport, map_type, config_directory),
         )

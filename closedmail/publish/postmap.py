@@ -1,7 +1,7 @@
-"""Building one Postfix table aside and proving it: text, postmap(1), and every key looked up again.
+"""Build one Postfix table aside and check it: text, postmap(1), and every key looked up again.
 
-postmap exits 0 for duplicates and for rows without a value, so that its exit status is no verdict: the map is read
-back, and must say what the text says. Postfix folds keys, which is why a key is looked up as the text spells it and
+postmap exits 0 for duplicates and for rows without a value, so its exit status is no verdict: the map is read back, and
+must have what the text has. Postfix folds keys, which is why a key is looked up as the text spells it and
 the answer has to be the text's row.
 """
 
@@ -26,7 +26,7 @@ def build_table(
 ) -> list[Path]:
     """Build a table in a folder of its own making and return its files, the indexed ones first, the text last.
 
-    Raises Refused(publish-failed) when postmap fails or the map says anything else than the text, OSError when the
+    Raises Refused(publish-failed) when postmap fails or the map differs from the text, OSError when the
     disk does.
     """
     text = folder / name
@@ -39,7 +39,7 @@ def build_table(
     for path in indexed:
         path.chmod(0o644)
         sync_path(path)
-    _prove(folder, text, len(header.encode()), map_type, config_directory)
+    _check(folder, text, len(header.encode()), map_type, config_directory)
     return [*indexed, text]
 
 
@@ -56,7 +56,7 @@ def _chunks(rows: Iterable[tuple[str, str]]) -> Iterable[bytes]:
         yield chunk.encode()
 
 
-def _prove(folder: Path, text: Path, start: int, map_type: str, config_directory: str) -> None:
+def _check(folder: Path, text: Path, start: int, map_type: str, config_directory: str) -> None:
     """Look every key up again; the answers, in the order of the keys, are the rows, which begin at byte `start`."""
     keys, answers = folder / f"{text.name}.keys", folder / f"{text.name}.answers"
     with text.open("rb") as rows, keys.open("wb") as sink:

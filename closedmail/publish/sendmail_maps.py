@@ -20,7 +20,7 @@ def build_sendmail_maps(
             folder,
             build_map(folder, ACCESS, head, access, map_type),
             build_map(folder, MAILERTABLE, head, mailertable, map_type),
-            told=True,
+            touched=True,
         )
         for path in (*built.demands, *built.routes):
             _check_owner(map_dir / path.name)
@@ -28,6 +28,6 @@ def build_sendmail_maps(
 
 
 def _check_owner(path: Path) -> None:
-    """Only its owner may change the time of a file that is replaced (`maps.tell`)."""
+    """Raise Refused for a file of another user, whose time we may not change when we replace it (`touch_displaced`)."""
     if path.exists() and os.geteuid() not in (0, path.stat().st_uid):
-        raise Refused("publish-failed", f"{path} belongs to another user, who made it by hand: remove it")
+        raise Refused("publish-failed", f"{path} belongs to another user, who made it by hand; remove it")

@@ -7,14 +7,13 @@ switch that was interrupted. What fails before the store has switched is taken b
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from closedmail.errors import Refused, StoreError
 from closedmail.files import remove_tree, sync_path
-from closedmail.publish.built_maps import DISPLACED, BuiltMaps, tell
-from closedmail.store.writer import StoreWriter
+from closedmail.publish.built_maps import DISPLACED, BuiltMaps, touch_displaced
 
 _MARK = "switching"
 
@@ -28,12 +27,14 @@ class _Renamed(NamedTuple):
 
 
 def interrupted(state_dir: Path) -> bool:
-    """Whether the last switch did not come to its end."""
+    """Tell whether the last switch was interrupted."""
     return (state_dir / _MARK).exists()
 
 
-def switch(state_dir: Path, maps: Sequence[BuiltMaps], store: StoreWriter) -> None:
-    """Put maps and store in force. Raises Refused(publish-failed), and then the old generation is in force."""
+def switch(state_dir: Path, maps: Sequence[BuiltMaps], commit_store: Callable[[], None]) -> None:
+    """Put maps and store in force; `commit_store` does the latter and may raise StoreError.
+
+    Raises Refused(publish-failed), and then the old generation is in force."""
     mark = state_dir / _MARK
     where = maps[0].folder.parent if maps else state_dir
     try:
@@ -43,17 +44,18 @@ def switch(state_dir: Path, maps: Sequence[BuiltMaps], store: StoreWriter) -> No
         try:
             for built in maps:
                 undo[built.folder] = _rename_into(built, built.demands, linked=True)
-            store.commit()
+            commit_store()
         except (OSError, StoreError):
             for built in maps:
                 _take_back(built, undo.get(built.folder, []))
             mark.unlink()
             raise
         for built in maps:
-            if built.told:
-                tell(built.folder / DISPLACED)  # again: whoever was just opening a file took its new time for its own
+            if built.touched:
+                # Again: whoever was just opening a file took its new time for its own.
+                touch_displaced(built.folder / DISPLACED)
         for built in maps:
-            _rename_into(built, built.routes, linked=built.told)
+            _rename_into(built, built.routes, linked=built.touched)
         for built in maps:
             remove_tree(built.folder)
         mark.unlink()
@@ -84,8 +86,8 @@ def _rename_into(built: BuiltMaps, files: list[Path], *, linked: bool) -> list[_
             path.replace(place)
             done.append(_Renamed(place, old, made))
         sync_path(map_dir)
-        if built.told:
-            tell(keep)
+        if built.touched:
+            touch_displaced(keep)
     except OSError:
         if linked:
             _take_back(built, done)
@@ -99,9 +101,9 @@ def _take_back(built: BuiltMaps, done: list[_Renamed]) -> None:
             place.unlink()
             continue
         aside = old.with_name(f"{old.name}.not")
-        if built.told:
+        if built.touched:
             os.link(place, aside)
             os.utime(old, ns=(made, made))  # by its time it is known again
         old.replace(place)
-    if built.told:
-        tell(built.folder / DISPLACED)
+    if built.touched:
+        touch_displaced(built.folder / DISPLACED)

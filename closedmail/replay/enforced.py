@@ -1,4 +1,4 @@
-"""A generation as it would be if every rule were enforced: the same partners and proofs, another mode."""
+"""A generation with every rule in mode enforce: the same partners and proofs, another mode."""
 
 from dataclasses import replace
 
@@ -6,14 +6,14 @@ from closedmail.core.address import AddressSet
 from closedmail.core.domain import DomainSet
 from closedmail.core.model import HeaderFrom, Mode, Rewriting
 from closedmail.core.rule import Rule
-from closedmail.inbound.decision import Match, Rulebook
+from closedmail.inbound.partner import Match, Rulebook
 
 
 class Enforced:
     """A rulebook in which every rule is enforced."""
 
     def __init__(self, book: Rulebook) -> None:
-        """The same generation, in all else."""
+        """Wrap a generation."""
         self._book = book
         self._rules: dict[int, tuple[Rule, Rule]] = {}
         self._modes: dict[int, Mode] = {}
@@ -25,15 +25,15 @@ class Enforced:
         self.header_from: HeaderFrom = book.header_from
 
     def get(self, key: str) -> Match | None:
-        """The record of exactly this key."""
+        """Find the record of exactly this key."""
         return self._enforce(self._book.get(key))
 
     def closed(self, name: str) -> Match | None:
-        """The guard of `closed_domains` that covers a name."""
+        """Find the entry of `closed_domains` that covers a name."""
         return self._enforce(self._book.closed(name))
 
     def mode(self, match: Match) -> Mode:
-        """The mode that the rule of a match from here really has."""
+        """Give the real mode of the rule of a match that this rulebook gave."""
         return self._modes[id(match.rule)]
 
     def _enforce(self, match: Match | None) -> Match | None:

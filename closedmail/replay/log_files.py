@@ -1,4 +1,4 @@
-"""Mail logs as files: plain or compressed, by what they hold and not by their names, in the order of time."""
+"""Open mail logs, plain or compressed, recognized by content and not by name, and put them into the order of time."""
 
 import bz2
 import gzip
@@ -38,7 +38,7 @@ class LogFile:
     _file: io.BufferedReader
 
     def lines(self) -> Iterator[Line]:
-        """The lines of Postfix's smtpd and qmgr. Raises ClosedmailError."""
+        """Read the lines of Postfix's smtpd and qmgr. Raises ClosedmailError."""
         read = read_export if is_export(_head(self._file)) else read_lines
         try:
             yield from read(self._file)

@@ -1,9 +1,9 @@
-"""Lines of a mail log: who said what, and when; the two programs of Postfix that `replay` listens to, smtpd and qmgr.
+"""Parse the lines of a mail log that Postfix's smtpd and qmgr wrote: time, host, service, process, text.
 
 Three ways of writing a line are known: classic syslog (`Nov 24 03:00:00 host postfix/smtpd[12]: …`, also what
 `journalctl -o short` and Postfix's own `maillog_file` write), RFC 3339 (`2026-11-24T03:00:00.123456+01:00 host …`, also
 `journalctl -o short-iso`), and the entries of `journalctl -o export` (systemd's JOURNAL_EXPORT_FORMATS). The head of a
-line is written by the machine; all behind `]: ` is Postfix's, and may quote a stranger.
+line is written by the machine; all after `]: ` is Postfix's, and may quote a stranger.
 """
 
 import re
@@ -43,7 +43,7 @@ def is_export(head: bytes) -> bool:
 
 
 def first_time(head: bytes) -> str | None:
-    """The first time that the beginning of a log names, at the beginning of a line; None where it is no log."""
+    """Find the first time at the beginning of a line, in the beginning of a log; None where it is not a log."""
     for line in re.finditer(rb"^.*\n?", head, re.MULTILINE):
         found = _TIME.match(line[0])
         if found:
@@ -52,7 +52,7 @@ def first_time(head: bytes) -> str | None:
 
 
 def read_lines(file: BinaryIO) -> Iterator[Line]:
-    """The lines of smtpd and qmgr in a log that syslog wrote; all else is passed over."""
+    """Read the lines of smtpd and qmgr in a log of syslog's; skip all others."""
     match = _LINE.fullmatch
     while raw := file.readline(LONGEST_LINE):
         if len(raw) == LONGEST_LINE and not raw.endswith(b"\n"):
@@ -65,7 +65,7 @@ def read_lines(file: BinaryIO) -> Iterator[Line]:
 
 
 def read_export(file: BinaryIO) -> Iterator[Line]:
-    """The lines of smtpd and qmgr in what `journalctl -o export` wrote; also those of an entry that is cut short."""
+    """Read the lines of smtpd and qmgr in the output of `journalctl -o export`, a last entry cut short included."""
     fields: dict[bytes, bytes] = {}
     while raw := file.readline(LONGEST_LINE):
         if raw == b"\n":
@@ -100,14 +100,14 @@ def _entry(fields: dict[bytes, bytes]) -> Iterator[Line]:
 
 
 def export_time(microseconds: bytes) -> str:
-    """The time of an entry, as RFC 3339 in UTC; "" where it has none."""
+    """Render the time of an entry as RFC 3339 in UTC; "" where it has none."""
     if not microseconds.isdigit() or len(microseconds) > 17:  # that is the year 5138
         return ""
     return iso(int(microseconds) // 1_000_000)
 
 
 def _binary(file: BinaryIO) -> bytes:
-    """The value of a field that may hold anything: 64 bits of length, little-endian, the bytes, a newline."""
+    """Read a binary field: 64 bits of length, little-endian, the bytes, a newline."""
     size = int.from_bytes(file.read(8), "little")
     if size <= LONGEST_LINE:
         value = file.read(size)

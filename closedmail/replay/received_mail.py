@@ -1,9 +1,9 @@
-"""Mail that was already received, from the lines of a log: client, sender and TLS joined by session and queue id.
+"""Collect received mail from the lines of a log: join client, sender and TLS by session and queue id.
 
 A session is one process of smtpd from `connect` to `disconnect`; sessions of several processes, services and hosts may
-stand mixed in one log. A mail is complete when qmgr names its sender and its session has told of TLS: by the line of
-smtpd_tls_loglevel = 1, or at its end, where Postfix (3.0 and later) counts STARTTLS. What a log doesn't tell stays
-unknown; nothing is guessed.
+be mixed in one log. A mail is complete when qmgr has logged its sender and its session has logged TLS: by the line of
+smtpd_tls_loglevel = 1, or at its end, where Postfix (3.0 and later) counts STARTTLS. A fact that is not in the log
+stays unknown; nothing is guessed.
 
 Memory is bounded, whatever a log holds: so many sessions and mails are remembered, and the oldest are given up first.
 """
@@ -11,7 +11,7 @@ Memory is bounded, whatever a log holds: so many sessions and mails are remember
 from collections.abc import Callable
 from typing import NamedTuple
 
-from closedmail.inbound.decision import Certificate
+from closedmail.inbound.facts import ClientCertificate
 from closedmail.replay import smtpd_events as events
 from closedmail.replay.mail_log import Line
 from closedmail.replay.smtpd_log import event_of
@@ -22,23 +22,23 @@ SESSIONS, MAILS, WAITING = 20_000, 50_000, 50_000
 
 
 class Link(NamedTuple):
-    """What is known of a connection. `shown` is the certificate as the log has it, None where there was none."""
+    """The facts about a connection. `shown` is the certificate as logged, None where there was none."""
 
     encrypted: bool | None
-    certificate: Certificate
+    certificate: ClientCertificate
     shown: events.Shown | None = None
 
 
-_UNTOLD = Certificate(None, None, None, None)
-UNKNOWN = Link(None, _UNTOLD)
-PLAIN = Link(False, Certificate())
-_TLS = Link(True, _UNTOLD)  # by the count at the session's end: nothing of a certificate
+_UNLOGGED = ClientCertificate(None, None, None, None)
+UNKNOWN = Link(None, _UNLOGGED)
+PLAIN = Link(False, ClientCertificate())
+_TLS = Link(True, _UNLOGGED)  # by the count at the session's end: nothing of a certificate
 # Names of services that speak TLS from the first byte (Debian's master.cf): they count no STARTTLS.
 _WRAPPED = (b"smtps", b"submissions")
 
 
 class Mail(NamedTuple):
-    """A mail that was received: its sender as it is queued, and what the log has of where it came from."""
+    """A mail that was received: its sender as queued, and the facts about its client that are in the log."""
 
     queue_id: str
     time: str
@@ -48,7 +48,7 @@ class Mail(NamedTuple):
     link: Link
 
 
-class _Session:
+class _SmtpdSession:
     __slots__ = ("link", "outcome", "proxied", "refused", "shown", "tag", "waiting")
 
     def __init__(self, tag: bytes) -> None:
@@ -57,14 +57,14 @@ class _Session:
         self.link: Link | None = None
         self.outcome: Link | None = None  # what its mails without a TLS line had, once that is known
         self.proxied: _Pending | None = None
-        self.refused: events.Refused | None = None
+        self.refused: events.Rejected | None = None
         self.waiting: list[Mail] = []
 
 
 class _Pending(NamedTuple):
-    """A mail on its way; `link` is None until the session tells."""
+    """A mail on its way; `link` is None until TLS of its session is known."""
 
-    session: _Session
+    session: _SmtpdSession
     client: events.Client
     time: str
     link: Link | None
@@ -73,10 +73,10 @@ class _Pending(NamedTuple):
 class Replay:
     """Takes lines in order, and gives each mail and each refusal once. Call `finish` at the end."""
 
-    def __init__(self, received: Callable[[Mail], None], refused: Callable[[events.Refused], None]) -> None:
-        """Nothing has come yet."""
+    def __init__(self, received: Callable[[Mail], None], refused: Callable[[events.Rejected], None]) -> None:
+        """Begin before the first line."""
         self._received, self._refused = received, refused
-        self._sessions: dict[tuple[bytes, bytes, bytes], _Session] = {}
+        self._sessions: dict[tuple[bytes, bytes, bytes], _SmtpdSession] = {}
         self._mails: dict[tuple[bytes, bytes], _Pending] = {}
         self._waiting = 0
         self.first = self.last = ""  # times
@@ -113,26 +113,26 @@ class Replay:
             case events.Passed() if session.proxied is not None:
                 self._sent(session.proxied, event.sender)
                 session.proxied = None
-            case events.Refused() if event != session.refused:  # once for each mail, not for each recipient
+            case events.Rejected() if event != session.refused:  # once for each mail, not for each recipient
                 session.refused = event
                 self._refused(event)
 
     def finish(self) -> None:
-        """The log is at its end: what is open ends too, as far as it is known."""
+        """End all open sessions at the end of the log, with what is known of them."""
         for session in self._sessions.values():
             self._end(session, UNKNOWN)
         self._sessions.clear()
         self._mails.clear()
 
-    def _begin(self, key: tuple[bytes, bytes, bytes], before: _Session | None) -> _Session:
+    def _begin(self, key: tuple[bytes, bytes, bytes], before: _SmtpdSession | None) -> _SmtpdSession:
         if before is not None:  # its end is missing
             self._end(self._sessions.pop(key), UNKNOWN)
         elif len(self._sessions) >= SESSIONS:
             self._end(self._sessions.pop(next(iter(self._sessions))), UNKNOWN)
-        session = self._sessions[key] = _Session(key[1])
+        session = self._sessions[key] = _SmtpdSession(key[1])
         return session
 
-    def _client(self, line: Line, event: events.Client, session: _Session) -> None:
+    def _client(self, line: Line, event: events.Client, session: _SmtpdSession) -> None:
         mail = _Pending(session, event, line.time, session.link)
         if not event.queue_id:
             session.proxied = mail
@@ -147,7 +147,7 @@ class Replay:
         self._mails[key] = mail
 
     def _queued(self, line: Line, event: events.Queued) -> None:
-        # Once: qmgr says it again each time that it tries the mail. Without a client the mail is our own.
+        # Once: qmgr logs it again each time that it tries the mail. Without a client the mail is our own.
         mail = self._mails.pop((line.host, event.queue_id), None)
         if mail is not None:
             self._sent(mail, event.sender)
@@ -164,13 +164,13 @@ class Replay:
         else:
             self._received(found)
 
-    def _end(self, session: _Session, outcome: Link) -> None:
+    def _end(self, session: _SmtpdSession, outcome: Link) -> None:
         if session.outcome is None:
             session.outcome = outcome
         self._settle(session, session.outcome)
 
-    def _settle(self, session: _Session, link: Link) -> None:
-        """The mails that wait for their session to tell of TLS: now it did."""
+    def _settle(self, session: _SmtpdSession, link: Link) -> None:
+        """Give out the mails that waited for TLS of their session to be known."""
         for mail in session.waiting:
             self._received(mail._replace(link=link))
         self._waiting -= len(session.waiting)
@@ -179,15 +179,15 @@ class Replay:
 
 def _secured(event: events.Secured, shown: events.Shown | None) -> Link:
     if not event.certificate:
-        return Link(True, Certificate())
+        return Link(True, ClientCertificate())
     shown = (shown or events.Shown())._replace(trusted=event.trusted)
     # Postfix gives the names of a certificate only where it verified the chain.
     names = (shown.subject, shown.issuer) if event.trusted else ("", "")
-    return Link(True, Certificate(*names, shown.fingerprint, shown.pubkey_fingerprint), shown)
+    return Link(True, ClientCertificate(*names, shown.fingerprint, shown.pubkey_fingerprint), shown)
 
 
-def _outcome(session: _Session, starttls: bool | None) -> Link:
-    """What a session without a TLS line had, by the count at its end."""
+def _outcome(session: _SmtpdSession, starttls: bool | None) -> Link:
+    """Derive TLS of a session without a TLS line from the count at its end."""
     if starttls is None:
         return UNKNOWN
     return _TLS if starttls or session.tag.rpartition(b"/")[2] in _WRAPPED else PLAIN

@@ -1,4 +1,4 @@
-"""What the rules in force would have done to mail that was already received: logs in, a report out."""
+"""Apply the rules in force to mail that was already received: logs in, a report out."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
 
-from closedmail.inbound.decision import Rulebook
+from closedmail.inbound.partner import Rulebook
 from closedmail.replay.log_files import open_logs
 from closedmail.replay.received_mail import Replay
 from closedmail.replay.smtpd_events import Shown
 from closedmail.replay.tally import PartnerTally, Tally, most
 from closedmail.words import counted, printable
 
-_SHOWN = 20  # lines of one kind that the report for people has of one partner
-_TELL_MORE = {
+_SHOWN = 20  # lines of one kind for one partner in the report for people
+_LOG_MORE = {
     "tls": "smtpd_tls_loglevel = 1",
     # More than the documented levels give, and without the debugging of level 2: Postfix's tls_misc.c, tls_log_table.
     "certificate": "smtpd_tls_loglevel = summary, peercert",
@@ -23,7 +23,7 @@ _TELL_MORE = {
 
 @dataclass(frozen=True)
 class ReplayReport:
-    """All that was counted. `first` and `last` are the times between which the logs have something to say."""
+    """All counts. `first` and `last` are the times of the first and the last line that counted."""
 
     tally: Tally
     first: str
@@ -31,7 +31,7 @@ class ReplayReport:
     handed_back: int
 
     def to_json(self) -> dict[str, Any]:
-        """The object of the public interface."""
+        """Render the object of the public interface."""
         tally = self.tally
         return {
             "messages": tally.messages,
@@ -47,7 +47,7 @@ class ReplayReport:
         }
 
     def lines(self) -> Iterator[str]:
-        """The same for people."""
+        """Render the report for people."""
         tally, partners = self.tally, self._sorted()
         if not tally.messages and not tally.refused and not tally.deferred:
             yield "No mail that came over SMTP is in these logs."
@@ -57,26 +57,26 @@ class ReplayReport:
             f"rules of generation {tally.book.generation} as if all were enforced."
         )
         if tally.others:
-            yield f"Not our business: {_list(tally.others)}."
+            yield f"Not in the name of a partner: {_list(tally.others)}."
         if tally.refused or tally.deferred:
             yield f"Refused when they came, and not among these: {tally.refused} for good, {tally.deferred} for now."
         if self.handed_back:
             yield f"Given back by a content filter, and counted once: {self.handed_back}."
         if tally.unreadable:
-            yield f"With a sender that nobody can read: {tally.unreadable}; policyd would have had them wait."
+            yield f"With a sender that cannot be parsed: {tally.unreadable}; policyd would have deferred them."
         for key, partner in partners:
             yield ""
             yield from _partner_lines(key, partner, tally.several_days)
 
     def _sorted(self) -> list[tuple[str, PartnerTally]]:
-        """What needs a decision first: partners whose mail would be refused, then those of which it can't be told."""
+        """Sort partners: first those whose mail would be refused, then those whose mail can't be judged."""
         return sorted(self.tally.partners.items(), key=lambda item: (-item[1].reject, -item[1].unknown, item[0]))
 
 
 def replay(names: Sequence[str], book: Rulebook, step: Callable[[str], None]) -> ReplayReport:
-    """Read logs, and ask the rules about all mail in them; `step` is told each log. Raises ClosedmailError."""
+    """Read logs, and judge all mail in them; `step` is called with the name of each log. Raises ClosedmailError."""
     tally = Tally(book)
-    joined = Replay(tally.received, tally.turned_away)
+    joined = Replay(tally.received, tally.rejected)
     with ExitStack() as stack:
         for log in open_logs(names, stack):
             step(log.name)
@@ -89,7 +89,7 @@ def replay(names: Sequence[str], book: Rulebook, step: Callable[[str], None]) ->
 def _partner_lines(key: str, partner: PartnerTally, several_days: bool) -> Iterator[str]:
     whose = f"network {partner.network}" if partner.network else "alone"
     refused = f"{partner.reject} would be refused under enforce"
-    unknown = f", {partner.unknown} can't be told from this log" if partner.unknown else ""
+    unknown = f", {partner.unknown} cannot be judged by this log" if partner.unknown else ""
     yield f"{key} ({whose}, mode {partner.mode}): {partner.accept} accepted, {refused}{unknown}"
     if partner.refused or partner.deferred:
         yield f"  refused when they came: {partner.refused} for good, {partner.deferred} for now"
@@ -97,9 +97,9 @@ def _partner_lines(key: str, partner: PartnerTally, several_days: bool) -> Itera
         which = f"the first {example.queue_id or 'before a filter'} at {example.time}"
         yield f"  would be refused: {example.mails} for {reason} from {client}, {which}"
     if partner.missing:
-        # The one for certificates tells of TLS too.
+        # The one for certificates logs TLS too.
         wanted = "certificate" if partner.missing["certificate"] else "tls"
-        yield f"  can't be told from this log: {_list(partner.missing)}; set {_TELL_MORE[wanted]}"
+        yield f"  missing in this log: {_list(partner.missing)}; set {_LOG_MORE[wanted]}"
     clients = most(partner.clients, lambda count: count.mails)
     if clients:
         more = f" and {len(clients) - _SHOWN} more" if len(clients) > _SHOWN else ""
@@ -113,7 +113,7 @@ def _allow_from(partner: PartnerTally, several_days: bool) -> Iterator[str]:
     addresses, doubtful = partner.addresses, partner.doubtful(several_days)
     if not addresses:
         return
-    yield "  what would let it in, forged mail included; ask the partner before you write it down:"
+    yield "  this would let it in, forged mail included; ask the partner before you add it:"
     yield "    allow_from = ["
     unlikely = frozenset(doubtful)
     for address in addresses:
@@ -137,7 +137,7 @@ def _allow_from(partner: PartnerTally, several_days: bool) -> Iterator[str]:
 def _certificate(shown: Shown) -> str:
     trust = {True: "verified", False: "not verified", None: ""}[shown.trusted]
     if shown.fingerprint is None:
-        return f"{trust}, with no more in this log; set {_TELL_MORE['certificate']}"
+        return f"{trust}, with no more in this log; set {_LOG_MORE['certificate']}"
     names = f"CN {_word(shown.subject)}, issuer {_word(shown.issuer)}"
     prints = f"fingerprint {shown.fingerprint}, pubkey_fingerprint {shown.pubkey_fingerprint or '-'}"
     return f"{names}, {trust}, {prints}"

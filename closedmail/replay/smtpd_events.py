@@ -1,4 +1,4 @@
-"""What happens to mails at the door, as a log tells it: a session begins, speaks TLS, sends, is refused, ends."""
+"""Events of smtpd's sessions, as logged: a session begins, starts TLS, sends, is rejected, ends."""
 
 from typing import NamedTuple
 
@@ -8,9 +8,9 @@ class Connected(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """A client's certificate as the log has it; None where the log doesn't tell. `trusted`: its chain was verified.
+    """A client's certificate as logged; None for what is not in the log. `trusted`: its chain was verified.
 
-    Names are common names, told also where the chain was not verified; fingerprints are lower-case hex without colons.
+    Names are common names, logged even of a chain that was not verified; fingerprints are lower-case hex, no colons.
     """
 
     trusted: bool | None = None
@@ -30,7 +30,7 @@ class Secured(NamedTuple):
 class Client(NamedTuple):
     """A mail's first recipient was accepted. `queue_id` is "" before a proxy filter.
 
-    `handed_on` names a client that another program says the mail came from before (XFORWARD); we never believe it.
+    `handed_on`: another program forwarded the mail and named its client (XFORWARD), which is never believed.
     """
 
     queue_id: bytes
@@ -52,8 +52,8 @@ class Passed(NamedTuple):
     sender: str
 
 
-class Refused(NamedTuple):
-    """A mail, or a recipient of it, was refused, for good or for now. The sender is None where it can't be told."""
+class Rejected(NamedTuple):
+    """A mail, or a recipient of it, was rejected, for good or for now. The sender is None where it is not known."""
 
     sender: str | None
     address: str
@@ -61,9 +61,9 @@ class Refused(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """A session ended. `starttls` says whether TLS was begun in it, None where Postfix (before 3.0) doesn't tell."""
+    """A session ended. `starttls`: TLS was started in it; None where Postfix (before 3.0) does not log it."""
 
     starttls: bool | None
 
 
-Event = Connected | Shown | Secured | Client | Queued | Passed | Refused | Ended
+Event = Connected | Shown | Secured | Client | Queued | Passed | Rejected | Ended

@@ -1,4 +1,4 @@
-"""What Postfix's smtpd and qmgr say in the log, as events: connect, TLS, client, sender, refusal, end.
+"""Parse log lines of Postfix's smtpd and qmgr into events: connect, TLS, client, sender, rejection, end.
 
 Names, senders and certificates come from strangers, who may write whatever looks like a line of their own. So every
 pattern is anchored at what Postfix itself writes at both ends, and a line that reads in two ways is no event. Postfix
@@ -10,7 +10,7 @@ differ little.
 import re
 from collections.abc import Callable, Mapping
 
-from closedmail.replay.smtpd_events import Client, Connected, Ended, Event, Passed, Queued, Refused, Secured, Shown
+from closedmail.replay.smtpd_events import Client, Connected, Ended, Event, Passed, Queued, Rejected, Secured, Shown
 
 # A queue id, short or long, never a word like `warning`; the name and address of a client, with its port where
 # smtpd_client_port_logging is on. A name is what the DNS says, and smtpd takes no brackets in it.
@@ -40,13 +40,13 @@ _REFUSED = re.compile(
 _PASSED = re.compile(rb"(?:(?:NOQUEUE|%b): )?proxy-accept: END-OF-MESSAGE(?: from %b)?: 2\d\d .*" % (_ID, _PEER))
 _TAIL = re.compile(rb"; from=<(%b)>(?: to=<%b>)? proto=[A-Z]+ helo=<[^<>]*>" % (_ADDRESS, _ADDRESS))
 _TAIL_MARK = b"; from=<"
-_MOST_MARKS = 16  # more of them are a stranger's play
+_MOST_MARKS = 16  # more of them are a stranger's attempt to confuse
 _QUEUED = re.compile(rb"(%b): from=<(.*)>, size=\d+, nrcpt=\d+ \(queue \w+\)" % _ID)
 _NO_QUEUE = b"NOQUEUE"
 
 
 def event_of(program: bytes, text: bytes) -> Event | None:
-    """What a line says; None where it says nothing that we ask for, or says it in a way that we don't know."""
+    """Parse a line; None for one without an event of ours, or of an unknown form."""
     if program != b"smtpd":
         found = _QUEUED.fullmatch(text)
         return Queued(found[1], _text(found[2])) if found else None
@@ -66,7 +66,7 @@ def _connected(text: bytes) -> Event | None:
 
 def _ended(text: bytes) -> Event | None:
     found = _END.fullmatch(text)
-    return Ended(_begun(found[1])) if found else None
+    return Ended(_starttls(found[1])) if found else None
 
 
 def _is_secured(text: bytes) -> Event | None:
@@ -93,7 +93,7 @@ def _client(text: bytes) -> Event | None:
 
 def _is_refused(text: bytes) -> Event | None:
     found = _REFUSED.fullmatch(text)
-    return Refused(_sender(text), _address(found[1]), found[2] == b"5") if found else None
+    return Rejected(_sender(text), _address(found[1]), found[2] == b"5") if found else None
 
 
 def _passed(text: bytes) -> Event | None:
@@ -123,7 +123,7 @@ _SECOND_WORDS: Mapping[bytes, _Reader] = {
 _SECOND = re.compile(b"|".join(map(re.escape, _SECOND_WORDS)))
 
 
-def _begun(counters: bytes) -> bool | None:
+def _starttls(counters: bytes) -> bool | None:
     """Whether STARTTLS succeeded, by the counters at the end of a session (`starttls=1`, or `0/1` where it failed)."""
     if not counters:
         return None
@@ -131,7 +131,7 @@ def _begun(counters: bytes) -> bool | None:
 
 
 def _sender(text: bytes) -> str | None:
-    """The sender at the end of a refusal; None where there is none, or where more than one end is possible.
+    """Find the sender at the end of a rejection; None where there is none, or where more than one end is possible.
 
     The reply in front of it and the recipient may hold a stranger's text that looks the same.
     """
@@ -149,7 +149,7 @@ def _sender(text: bytes) -> str | None:
 
 
 def _name(name: bytes) -> str | None:
-    """A common name; None where Postfix may have replaced characters of it."""
+    """Decode a common name; None where Postfix may have replaced characters of it."""
     try:
         return None if b"?" in name else name.decode("utf-8")
     except UnicodeDecodeError:

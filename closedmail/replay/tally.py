@@ -1,7 +1,7 @@
-"""What the rules would have done to mail that was received, counted by partner.
+"""Count, by partner, what the rules would have done to mail that was received.
 
-Every rule is asked as if it were enforced, whatever its mode: that is what an administrator wants to know before it is.
-The decision is the doors' own.
+Every rule is applied as if it were enforced, whatever its mode: that is what an administrator wants to know before
+enforcing it. The decision is that of the policy service and the milter.
 """
 
 from collections import Counter
@@ -12,11 +12,13 @@ from typing import Any, TypeVar
 
 from closedmail.core.address import parse_client
 from closedmail.core.model import Mode
-from closedmail.inbound.decision import Envelope, Match, Rulebook, Verdict, decide
+from closedmail.inbound.decision import Verdict, decide
+from closedmail.inbound.facts import Envelope
+from closedmail.inbound.partner import Match, Rulebook
 from closedmail.inbound.sender import SenderError
 from closedmail.replay.enforced import Enforced
 from closedmail.replay.received_mail import Mail
-from closedmail.replay.smtpd_events import Refused, Shown
+from closedmail.replay.smtpd_events import Rejected, Shown
 
 # Different addresses and certificates that are counted for one partner, so that forged mail from a whole botnet costs
 # no more memory than that. What comes from others is counted together.
@@ -49,7 +51,7 @@ class Example:
 
 @dataclass(slots=True)
 class PartnerTally:
-    """One partner's mails. `missing` has the facts that the log doesn't tell, with the number of mails they decide."""
+    """One partner's mails. `missing` counts, for each fact that is not in the log, the mails that depend on it."""
 
     network: str | None
     mode: Mode
@@ -64,7 +66,7 @@ class PartnerTally:
     certificates: Counter[Shown] = field(default_factory=Counter)
 
     def doubtful(self, several_days: bool) -> list[str]:
-        """The addresses of which nobody can say that they are the partner's.
+        """List the addresses that may not be the partner's.
 
         Nothing from there passes, and it is few mails, or all on one day of a log of several: as a forger's would be.
         """
@@ -77,12 +79,12 @@ class PartnerTally:
 
     @property
     def addresses(self) -> list[str]:
-        """All addresses that mail came from, in order."""
+        """All addresses that mail came from, sorted."""
         known = (text for text in self.clients if text not in (UNKNOWN_CLIENT, OTHER_CLIENTS))
         return [str(address) for address in sorted(map(ip_address, known), key=lambda item: (item.version, int(item)))]
 
     def to_json(self, several_days: bool) -> dict[str, Any]:
-        """The object of the public interface."""
+        """Render the object of the public interface."""
         return {
             "network": self.network,
             "mode": self.mode,
@@ -112,7 +114,7 @@ class PartnerTally:
 
 
 def most(counts: dict[Key, Count], number: Callable[[Count], int]) -> list[tuple[Key, Count]]:
-    """The counts, largest first, then in the order in which they came."""
+    """Sort counts, the largest first, then in the order in which they came."""
     return sorted(counts.items(), key=lambda item: -number(item[1]))
 
 
@@ -120,7 +122,7 @@ class Tally:
     """Counts mails as they come. `others` are the mails that were not a partner's, by the reason of the decision."""
 
     def __init__(self, book: Rulebook) -> None:
-        """Nothing has come yet."""
+        """Begin with nothing counted."""
         self.book = Enforced(book)
         self.partners: dict[str, PartnerTally] = {}
         self.others: Counter[str] = Counter()
@@ -145,14 +147,14 @@ class Tally:
         else:
             self._count(self._partner(verdict.match), verdict, mail, day)
 
-    def turned_away(self, refusal: Refused) -> None:
-        """Count a mail that was refused when it came, whatever for."""
-        verdict = self._decide(Envelope(refusal.sender or "", refusal.address))
+    def rejected(self, rejection: Rejected) -> None:
+        """Count a mail that was rejected when it came, for whatever reason."""
+        verdict = self._decide(Envelope(rejection.sender or "", rejection.address))
         counted: list[Tally | PartnerTally] = [self]
         if verdict and verdict.match:
             counted.append(self._partner(verdict.match))
         for tally in counted:
-            if refusal.for_good:
+            if rejection.for_good:
                 tally.refused += 1
             else:
                 tally.deferred += 1
@@ -191,12 +193,12 @@ class Tally:
 
 
 def _missing(verdict: Verdict) -> list[str]:
-    """The facts that a rule asks for and the log doesn't tell."""
+    """List the facts that a rule needs and that are not in the log."""
     if verdict.match is None:
         return []
     inbound, facts = verdict.match.rule.inbound, verdict.facts
-    asked = (("certificate", "cert" in inbound.require, facts.cert), ("tls", inbound.require_tls, facts.tls))
-    return [name for name, wanted, fact in asked if wanted and fact is None]
+    needed = (("certificate", "cert" in inbound.require, facts.cert), ("tls", inbound.require_tls, facts.tls))
+    return [name for name, wanted, fact in needed if wanted and fact is None]
 
 
 def _day(time: str) -> str:

@@ -1,4 +1,4 @@
-"""Plain SVG charts: bars, and steps over time. Colours are the style sheet's, and nothing is said by colour alone."""
+"""Draw plain SVG charts: bars, and steps over time. Colours are the style sheet's; nothing is shown by colour alone."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ _ROW = 24  # height of a bar with the room around it
 _LABELS, _VALUES = 280, 110  # width of the columns beside the bars
 _LONGEST_LABEL = 32  # characters
 _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 240, 72, 16, 12, 30
-SERIES = 6  # lines that the style sheet tells apart
+SERIES = 6  # lines for which the style sheet has a stroke
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A row: its parts are (class, value) from left to right, `value` is what stands behind them."""
+    """A row: its parts are (class, value) from left to right, `value` is the text after them."""
 
     label: str
     parts: Sequence[tuple[str, int]]
@@ -24,7 +24,7 @@ class Bar:
 
 
 def bar_chart(title: str, bars: Sequence[Bar]) -> Markup:
-    """Horizontal bars from zero, each with its label and value as text."""
+    """Draw horizontal bars from zero, each with its label and value as text."""
     longest = max((sum(size for _, size in bar.parts) for bar in bars), default=0) or 1
     scale = (_WIDTH - _LABELS - _VALUES) / longest
     pieces: list[Markup] = []
@@ -45,15 +45,15 @@ def bar_chart(title: str, bars: Sequence[Bar]) -> Markup:
 
 
 @dataclass(frozen=True, slots=True)
-class Series:
+class ChartLine:
     """A line: its name and (Unix seconds, value), oldest first. Each value holds until the next one."""
 
     name: str
     points: Sequence[tuple[int, int]]
 
 
-def step_chart(title: str, series: Sequence[Series], until: int) -> Markup:
-    """Steps over time, up to `until` (Unix seconds); the first SERIES lines are drawn."""
+def step_chart(title: str, series: Sequence[ChartLine], until: int) -> Markup:
+    """Draw steps over time, up to `until` (Unix seconds); the first SERIES lines only."""
     drawn = [line for line in series if line.points][:SERIES]
     begin = min((line.points[0][0] for line in drawn), default=until)
     end = max(until, begin + 1)
@@ -88,7 +88,7 @@ def step_chart(title: str, series: Sequence[Series], until: int) -> Markup:
     return join((_chart(title, _HEIGHT, pieces), _legend(drawn)))
 
 
-def _legend(drawn: Sequence[Series]) -> Markup | None:
+def _legend(drawn: Sequence[ChartLine]) -> Markup | None:
     if len(drawn) < 2:
         return None
     samples = []
@@ -100,7 +100,7 @@ def _legend(drawn: Sequence[Series]) -> Markup | None:
 
 
 def nice(value: float) -> int:
-    """The end of an axis: the least of 4, 8, 12, 20, 40, 80, 120, … that is not below the value."""
+    """Choose the end of an axis: the least of 4, 8, 12, 20, 40, 80, 120, … that is not below the value."""
     step = 4
     while True:
         for factor in (1, 2, 3, 5):

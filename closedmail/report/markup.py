@@ -1,4 +1,4 @@
-"""HTML and SVG in which only what was written as such is markup: every other text is escaped where it goes in."""
+"""Build HTML and SVG in which only `Markup` is markup: every other text is escaped where it goes in."""
 
 from collections.abc import Iterable
 from html import escape
@@ -10,7 +10,7 @@ _VOID = ("meta", "circle", "line", "path", "rect")
 
 
 class Markup(str):
-    """A piece that is markup already."""
+    """A text that is markup already."""
 
     __slots__ = ()
 
@@ -19,9 +19,9 @@ Child = str | int | None
 
 
 def element(name: str, /, *children: Child, **attributes: str | float | None) -> Markup:
-    """An element. Children that are no Markup are escaped, None is left out; so are attributes that are None.
+    """Build an element. Children that are not Markup are escaped; children and attributes that are None are left out.
 
-    In the names of attributes `_` stands for `-`, and one at the end for nothing (`class_`).
+    In the names of attributes `_` means `-`, and one at the end nothing (`class_`).
     """
     given = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{_escaped(_plain(value))}"'
@@ -34,7 +34,7 @@ def element(name: str, /, *children: Child, **attributes: str | float | None) ->
 
 
 def join(children: Iterable[Child], between: str = "") -> Markup:
-    """Pieces one behind the other."""
+    """Join pieces."""
     return Markup(
         _escaped(between).join(
             child if isinstance(child, Markup) else _escaped(str(child)) for child in children if child is not None
@@ -43,7 +43,7 @@ def join(children: Iterable[Child], between: str = "") -> Markup:
 
 
 def _escaped(text: str) -> str:
-    """As text, and with nothing in it that can't be seen: such characters turn what stands beside them around."""
+    """Escape a text, invisible characters too: some of them reverse the text beside them."""
     return escape(printable(text))
 
 

@@ -1,4 +1,4 @@
-"""The files of `[monitoring]`, which each `sync` writes anew, whatever became of it."""
+"""Write the files of `[monitoring]`, after each `sync`, whatever its result."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,5 +29,5 @@ def write_monitoring_files(config: Config, now: int) -> Iterator[str]:
 
 
 def not_written(key: str, path: str, error: OSError) -> str:
-    """The sentence for a file that can't be written."""
+    """Render the sentence for a file that can't be written."""
     return f"{key}: {path}: {error.strerror or error}; the user that syncs must be able to write into its folder"

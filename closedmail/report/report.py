@@ -1,4 +1,4 @@
-"""`closedmail report`: gathers what `status`, `history`, the counters and the last probe know, and writes the page."""
+"""Gather what `status`, `history`, the counters and the last probe know, and write the page of `closedmail report`."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -44,19 +44,18 @@ _WHY = {
 
 
 def write_report(config: Config, path: Path, status: Status, now: int) -> None:
-    """Put the page in place of a file, in one step, for everybody to read. Raises ClosedmailError, and then what was
-    there stands."""
+    """Write the page, in one step, to a file for everybody to read. Raises ClosedmailError and keeps the old one."""
     page = report_page(gather_report(config, status, now))
     try:
         replace_file(path, (piece.encode("utf-8", "replace") for piece in page))
     except OSError as error:
         raise ClosedmailError(
-            f"{path}: {error.strerror}; the folder must be there, and writable for the user that runs this"
+            f"{path}: {error.strerror}; the folder must exist and be writable for the user that runs this"
         ) from None
 
 
 def gather_report(config: Config, status: Status, now: int) -> ReportData:
-    """All that a report shows, at a time (Unix seconds). What can't be read `status` says."""
+    """Gather the contents of a report, at a time (Unix seconds). `status` has the problems of what can't be read."""
     state_dir = Path(config.gateway.state_dir)
     tables: Sequence[PartnerRow] = ()
     held: Sequence[HeldRow] = ()
@@ -72,7 +71,7 @@ def gather_report(config: Config, status: Status, now: int) -> ReportData:
             partners = snapshot.partners
             held, skipped, history = list(_held(snapshot)), list(_skipped(snapshot)), list(_history(snapshot))
         except StoreError:
-            pass  # status has said it
+            pass  # one of status's problems
     networks = []
     for network in config.networks:
         of = status.networks[network.name]
@@ -116,7 +115,7 @@ def _network(name: str, title: str, status: NetworkStatus, tables: int, rule: Ru
     return NetworkRow(
         name=name,
         title=f"{title} ({name})" if title and title != name else name,
-        state=status.findings.state,
+        state=status.found.state,
         domains=status.domains,
         tables=tables,
         signed_at=status.signed_at,
@@ -128,7 +127,7 @@ def _network(name: str, title: str, status: NetworkStatus, tables: int, rule: Ru
 
 
 def _words(rule: Rule) -> str:
-    """A rule in a few words."""
+    """Describe a rule in a few words."""
     inbound, outbound = rule.inbound, rule.outbound
     tls = " and TLS" if inbound.require_tls else ""
     to = f"outbound TLS {outbound.tls}" if outbound else "not routed"
@@ -179,7 +178,7 @@ def _refusals(counters: Counters) -> Iterator[CountRow]:
 
 
 def _by(counters: Counters, *, whole: bool) -> Iterator[tuple[tuple[str, str], CountRow]]:
-    """The counts of each network as a whole, or of each partner."""
+    """Add up the counts of each network as a whole, or of each partner."""
     verdicts: dict[tuple[str, str], Counter[str]] = {}
     reasons: dict[tuple[str, str], Counter[str]] = {}
     for series, number in counters:

@@ -1,4 +1,4 @@
-"""What a report shows, gathered and bounded: plain values for `report_page.py`. Times are Unix seconds, 0: never."""
+"""The contents of a report, gathered and bounded: plain values. Times are Unix seconds, 0: never."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class NetworkRow:
-    """A network: what `status` says, and its rules in a few words."""
+    """A network: its status, and its rules in a few words."""
 
     name: str
     title: str
@@ -37,7 +37,7 @@ class PartnerRow:
 
 @dataclass(frozen=True, slots=True)
 class HeldRow:
-    """A held domain. `until` 0: until it is released, or until what holds it is mended."""
+    """A held domain. `until` 0: until it is released, or until the reason is gone."""
 
     key: str
     network: str

@@ -12,11 +12,10 @@ from closedmail.store.snapshot import StoreReader
 
 # Seconds. A sync that switches meanwhile has renamed some files and not the others: its end is waited for.
 _PATIENCE, _PAUSE = 3.0, 0.1
-_REMEDY = "mail to partners may take another way; run: closedmail sync"
 
 
 def map_problems(config: Config, store: StoreReader) -> list[str]:
-    """A sentence for each map that is missing or not the one that `sync` made; all of them are critical.
+    """Find a sentence for each map that is missing or not the one that `sync` made; all of them are critical.
 
     Call it before anything else is read of the store: a generation that comes meanwhile ends older snapshots. Raises
     StoreError.
@@ -38,6 +37,7 @@ def map_problems(config: Config, store: StoreReader) -> list[str]:
 
 
 def _problems(config: Config, manifest: Manifest) -> Iterator[str]:
+    remedy = f"mail to partners may take another way; run: {config.command('sync')}"
     for mta, maps, identities in (
         ("Postfix", config.postfix, manifest.maps),
         ("Sendmail", config.sendmail, manifest.sendmail_maps),
@@ -45,8 +45,8 @@ def _problems(config: Config, manifest: Manifest) -> Iterator[str]:
         if maps is None:
             continue
         if not identities:
-            yield f"{mta}'s maps are not made yet: {_REMEDY}"
+            yield f"{mta}'s maps are not made yet: {remedy}"
         faults = map_faults(Path(maps.map_dir), identities)
         if faults:
             more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
-            yield f"{mta}'s map {faults[0]}{more}: {_REMEDY}"
+            yield f"{mta}'s map {faults[0]}{more}: {remedy}"

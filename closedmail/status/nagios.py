@@ -16,32 +16,32 @@ _DAY = 86400
 
 
 def plugin_status(state: State) -> int:
-    """The plugin's exit status: 0 OK, 1 WARNING, 2 CRITICAL."""
+    """Return the plugin's exit status: 0 OK, 1 WARNING, 2 CRITICAL."""
     return STATES.index(state)
 
 
 def plugin_line(status: Status, now: int) -> str:
-    """The status in one line. `now` is Unix time."""
+    """Render the status in one line. `now` is Unix time."""
     perfdata = _fitting(_perfdata(status, now))
     return f"CLOSEDMAIL {status.state.upper()} - {_text(_summary(status))}" + (f" | {perfdata}" if perfdata else "")
 
 
 def unknown_line(reason: str) -> str:
-    """The line that says why nothing is known; UNKNOWN is the exit status then."""
+    """Render the line that says why nothing is known; UNKNOWN is the exit status then."""
     return f"CLOSEDMAIL UNKNOWN - {_text(reason)}"
 
 
 def _summary(status: Status) -> str:
-    """What is wrong, the worst first; where nothing is, what is in force."""
-    found = sorted(status.found, key=lambda item: -STATES.index(item[0]))
+    """Say what is wrong, the worst first; where nothing is, what is in force."""
+    found = sorted(status.found, key=lambda problem: -STATES.index(problem.severity))
     if found:
-        return "; ".join(problem for _, problem in found)
+        return "; ".join(map(str, found))
     networks = [f"{name}: {counted(item.domains, 'domain')}" for name, item in status.networks.items()]
     return ", ".join((f"generation {status.generation} of {iso(status.published_at)} is in force", *networks))
 
 
 def _text(text: str) -> str:
-    """One short line of what may be anybody's words: `|` would begin the performance data."""
+    """Make one short line of what may be anybody's words: `|` would begin the performance data."""
     line = one_line(text).replace("|", "/")
     data = line.encode("utf-8", "replace")
     if len(data) <= _MOST_TEXT:
@@ -50,7 +50,7 @@ def _text(text: str) -> str:
 
 
 def _perfdata(status: Status, now: int) -> Iterator[str]:
-    """'label'=value[unit];warn;crit;min;max. Labels begin with the network's name, which has no quotes."""
+    """Render 'label'=value[unit];warn;crit;min;max. Labels begin with the network's name, which has no quotes."""
     if status.generation is not None:
         yield _item("generation_age", f"{max(0, now - status.published_at)}s", least="0")
         yield _item("held", str(len(status.held)), warn="0", least="0")  # partners that stand alone
@@ -80,7 +80,7 @@ def _limit(seconds: int | None) -> str:
 
 
 def _fitting(items: Iterable[str]) -> str:
-    """As many items as fit, none of them cut."""
+    """Join as many items as fit, none of them cut."""
     kept, size = [], 0
     for item in items:
         size += len(item) + 1

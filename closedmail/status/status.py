@@ -9,12 +9,12 @@ from typing import Any
 from closedmail.core.model import Config, Network, Source
 from closedmail.errors import Refused, StoreError
 from closedmail.inbound.digests import incomparable
-from closedmail.inbound.header_decision import never_told
+from closedmail.inbound.header_decision import unenforceable_headers
 from closedmail.lists.fetch_log import FetchRecord, read_log
 from closedmail.lists.gpg_status import CLOCK_SKEW, KeyState
 from closedmail.lists.openpgp import key_states
 from closedmail.status.map_check import map_problems
-from closedmail.status.problems import Findings, State, worst
+from closedmail.status.problems import Problem, Problems, State, worst
 from closedmail.status.traffic import Traffic, find_traffic
 from closedmail.store.environment import store_path
 from closedmail.store.manifest import Details, ListInForce
@@ -45,52 +45,49 @@ class NetworkStatus:
     max_age: int | None = None
     fetch_max_age: int | None = None
     keys: Sequence[KeyState] = ()
-    findings: Findings = field(default_factory=Findings)
+    found: Problems = field(default_factory=Problems)
 
     def to_json(self) -> dict[str, Any]:
-        """The object of the public interface."""
+        """Make the object of the public interface."""
         return {
             "domains": self.domains,
             "signed_at": iso_or_none(self.signed_at),
             "fetched_at": iso_or_none(self.fetched_at),
             "age_seconds": self.age,
             "held": list(self.held),
-            "state": self.findings.state,
-            "problems": self.findings.problems,
+            "state": self.found.state,
+            "problems": self.found.sentences,
         }
 
 
 @dataclass(slots=True)
 class Status:
-    """The gateway. `findings` and `held` are what concerns no single network, `state` and `problems` of everything."""
+    """The gateway. `general` and `held` are what concerns no single network, `state` and `problems` of everything."""
 
     generation: int | None = None
     published_at: int = 0
     held: Sequence[str] = ()
     networks: dict[str, NetworkStatus] = field(default_factory=dict)
     traffic: Traffic | None = None
-    findings: Findings = field(default_factory=Findings)
+    general: Problems = field(default_factory=Problems)
 
     @property
-    def found(self) -> list[tuple[State, str]]:
-        """All problems, each with its severity, a network's with its name in front."""
-        found = list(self.findings.found)
-        for name, network in self.networks.items():
-            found += [(state, f"{name}: {problem}") for state, problem in network.findings.found]
-        return found
+    def found(self) -> list[Problem]:
+        """All problems: those of no single network, then each network's."""
+        return [*self.general, *(problem for network in self.networks.values() for problem in network.found)]
 
     @property
     def state(self) -> State:
         """The worst state of all."""
-        return worst(state for state, _ in self.found)
+        return worst(self.found)
 
     @property
     def problems(self) -> list[str]:
         """All problems, a network's with its name in front."""
-        return [problem for _, problem in self.found]
+        return [str(problem) for problem in self.found]
 
     def to_json(self) -> dict[str, Any]:
-        """The object of the public interface."""
+        """Make the object of the public interface."""
         return {
             "state": self.state,
             "generation": self.generation,
@@ -100,13 +97,13 @@ class Status:
         }
 
     def lines(self) -> Iterator[str]:
-        """The status for people."""
+        """Render the status for people."""
         in_force = f"generation {self.generation} of {iso(self.published_at)}" if self.generation else "no generation"
         yield f"{self.state}: {in_force} is in force"
         for name, network in self.networks.items():
             signed = f", signed {iso(network.signed_at)}" if network.signed_at else ""
             fetched = f", fetched {iso(network.fetched_at)}" if network.fetched_at else ""
-            yield f"{name}: {network.findings.state}: {counted(network.domains, 'domain')}{signed}{fetched}"
+            yield f"{name}: {network.found.state}: {counted(network.domains, 'domain')}{signed}{fetched}"
         if self.traffic:
             yield from self.traffic.lines()
         yield from (f"problem: {problem}" for problem in self.problems)
@@ -115,110 +112,125 @@ class Status:
 def find_status(config: Config, now: int) -> Status:
     """Look at the store, the fetch log and the keys. `now` is Unix time. Raises nothing for what is wrong."""
     status = Status(traffic=find_traffic(Path(config.gateway.state_dir)))
-    log = read_log(Path(config.gateway.state_dir))
-    with StoreReader(store_path(config.gateway.state_dir)) as store:
+    general, log = status.general, read_log(Path(config.gateway.state_dir))
+    with StoreReader(store_path(config.gateway.state_dir), config.command()) as store:
         snapshot: Snapshot | None = None
         try:
             for sentence in map_problems(config, store):
-                status.findings.alarm(sentence)
+                general.alarm("maps", sentence)
             snapshot = store.current()
             status.generation, status.published_at = snapshot.generation, snapshot.manifest.published_at
             status.held = snapshot.details("").held
-            _judge_held(status.findings, status.held)
+            _judge_held(general, status.held)
             if is_set_aside(config, snapshot.manifest):
-                status.findings.warn(set_aside_sentence(snapshot.manifest))
-            for sentence in incomparable(snapshot.manifest.rules, snapshot.manifest.fingerprint_digest):
-                status.findings.warn(sentence)
+                general.warn("set-aside", set_aside_sentence(config, snapshot.manifest))
+            for sentence in incomparable(
+                snapshot.manifest.rules, snapshot.manifest.fingerprint_digest, config.command("sync")
+            ):
+                general.warn("fingerprints", sentence)
             only_sendmail = config.sendmail is not None and config.postfix is None
-            for sentence in never_told(snapshot.manifest.rules, sendmail=only_sendmail):
-                status.findings.warn(sentence)
+            for sentence in unenforceable_headers(snapshot.manifest.rules, sendmail=only_sendmail):
+                general.warn("header-from", sentence)
         except StoreError as error:
-            status.findings.alarm(str(error))
-        standing = {item.name: item for item in snapshot.manifest.lists} if snapshot else {}
+            general.alarm("store", str(error))
+        in_force = {item.name: item for item in snapshot.manifest.lists} if snapshot else {}
         for network in config.networks:
             details = snapshot.details(network.name) if snapshot else Details()
             record = log.get(network.name, FetchRecord())
-            status.networks[network.name] = _network_status(network, standing.get(network.name), details, record, now)
+            status.networks[network.name] = _network_status(
+                config, network, in_force.get(network.name), details, record, now
+            )
     return status
 
 
 def _network_status(
-    network: Network, standing: ListInForce | None, details: Details, record: FetchRecord, now: int
+    config: Config, network: Network, in_force: ListInForce | None, details: Details, record: FetchRecord, now: int
 ) -> NetworkStatus:
-    status = NetworkStatus(fetched_at=record.fetched_at, held=details.held)
-    findings = status.findings
-    if standing:
-        status.domains, status.signed_at = standing.domains, standing.signed_at
-        since = standing.signed_at or record.fetched_at
+    found = Problems(network.name)
+    status = NetworkStatus(fetched_at=record.fetched_at, held=details.held, found=found)
+    if in_force:
+        status.domains, status.signed_at = in_force.domains, in_force.signed_at
+        since = in_force.signed_at or record.fetched_at
         status.age = max(0, now - since) if since else None
-    _judge_held(findings, details.held)
+    _judge_held(found, details.held)
     if record.result == "refused":
         status.refused = record.code or "refused"
-        findings.warn(f"the last sync was refused ({record.code}): {record.reason}")
+        found.warn("refused", f"the last sync was refused ({record.code}): {record.reason}")
     if network.source is None:
         return status
     source = network.source
     status.fetch_max_age = source.fetch_max_age
-    judge_age(findings, source, standing, record, now)
+    judge_age(found, config, source, in_force, record, now)
     if source.signature == "none":
-        findings.warn(NOBODY_SIGNS)
+        found.warn("unsigned", NOBODY_SIGNS)
         return status
     status.max_age = source.max_age
-    status.keys = judge_keys(findings, source, standing.signer if standing else "", now)
+    status.keys = judge_keys(found, source, in_force.signer if in_force else "", now)
     return status
 
 
-def judge_age(findings: Findings, source: Source, standing: ListInForce | None, record: FetchRecord, now: int) -> None:
-    """How long ago a list was fetched, and signed."""
+def judge_age(
+    found: Problems, config: Config, source: Source, in_force: ListInForce | None, record: FetchRecord, now: int
+) -> None:
+    """Judge how long ago a list was fetched, and signed."""
     if not record.fetched_at:
-        findings.alarm("the list was never fetched; run: closedmail sync")
+        found.alarm("never-fetched", f"the list was never fetched; run: {config.command('sync')}")
     elif record.fetched_at > now + CLOCK_SKEW:
-        findings.warn(f"the last fetch was {iso(record.fetched_at)}, ahead of this machine's clock: check the clock")
+        found.warn(
+            "fetch-clock",
+            f"the last fetch was {iso(record.fetched_at)}, ahead of this machine's clock: check the clock",
+        )
     elif now - record.fetched_at > source.fetch_max_age:
-        findings.alarm(f"no successful fetch since {iso(record.fetched_at)} (fetch_max_age); see closedmail sync")
+        found.alarm(
+            "fetch-age",
+            f"no successful fetch since {iso(record.fetched_at)} (fetch_max_age); see {config.command('sync')}",
+        )
     if source.signature == "none":
         return
-    if source.max_age is not None and standing and standing.signed_at and now - standing.signed_at > source.max_age:
-        findings.warn(f"the list was signed {iso(standing.signed_at)}, longer ago than max_age; ask the network")
+    if source.max_age is not None and in_force and in_force.signed_at and now - in_force.signed_at > source.max_age:
+        found.warn(
+            "signature-age", f"the list was signed {iso(in_force.signed_at)}, longer ago than max_age; ask the network"
+        )
 
 
-def judge_keys(findings: Findings, source: Source, signer: str, now: int) -> Sequence[KeyState]:
-    """The pinned keys of a list that is signed, and how they stand; `signer` signed what is in force."""
+def judge_keys(found: Problems, source: Source, signer: str, now: int) -> Sequence[KeyState]:
+    """Judge the pinned keys of a list that is signed, and return them; `signer` signed what is in force."""
     keys: Sequence[KeyState] = ()
     try:
         with TemporaryDirectory(prefix="closedmail-") as work:
             keys = key_states(Path(source.key_file), source.signing_keys, Path(work), now)
-        _judge_states(findings, keys, signer, now)
+        _judge_states(found, keys, signer, now)
     except Refused as refusal:
-        findings.warn(f"the pinned keys can't be looked at: {refusal.reason}")
+        found.warn("keys", f"the pinned keys can't be looked at: {refusal.reason}")
     return keys
 
 
-def _judge_held(findings: Findings, held: Sequence[str]) -> None:
+def _judge_held(found: Problems, held: Sequence[str]) -> None:
     if held:
         more = ", …" if len(held) > _NAMED else ""
         are = "is" if len(held) == 1 else "are"
-        findings.warn(f"{counted(len(held), 'domain')} {are} held: {', '.join(held[:_NAMED])}{more}")
+        found.warn("held", f"{counted(len(held), 'domain')} {are} held: {', '.join(held[:_NAMED])}{more}")
 
 
-def _judge_states(findings: Findings, keys: Sequence[KeyState], signer: str, now: int) -> None:
-    """Of several pinned keys, one that has had its time is a matter of tidiness; without a usable one, all stops."""
+def _judge_states(found: Problems, keys: Sequence[KeyState], signer: str, now: int) -> None:
+    """Judge pinned keys: of several, one that has expired is a matter of tidiness; without a usable one, all stops."""
     usable = usable_keys(keys)
     for key in keys:
         what = "is not in key_file" if not key.present else "is revoked" if key.revoked else "has expired"
         if key not in usable:
             advice = "get the network's new key, verify its fingerprint and pin it"
             if usable and key.fingerprint != signer:
-                findings.warn(f"key {key.fingerprint} {what}: take it out of signing_keys")
+                found.warn("key-unusable", f"key {key.fingerprint} {what}: take it out of signing_keys")
             else:
-                findings.alarm(f"key {key.fingerprint} {what}: {advice}")
+                found.alarm("key-unusable", f"key {key.fingerprint} {what}: {advice}")
         elif key.expires_at is not None and key.expires_at - now < KEY_WARNING:
             days = max(0, key.expires_at - now) // _DAY
-            findings.warn(
-                f"key {key.fingerprint} expires in {days} days: ask the network for its next one and pin both"
+            found.warn(
+                "key-expires",
+                f"key {key.fingerprint} expires in {days} days: ask the network for its next one and pin both",
             )
 
 
 def usable_keys(keys: Sequence[KeyState]) -> list[KeyState]:
-    """The keys that can sign at this moment."""
+    """Return the keys that can sign at this moment."""
     return [key for key in keys if key.present and not key.expired and not key.revoked]

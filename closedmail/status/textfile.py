@@ -20,7 +20,7 @@ def write_textfile(path: Path, status: Status, now: int) -> None:
 
 
 def families(status: Status, now: int) -> Iterator[Family]:
-    """All metrics. `now` is Unix time."""
+    """Make all metrics. `now` is Unix time."""
     state = Family("closedmail_state", "gauge", "What status finds: 0 ok, 1 warning, 2 critical.")
     state.add(STATES.index(status.state))
     yield state
@@ -39,7 +39,7 @@ def families(status: Status, now: int) -> Iterator[Family]:
 
 
 def _networks(status: Status) -> Iterator[Family]:
-    """The networks; what has no time yet, or no limit, has no sample."""
+    """Make those of networks; what has no time yet, or no limit, has no sample."""
     found = Family("closedmail_network_state", "gauge", "State of a network: 0 ok, 1 warning, 2 critical.")
     domains = Family("closedmail_network_domains", "gauge", "List keys in force, held ones not counted.")
     held = Family("closedmail_held_domains", "gauge", 'Domains held; network "-": partners that stand alone.')
@@ -52,7 +52,7 @@ def _networks(status: Status) -> Iterator[Family]:
     expiry = Family("closedmail_network_key_expiry_timestamp_seconds", "gauge", "When a pinned key expires.")
     held.add(len(status.held), network=ALONE)
     for name, item in status.networks.items():
-        found.add(STATES.index(item.findings.state), network=name)
+        found.add(STATES.index(item.found.state), network=name)
         domains.add(item.domains, network=name)
         held.add(len(item.held), network=name)
         refused.add(1 if item.refused else 0, network=name, code=item.refused)
@@ -73,7 +73,7 @@ def _networks(status: Status) -> Iterator[Family]:
 
 
 def _mails(status: Status) -> Family:
-    """What the doors saved last, without partners: there may be tens of thousands."""
+    """Make those of mails, as the doors saved them last, without partners: there may be tens of thousands."""
     mails = Family("closedmail_mails_total", "counter", "Mails in a partner's name, as the doors saved them last.")
     for door, counters in status.traffic.doors.items() if status.traffic else ():
         total: Counter[tuple[str, str, str]] = Counter()

@@ -20,7 +20,7 @@ class Traffic:
     doors: Mapping[str, Counters]
 
     def to_json(self) -> dict[str, Any]:
-        """The object of the public interface. `others` are partners beyond those that are counted by name."""
+        """Make the object of the public interface. `others` are partners beyond those that are counted by name."""
         return {
             "since": iso_or_none(self.since),
             "until": iso_or_none(self.until),
@@ -31,7 +31,7 @@ class Traffic:
         }
 
     def lines(self) -> Iterator[str]:
-        """One line a network, for people."""
+        """Render one line a network, for people."""
         for name, item in self.networks.items():
             whose = "partners without a network" if name == ALONE else name
             numbers = ", ".join(f"{number} {verdict}" for verdict, number in sorted(item.total.items()))
@@ -39,7 +39,7 @@ class Traffic:
 
 
 def find_traffic(state_dir: Path) -> Traffic | None:
-    """What both saved last, summed up."""
+    """Sum up what both saved last."""
     saved = _read_doors(state_dir)
     together = _sum(saved)
     if not together:
@@ -49,7 +49,7 @@ def find_traffic(state_dir: Path) -> Traffic | None:
 
 
 def find_counters(state_dir: Path) -> SavedCounters | None:
-    """The same count by count."""
+    """Sum up the same, count by count."""
     return _sum(_read_doors(state_dir))
 
 
@@ -67,7 +67,7 @@ def _sum(saved: Mapping[str, SavedCounters]) -> SavedCounters | None:
 
 
 def _read(state_dir: Path, name: str) -> SavedCounters | None:
-    """That it can't be read is for the daemon's log: it is no state of the gateway."""
+    """Read one. That it can't be read is for the daemon's log: it is no state of the gateway."""
     try:
         return read_counters(state_dir, name)
     except (OSError, ValueError):

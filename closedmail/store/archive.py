@@ -1,4 +1,4 @@
-"""What is kept of every generation, so that `rollback` can make it again: one compressed value in the policy store.
+"""The archive of generations, so that `rollback` can make one again: each is one compressed value in the policy store.
 
 Lists lie beside the store, by the digest of their text; everything else that a generation is made of is here.
 """
@@ -14,8 +14,11 @@ from closedmail.store.manifest import ListInForce, list_in_force
 
 @dataclass(frozen=True, slots=True)
 class Archived:
-    """A generation as it is kept: the text of its configuration, its lists in the order of network numbers, the records
-    beyond those of its lists, and the marks of released bad lines."""
+    """A generation as it is kept.
+
+    It has the text of its configuration, its lists in the order of network numbers, the records beyond those of its
+    lists, and the marks of released bad lines.
+    """
 
     configuration: str
     lists: tuple[ListInForce, ...]
@@ -24,11 +27,11 @@ class Archived:
 
     @property
     def networks(self) -> tuple[str, ...]:
-        """Names of the networks by number."""
+        """Give the names of the networks by number."""
         return tuple(item.name for item in self.lists)
 
     def to_bytes(self) -> bytes:
-        """The value in the store."""
+        """Write the value in the store."""
         fields = {
             "configuration": self.configuration,
             "lists": [asdict(item) for item in self.lists],
@@ -39,7 +42,7 @@ class Archived:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Archived":
-        """The inverse of `to_bytes`. Raises ValueError, KeyError or TypeError for anything else."""
+        """Read what `to_bytes` wrote. Raises ValueError, KeyError or TypeError for anything else."""
         try:
             fields = json.loads(zlib.decompress(data))
         except zlib.error as error:

@@ -1,4 +1,4 @@
-"""Opening the LMDB environment, with every way it can fail as one clear StoreError."""
+"""Open the LMDB environment, with every way it can fail as one clear StoreError."""
 
 import errno
 import os
@@ -20,7 +20,7 @@ META, DOMAINS, TLS = b"meta", b"domains", b"tls"
 HISTORY, ARCHIVE = b"history", b"archive"  # by the number of the generation
 RECIPIENT = b"TLS_Rcpt:"  # in TLS, before the name of a domain: a row of Sendmail's; no nexthop begins so
 
-NOTHING_YET = "no generation is in force yet; run: closedmail sync"
+NOTHING_YET = "no generation is in force yet"
 
 # Address space, not memory or disk: the file grows with what is in it.
 _MODE = 0o640
@@ -30,12 +30,12 @@ _MAP_SIZE = 1 << 36 if sys.maxsize > 1 << 32 else 1 << 30
 
 
 def number_key(generation: int) -> bytes:
-    """The key of a generation in HISTORY and ARCHIVE: they sort by number."""
+    """Make the key of a generation in HISTORY and ARCHIVE; keys sort by number."""
     return b"%012d" % generation
 
 
 def store_path(state_dir: str) -> Path:
-    """The environment's folder below the state directory."""
+    """Give the environment's folder below the state directory."""
     return Path(state_dir) / "store"
 
 
@@ -47,19 +47,20 @@ def store_errors(path: Path) -> Iterator[None]:
     except lmdb.VersionMismatchError as error:
         raise StoreError(f"{path}: the policy store was made by another version of LMDB ({error})") from None
     except (lmdb.InvalidError, lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.PanicError) as error:
-        raise StoreError(f"{path}: the policy store is broken ({_short(error)}); {_REMAKE}") from None
+        raise StoreError(f"{path}: the policy store is broken ({_short(error)})", _REMAKE) from None
     except lmdb.Error as error:
         words = _short(error).removeprefix(f"{path}: ")
         # LMDB's EACCES is a ReadonlyError, too.
         none = isinstance(error, lmdb.NotFoundError | lmdb.ReadonlyError) and os.strerror(errno.EACCES) not in words
         if none or not path.exists():
-            raise StoreError(f"{path}: {NOTHING_YET}") from None
+            raise StoreError(f"{path}: {NOTHING_YET}", RUN_SYNC) from None
         raise StoreError(f"{path}: {_advised(words)}") from None
     except OSError as error:
         raise StoreError(f"{path}: {_advised(error.strerror or str(error))}") from None
 
 
-_REMAKE = "move it away and run: closedmail sync"
+RUN_SYNC = "run: {closedmail} sync"
+_REMAKE = f"move it away and {RUN_SYNC}"
 # What the system says, also in LMDB's words, and what to do.
 _ADVICE = {
     os.strerror(errno.EACCES): "no permission; run as root or as the owner of the state directory, who must own this",
@@ -112,8 +113,10 @@ def open_copy(path: Path, descriptor: int) -> lmdb.Environment:
 
 @cache
 def _name_of(descriptor: int) -> bytes:
-    """A path to an open file. py-lmdb (1.4 to 1.6) never gives back the bytes that it makes of a path, in a daemon one
-    more object with each generation: of bytes it makes nothing, and there are as many of these as open files.
+    """Give a path to an open file, as bytes.
+
+    py-lmdb (1.4 to 1.6) never frees the bytes that it makes of a path, in a daemon one more object with each
+    generation. Of bytes it makes nothing, and there are as many of these as open files.
     """
     return f"/proc/self/fd/{descriptor}".encode()
 
@@ -140,22 +143,23 @@ def _make_room_for_lock(path: Path) -> None:
 
 
 def check_size(path: Path, environment: lmdb.Environment, size: int) -> int:
-    """The bytes that its pages take. Raises StoreError for a file of fewer: touching the missing ones would kill the
-    process.
+    """Count the bytes that its pages take.
+
+    Raises StoreError for a file of fewer: touching the missing ones would kill the process.
     """
     needed: int = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
     if size < needed:
-        raise StoreError(f"{path}: the policy store is cut short; {_REMAKE}")
+        raise StoreError(f"{path}: the policy store is cut short", _REMAKE)
     return needed
 
 
 def check_schema(path: Path, found: bytes | None) -> None:
     """Raise StoreError unless this program can read a store with that schema number."""
     if found is None:
-        raise StoreError(f"{path}: {NOTHING_YET}")
+        raise StoreError(f"{path}: {NOTHING_YET}", RUN_SYNC)
     if found != b"%d" % SCHEMA:
         number = found.decode("ascii", "replace")
         raise StoreError(
-            f"{path}: the policy store has schema {number}, this closedmail knows {SCHEMA}: install the version that "
-            f"made it, or {_REMAKE}"
+            f"{path}: the policy store has schema {number}, this closedmail knows {SCHEMA}",
+            f"install the version that made it, or {_REMAKE}",
         )

@@ -1,4 +1,4 @@
-"""A generation's manifest: all that is known of it beside its domains, as JSON in the policy store."""
+"""A generation's manifest: all that the policy store has of it beside its domains, as JSON."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -34,13 +34,15 @@ class ListInForce:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """`rules` are in the order of the numbers that records carry, `lists` in that of network numbers.
+    """All that is known of a generation beside its domains.
+
+    `rules` are in the order of the numbers that records carry, `lists` in that of network numbers.
 
     `configuration` is a digest of all that the generation depends on beside the lists, `rules_digest` of what it takes
     from the configuration file. `former` has the newest accepted signing time of networks that are no longer
     configured: they may be again, and an old list is no newer then. `holds_due` and `rows_due` are the seconds at which
-    the first hold ends and the first TLS row that only stays for a time may go, 0 for never. `maps` tells the files of
-    Postfix's maps by their identities (`built_maps.py`), `sendmail_maps` those of Sendmail's. `fingerprint_digest` is
+    the first hold ends and the first TLS row that only stays for a time may go, 0 for never. `maps` has the identities
+    of the files of Postfix's maps (`built_maps.py`), `sendmail_maps` those of Sendmail's. `fingerprint_digest` is
     Postfix's for certificates, "" where it is not known.
 
     After a rollback `rules_of` is the generation whose rules are in force in place of the file's, and `set_aside` the
@@ -72,12 +74,12 @@ class Manifest:
     sendmail_maps: dict[str, list[int]] = field(default_factory=dict)
 
     def to_json(self) -> bytes:
-        """The manifest as JSON."""
+        """Write the manifest as JSON."""
         return json.dumps(asdict(self), default=str, separators=(",", ":")).encode()
 
     @classmethod
     def from_json(cls, data: bytes) -> "Manifest":
-        """The inverse of `to_json`. Raises ValueError, KeyError or TypeError for anything else."""
+        """Read what `to_json` wrote. Raises ValueError, KeyError or TypeError for anything else."""
         fields = json.loads(data)
         fields["lists"] = tuple(map(list_in_force, fields["lists"]))
         fields["rules"] = tuple(map(_rule, fields["rules"]))
@@ -90,26 +92,26 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class Details:
-    """What `sync` had to say of a network when its generation was made: held domains, skipped lines, notes."""
+    """What `sync` reported of a network when its generation was made: held domains, skipped lines, notes."""
 
     held: tuple[str, ...] = ()
     skipped: tuple[SkippedLine, ...] = ()
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> bytes:
-        """The details as JSON."""
+        """Write the details as JSON."""
         return json.dumps(asdict(self), separators=(",", ":")).encode()
 
     @classmethod
     def from_json(cls, data: bytes) -> "Details":
-        """The inverse of `to_json`."""
+        """Read what `to_json` wrote."""
         fields = json.loads(data)
         skipped = tuple(SkippedLine(**item) for item in fields["skipped"])
         return cls(tuple(fields["held"]), skipped, tuple(fields["notes"]))
 
 
 def list_in_force(fields: dict[str, Any]) -> ListInForce:
-    """A ListInForce of what JSON makes of its fields."""
+    """Make a ListInForce of what JSON makes of its fields."""
     return ListInForce(**{**fields, "rolled_back_texts": tuple(fields["rolled_back_texts"])})
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import lmdb
 
 from closedmail.errors import StoreError
-from closedmail.store.environment import NOTHING_YET, check_size, open_copy, store_errors
+from closedmail.store.environment import NOTHING_YET, RUN_SYNC, check_size, open_copy, store_errors
 
 _HEAD = 256  # bytes: LMDB's page header and meta record with the transaction's number, which changes with each commit
 _TRIES = 100  # of copying between two commits
@@ -27,7 +27,7 @@ class PrivateCopy:
             try:
                 self._file = os.open(self._name, os.O_RDONLY | os.O_CLOEXEC)
             except FileNotFoundError:
-                raise StoreError(f"{path}: {NOTHING_YET}") from None
+                raise StoreError(f"{path}: {NOTHING_YET}", RUN_SYNC) from None
         try:
             self._take(path)
         except BaseException:
@@ -41,17 +41,17 @@ class PrivateCopy:
             self.environment.close()
             os.close(self._memory)
             self._memory = -1
-        raise StoreError(f"{path}: the policy store changes all the time; run one closedmail sync after the other")
+        raise StoreError(f"{path}: the policy store changes all the time; run one sync after the other")
 
     def _try(self, path: Path) -> bool:
-        """Copy; whether nothing was committed meanwhile."""
+        """Copy, and tell whether nothing was committed meanwhile."""
         with store_errors(path):
             status = os.fstat(self._file)
             self._identity = status.st_dev, status.st_ino
             self._memory = os.memfd_create("closedmail-store", os.MFD_CLOEXEC)
             size = _copy(self._file, self._memory)
         if not size:
-            raise StoreError(f"{path}: {NOTHING_YET}")
+            raise StoreError(f"{path}: {NOTHING_YET}", RUN_SYNC)
         self.environment = open_copy(path, self._memory)
         try:
             self._size = check_size(path, self.environment, size)
@@ -66,7 +66,7 @@ class PrivateCopy:
                 raise error from None
 
     def is_current(self) -> bool:
-        """Whether the store's file is still that one, as long as it was, and without a newer generation."""
+        """Tell whether the store's file is still that one, as long as it was, and without a newer generation."""
         try:
             # Not Path.stat(): on the path of every decision, and it takes three times as long.
             status = os.stat(self._name)  # noqa: PTH116
@@ -79,12 +79,12 @@ class PrivateCopy:
             return False
 
     def close(self) -> None:
-        """Give it up."""
+        """Close the copy."""
         self.environment.close()
         self._close_files()
 
     def _heads_of(self, file: int) -> bytes:
-        """Both of LMDB's first two pages, as far as they are written: one call for each decision, and not two."""
+        """Read both of LMDB's first two pages, as far as they are written: one call for each decision, and not two."""
         return os.pread(file, self._heads_end, 0)
 
     def _close_files(self) -> None:
@@ -94,7 +94,7 @@ class PrivateCopy:
 
 
 def _copy(source: int, target: int) -> int:
-    """Copy a file from its beginning, as far as it goes; how many bytes."""
+    """Copy a file from its beginning to its end, and return how many bytes that is."""
     size = 0
     while True:
         copied = os.sendfile(target, source, size, 1 << 26)

@@ -1,4 +1,4 @@
-"""Reading the policy store: the generation in force, as the decision sees it and as `sync` compares with it."""
+"""Read the policy store: the generation in force, for the decision, and for `sync` to compare with."""
 
 import json
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from closedmail.core.domain import DomainSet
 from closedmail.core.record import Entry, decode, rule_number
 from closedmail.core.rule import strongest_header_from
 from closedmail.errors import StoreError
-from closedmail.inbound.decision import Match
+from closedmail.inbound.partner import Match
 from closedmail.routes.tls_policy import Row
 from closedmail.store.archive import Archived
 from closedmail.store.environment import (
@@ -24,6 +24,7 @@ from closedmail.store.environment import (
     MANIFEST_KEY,
     META,
     RECIPIENT,
+    RUN_SYNC,
     SCHEMA_KEY,
     TLS,
     check_schema,
@@ -68,7 +69,7 @@ class Snapshot:
         try:
             manifest = Manifest.from_json(bytes(data or b""))
         except (TypeError, ValueError, KeyError) as error:
-            raise StoreError(f"{self._path}: the policy store is broken ({error}); run: closedmail sync") from None
+            raise StoreError(f"{self._path}: the policy store is broken ({error})", RUN_SYNC) from None
         self.manifest = manifest
         # Plain attributes, since every decision asks for them.
         self.generation = manifest.generation
@@ -82,11 +83,11 @@ class Snapshot:
 
     @property
     def networks(self) -> tuple[str, ...]:
-        """Names of the networks by number."""
+        """Give the names of the networks by number."""
         return tuple(item.name for item in self.manifest.lists)
 
     def get(self, key: str) -> Match | None:
-        """The partner with exactly this key, as the decision needs it."""
+        """Find the partner with exactly this key, as the decision needs it."""
         data = self._find(key)
         if data is None:
             return None
@@ -97,12 +98,12 @@ class Snapshot:
             raise StoreError(f"{self._path}: the record of {key} is broken; move the store away and sync") from None
 
     def closed(self, name: str) -> Match | None:
-        """The guard that covers a name."""
+        """Find the closed domain that covers a name."""
         domain = self._guards.covering(name)
         return None if domain is None else Match(domain, self._rules[self.manifest.closed[domain]])
 
     def entry(self, key: str) -> Entry | None:
-        """The whole record of exactly this key."""
+        """Read the whole record of exactly this key."""
         data = self._find(key)
         return None if data is None else decode(data)
 
@@ -117,19 +118,19 @@ class Snapshot:
         return found
 
     def records(self) -> Iterator[tuple[str, Entry]]:
-        """All records, in the order of their keys."""
+        """Read all records, in the order of their keys."""
         with store_errors(self._path), self._txn.cursor(db=self._domains) as cursor:
             for key, data in cursor:
                 yield str(key, "ascii"), decode(data)
 
     @property
     def partners(self) -> int:
-        """How many records there are: partners, held ones too."""
+        """Count the records: partners, held ones too."""
         with store_errors(self._path):
             return int(self._txn.stat(self._domains)["entries"])
 
     def tls_rows(self) -> Iterator[tuple[str, Row]]:
-        """All rows of the TLS policy table, those that only stay for a time included."""
+        """Read all rows of the TLS policy table, those that only stay for a time included."""
         parse = lru_cache(maxsize=1024)(Row.parse)  # nearly all are the same
         with store_errors(self._path), self._txn.cursor(db=self._tls) as cursor:
             for key, data in cursor:
@@ -137,7 +138,7 @@ class Snapshot:
                     yield str(key, "ascii"), parse(str(data, "ascii"))
 
     def staying_recipients(self) -> Iterator[tuple[str, Row]]:
-        """The rows of Sendmail's TLS demands that only stay for a time, by name."""
+        """Read the rows of Sendmail's TLS demands that only stay for a time, by name."""
         with store_errors(self._path), self._txn.cursor(db=self._tls) as cursor:
             for key, data in cursor.iternext() if cursor.set_range(RECIPIENT) else ():
                 if bytes(key[: len(RECIPIENT)]) != RECIPIENT:
@@ -145,28 +146,28 @@ class Snapshot:
                 yield str(key[len(RECIPIENT) :], "ascii"), Row.parse(str(data, "ascii"))
 
     def staying_recipient(self, name: str) -> Row | None:
-        """The row of one name among them."""
+        """Read the row of one name among them."""
         data = self._txn.get(RECIPIENT + name.encode(), db=self._tls)
         return None if data is None else Row.parse(str(data, "ascii"))
 
     def tls_row(self, nexthop: str) -> Row | None:
-        """The TLS policy of one nexthop."""
+        """Read the TLS policy of one nexthop."""
         data = self._txn.get(nexthop.encode(), db=self._tls)
         return None if data is None else Row.parse(str(data, "ascii"))
 
     def details(self, network: str) -> Details:
-        """What `sync` had to say of a network ("": of partners that stand alone)."""
+        """Read what `sync` reported of a network ("": of partners that stand alone)."""
         with store_errors(self._path):
             data = self._txn.get(DETAILS_KEY + network.encode(), db=self._meta)
         return Details() if data is None else Details.from_json(bytes(data))
 
     def history(self) -> list[tuple[int, dict[str, Any]]]:
-        """The generations kept, newest first: number, and what was written of it when it was published."""
+        """List the generations kept, newest first: number, and what was written of it when it was published."""
         with store_errors(self._path), self._txn.cursor(db=self._history) as cursor:
             return [(int(bytes(key)), json.loads(bytes(line))) for key, line in cursor.iterprev()]
 
     def archived(self, generation: int) -> Archived | None:
-        """What a generation can be made of again; None where it is not kept. Raises StoreError."""
+        """Read what a generation can be made of again; None where it is not kept. Raises StoreError."""
         with store_errors(self._path):
             data = self._txn.get(number_key(generation), db=self._archive)
         try:
@@ -186,16 +187,24 @@ class Snapshot:
 
 
 class StoreReader:
-    """The store as all but `sync` see it: a copy of what is in force, taken anew when that is no longer the same."""
+    """The store as all but `sync` see it: a copy of what is in force, made again when that has changed."""
 
-    def __init__(self, path: Path) -> None:
-        """Remember where the store is; nothing is read yet."""
-        self._path = path
+    def __init__(self, path: Path, closedmail: str = "closedmail") -> None:
+        """Remember where the store is; nothing is read yet. `closedmail` is what errors call the program, with its
+        --config."""
+        self._path, self._closedmail = path, closedmail
         self._copy: PrivateCopy | None = None
         self._snapshot: Snapshot | StoreError | None = None
 
     def current(self) -> Snapshot:
-        """The generation in force at this moment. Raises StoreError."""
+        """Give the generation in force at this moment. Raises StoreError."""
+        try:
+            return self._current()
+        except StoreError as error:
+            error.closedmail = self._closedmail
+            raise
+
+    def _current(self) -> Snapshot:
         if self._copy is None or self._snapshot is None or not self._copy.is_current():
             self.close()
             self._copy = PrivateCopy(self._path)
@@ -204,11 +213,11 @@ class StoreReader:
             except StoreError as error:
                 self._snapshot = error  # what can't be read is not copied again before it has changed
         if isinstance(self._snapshot, StoreError):
-            raise StoreError(str(self._snapshot))
+            raise StoreError(self._snapshot.fault, self._snapshot.remedy)
         return self._snapshot
 
     def close(self) -> None:
-        """Give the copy up; `current` takes another one."""
+        """Close the copy; `current` makes another one."""
         if isinstance(self._snapshot, Snapshot):
             self._snapshot.close()
         self._snapshot = None

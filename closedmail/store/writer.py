@@ -1,4 +1,4 @@
-"""Writing the policy store: one write transaction a generation, and nothing visible before `commit`."""
+"""Write the policy store: one write transaction a generation, and nothing visible before `commit`."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -49,7 +49,7 @@ class StoreWriter:
     def put_tls_rows(self, rows: Iterable[tuple[str, Row]], recipients: Mapping[str, Row] | None = None) -> None:
         """Replace the TLS policy table; `rows` are in the order of their nexthops.
 
-        `recipients` are Sendmail's rows that only stay for a time, by name; all others can be told from the domains.
+        `recipients` are Sendmail's rows that only stay for a time, by name; all others follow from the domains.
         """
         staying = sorted((RECIPIENT + name.encode(), str(row).encode()) for name, row in (recipients or {}).items())
         self._replace(self._tls, merge(staying, ((nexthop.encode(), str(row).encode()) for nexthop, row in rows)))
@@ -67,7 +67,7 @@ class StoreWriter:
             self._txn.put(MANIFEST_KEY, manifest.to_json(), db=self._meta)
 
     def put_details(self, network: str, details: Details) -> None:
-        """Replace what is to be said of a network."""
+        """Replace what `sync` reports of a network."""
         with store_errors(self._path):
             self._txn.put(DETAILS_KEY + network.encode(), details.to_json(), db=self._meta)
 

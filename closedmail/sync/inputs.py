@@ -1,5 +1,6 @@
-"""What a generation depends on beside the lists: configuration, Postfix's own settings, the Public Suffix List, the
-administrator's own rows for Sendmail."""
+"""Gather what a generation depends on beside the lists: the configuration, Postfix's own settings, the Public Suffix
+List, the administrator's own rows for Sendmail.
+"""
 
 import hashlib
 from dataclasses import dataclass
@@ -21,8 +22,10 @@ from closedmail.sync.rules import rules_digest
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """All that `sync` reads before it fetches. `digest` changes when any of it does, `rules` when the configuration
-    does; `key_digests` are by network."""
+    """All that `sync` reads before it fetches.
+
+    `digest` changes when any of it does, `rules` when the configuration does; `key_digests` are by network.
+    """
 
     config: Config
     admission: Admission
@@ -34,12 +37,12 @@ class Inputs:
 
     @property
     def rewriting(self) -> Rewriting:
-        """How Postfix completes senders."""
+        """Tell how Postfix completes senders."""
         return self.postfix.rewriting if self.postfix else Rewriting()
 
     @property
     def map_type(self) -> str:
-        """The type of Postfix's maps."""
+        """Give the type of Postfix's maps."""
         asked = self.config.postfix.map_type if self.config.postfix else ""
         return asked or (self.postfix.default_database_type if self.postfix else "")
 
@@ -75,14 +78,14 @@ def check_services(inputs: Inputs) -> None:
 
 
 def _gather_sendmail(config: Config) -> OwnRows:
-    """The administrator's own rows. Raises ConfigError for these, and for demands that Sendmail can't meet."""
+    """Read the administrator's own rows. Raises ConfigError for these, and for demands that Sendmail can't meet."""
     if config.sendmail is None:
         return OwnRows()
     refused = why_refused(config)
     if refused:
         raise ConfigError(*refused)
     if config.postfix and config.postfix.map_dir == config.sendmail.map_dir:
-        raise ConfigError("sendmail.map_dir", "Postfix's maps lie in this folder: choose another one")
+        raise ConfigError("sendmail.map_dir", "Postfix's maps are in this folder; choose another one")
     return read_own_rows(config.sendmail)
 
 

@@ -1,7 +1,7 @@
 """Publishing a settled generation: maps and store prepared aside, then the switch."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +22,7 @@ from closedmail.store.archive import Archived
 from closedmail.store.manifest import Details, ListInForce, Manifest
 from closedmail.store.writer import StoreWriter
 from closedmail.sync.inputs import Inputs
-from closedmail.sync.session import Session
+from closedmail.sync.locked_run import LockedRun
 from closedmail.words import iso, iso_or_none
 
 Reason = Literal["sync", "configuration", "rollback", "release"]
@@ -34,54 +34,60 @@ _SENDMAIL_LINGER = 86400  # seconds: a delivery that has looked its routes up ta
 
 
 @dataclass(frozen=True, slots=True)
-class Edition:
-    """What a settled generation is published as: its number, its lists, and what `sync` has to say of each network.
+class GenerationLabel:
+    """The number that a generation is published under, and why it is made.
 
-    `reason` is why it is made, `rolled_back_to` the generation that a rollback asked for. `rules_of` and `set_aside`
-    are the manifest's. `texts` are new verified texts, by the name that they get below `lists/`.
+    `rolled_back_to` is the generation that a rollback asked for. `rules_of` and `set_aside` are the manifest's.
     """
 
     number: int
     reason: Reason
-    lists: Sequence[ListInForce]
-    details: Mapping[str, Details]
-    texts: Mapping[str, Path] = field(default_factory=dict)
     rolled_back_to: int = 0
     rules_of: int = 0
     set_aside: str = ""
 
 
 class Publication:
-    """How a session publishes: by which inputs, and whether at all (a dry run stops short of the switch)."""
+    """Publishes what a run has settled; in a dry run all is done but the switch."""
 
-    def __init__(self, session: Session, inputs: Inputs) -> None:
-        """Nothing happens yet."""
-        self._session, self._inputs = session, inputs
-        self._snapshot, self._now, self._state_dir = session.snapshot, session.now, session.state_dir
+    def __init__(self, run: LockedRun, inputs: Inputs) -> None:
+        """Remember by which inputs to publish; nothing happens yet."""
+        self._run, self._inputs = run, inputs
+        self._snapshot, self._now, self._state_dir = run.snapshot, run.now, run.state_dir
 
-    def publish(self, generation: Generation, edition: Edition) -> None:
-        """Put a generation in force. Raises Refused(publish-failed); what was in force then stays."""
-        config, session = self._inputs.config, self._session
+    def publish(
+        self,
+        generation: Generation,
+        label: GenerationLabel,
+        lists: Sequence[ListInForce],
+        details: Mapping[str, Details],
+        texts: Mapping[str, Path],
+    ) -> None:
+        """Put a generation in force. Raises Refused(publish-failed); what was in force then stays.
+
+        `details` are by network, `texts` are new verified texts, by the name that they get below `lists/`.
+        """
+        config, run = self._inputs.config, self._run
         staying = self._staying(generation)
         recipients, staying_recipients = self._recipients(generation)
-        maps = self._build(generation, edition.number, staying, recipients, staying_recipients)
-        lists = tuple(replace(item, domains=generation.changes[item.name].domains) for item in edition.lists)
+        maps = self._build(generation, label.number, staying, recipients, staying_recipients)
+        kept = tuple(replace(item, domains=generation.changes[item.name].domains) for item in lists)
         try:
-            self._keep_texts(edition.texts)
-            with StoreWriter(session.environment, session.store_path) as store:
+            self._keep_texts(texts)
+            with StoreWriter(run.environment, run.store_path) as store:
                 store.put_domains(generation.entries())
                 store.put_tls_rows(policy_rows(generation.policies, staying), staying_recipients)
                 until = [row.until for row in (*staying.values(), *staying_recipients.values())]
-                store.put_manifest(self._manifest(generation, edition, lists, min(until, default=0), maps))
-                for name, item in edition.details.items():
+                store.put_manifest(self._manifest(generation, label, kept, min(until, default=0), maps))
+                for name, item in details.items():
                     store.put_details(name, item)
-                archived = Archived(config.text, lists, generation.beyond, generation.released)
-                store.put_archived(edition.number, archived)
-                if self._is_new(edition.number):
-                    store.put_history(edition.number, self._history(generation, edition))
+                archived = Archived(config.text, kept, generation.beyond, generation.released)
+                store.put_archived(label.number, archived)
+                if self._is_new(label.number):
+                    store.put_history(label.number, self._history(generation, label, kept))
                 store.forget_generations(config.gateway.keep_generations)
-                if not session.dry_run:
-                    switch(self._state_dir, list(maps.values()), store)
+                if not run.dry_run:
+                    switch(self._state_dir, list(maps.values()), store.commit)
         except StoreError as error:
             raise Refused("publish-failed", str(error)) from None
         except OSError as error:
@@ -93,14 +99,14 @@ class Publication:
                 remove_tree(built.folder)
 
     def touch(self, lists: Sequence[ListInForce], texts: Mapping[str, Path]) -> None:
-        """Note that the same lists were signed anew; the generation stays. Raises Refused(publish-failed)."""
-        if self._snapshot is None or self._session.dry_run:
+        """Store that the same lists were signed anew; the generation stays. Raises Refused(publish-failed)."""
+        if self._snapshot is None or self._run.dry_run:
             return
         known = {item.name: item for item in self._snapshot.manifest.lists}
         lists = [replace(item, domains=known[item.name].domains) for item in lists if item.name in known]
         try:
             self._keep_texts(texts)
-            with StoreWriter(self._session.environment, self._session.store_path) as store:
+            with StoreWriter(self._run.environment, self._run.store_path) as store:
                 store.put_manifest(replace(self._snapshot.manifest, lists=tuple(lists)))
                 store.commit()
         except StoreError as error:
@@ -112,13 +118,13 @@ class Publication:
         return self._snapshot is None or self._snapshot.manifest.generation != number
 
     def _staying(self, generation: Generation) -> dict[str, Row]:
-        """The rows of Postfix's TLS policy that stay for a time."""
+        """Find the rows of Postfix's TLS policy that stay for a time."""
         old_rows, postfix = self._snapshot.tls_rows() if self._snapshot else (), self._inputs.config.postfix
         linger_for = max(_LEAST_LINGER, postfix.tls_linger) if postfix else 0
-        return linger(old_rows, generation.policies, self._now, linger_for, self._session.latest)
+        return linger(old_rows, generation.policies, self._now, linger_for, self._run.latest)
 
     def _recipients(self, generation: Generation) -> tuple[dict[str, Policy], dict[str, Row]]:
-        """What Sendmail is to demand for each name, and the rows of it that stay for a time."""
+        """Find what Sendmail is to demand for each name, and the rows of it that stay for a time."""
         if self._inputs.config.sendmail is None:
             return {}, {}
         policies, before = recipient_policies(generation.entries(), generation.rules), Standing()
@@ -126,7 +132,7 @@ class Publication:
         if snapshot and snapshot.manifest.sendmail_maps:
             staying = dict(snapshot.staying_recipients())
             before = Standing.of(snapshot.records(), snapshot.manifest.rules, staying, policies)
-        return policies, staying_recipients(before, policies, self._now, _SENDMAIL_LINGER, self._session.latest)
+        return policies, staying_recipients(before, policies, self._now, _SENDMAIL_LINGER, self._run.latest)
 
     def _build(
         self,
@@ -136,10 +142,10 @@ class Publication:
         recipients: Mapping[str, Policy],
         staying_recipients: Mapping[str, Row],
     ) -> dict[str, BuiltMaps]:
-        """The maps of each MTA that is configured, by its name."""
+        """Build the maps of each MTA that is configured, by its name."""
         inputs, built = self._inputs, dict[str, BuiltMaps]()
         postfix, sendmail, own = inputs.config.postfix, inputs.config.sendmail, inputs.admission.own
-        aside = self._session.work if self._session.dry_run else None
+        aside = self._run.work if self._run.dry_run else None
         head = header(number, iso(self._now))
         try:
             if postfix:
@@ -147,7 +153,7 @@ class Publication:
                     aside / "postfix-maps" if aside else Path(postfix.map_dir),
                     head,
                     transport_rows(generation, own),
-                    policy_rows(generation.policies, staying),
+                    ((nexthop, str(row.policy)) for nexthop, row in policy_rows(generation.policies, staying)),
                     inputs.map_type,
                     postfix.config_directory,
                 )
@@ -168,17 +174,17 @@ class Publication:
     def _manifest(
         self,
         generation: Generation,
-        edition: Edition,
+        label: GenerationLabel,
         lists: tuple[ListInForce, ...],
         rows_due: int,
         maps: Mapping[str, BuiltMaps],
     ) -> Manifest:
         config, inputs = self._inputs.config, self._inputs
-        published_at, reason = self._now, str(edition.reason)
-        if self._snapshot and not self._is_new(edition.number):
+        published_at, reason = self._now, str(label.reason)
+        if self._snapshot and not self._is_new(label.number):
             published_at, reason = self._snapshot.manifest.published_at, self._snapshot.manifest.reason
         return Manifest(
-            generation=edition.number,
+            generation=label.number,
             published_at=published_at,
             reason=reason,
             configuration=inputs.digest,
@@ -196,8 +202,8 @@ class Publication:
             rows_due=rows_due,
             maps=maps["postfix"].identities() if "postfix" in maps else {},
             sendmail_maps=maps["sendmail"].identities() if "sendmail" in maps else {},
-            rules_of=edition.rules_of,
-            set_aside=edition.set_aside,
+            rules_of=label.rules_of,
+            set_aside=label.set_aside,
             released=generation.released,
             fingerprint_digest=inputs.postfix.fingerprint_digest if inputs.postfix else "",
         )
@@ -209,9 +215,9 @@ class Publication:
         times = before.former | {item.name: item.newest_signed_at for item in before.lists if item.newest_signed_at}
         return {name: time for name, time in times.items() if name not in {item.name for item in lists}}
 
-    def _history(self, generation: Generation, edition: Edition) -> dict[str, Any]:
+    def _history(self, generation: Generation, label: GenerationLabel, lists: Sequence[ListInForce]) -> dict[str, Any]:
         networks = {}
-        for item in edition.lists:
+        for item in lists:
             changes = generation.changes[item.name]
             networks[item.name] = {
                 "domains": changes.domains,
@@ -220,14 +226,14 @@ class Publication:
                 "removed": len(changes.removed),
                 "changed": len(changes.changed),
             }
-        line: dict[str, Any] = {"published_at": iso(self._now), "reason": edition.reason, "networks": networks}
-        if edition.rolled_back_to:
-            line["rolled_back_to"] = edition.rolled_back_to
-        return line | {"texts": [item.text for item in edition.lists if item.text]}
+        line: dict[str, Any] = {"published_at": iso(self._now), "reason": label.reason, "networks": networks}
+        if label.rolled_back_to:
+            line["rolled_back_to"] = label.rolled_back_to
+        return line | {"texts": [item.text for item in lists if item.text]}
 
     def _keep_texts(self, texts: Mapping[str, Path]) -> None:
         """Keep the verified texts, so that a later run can read them under another configuration."""
-        if self._session.dry_run or not texts:
+        if self._run.dry_run or not texts:
             return
         folder = self._state_dir / "lists"
         folder.mkdir(mode=0o750, exist_ok=True)

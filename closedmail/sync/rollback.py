@@ -1,6 +1,6 @@
-"""`closedmail rollback`: an earlier generation is made again of what was kept of it, and published under a new number.
+"""`closedmail rollback`: make an earlier generation again of what was kept of it, and publish it under a new number.
 
-Lists, rules, holds and releases are as they were; places, and where lists come from and who may sign them, as they are
+Lists, rules, holds and releases are as they were; paths, and where lists come from and who may sign them, as they are
 today. TLS rows linger as in every publication. The newest signing times that were ever accepted stay, so that no old
 list gets in, and the lists that were rolled back from are noted, so that the next sync does not take them again.
 """
@@ -9,20 +9,16 @@ from dataclasses import replace
 
 from closedmail.core.model import Config
 from closedmail.errors import ClosedmailError
-from closedmail.generation.changes import report_changes
-from closedmail.generation.difference import compare
 from closedmail.generation.earlier import Earlier, hold_anew
-from closedmail.generation.settle import settle
 from closedmail.lists.fetch_log import FetchRecord
-from closedmail.maps.local_rows import note_own_rows
 from closedmail.store.archive import Archived
 from closedmail.store.manifest import ListInForce, Manifest
 from closedmail.store.snapshot import Snapshot
 from closedmail.sync.inputs import check_services, gather
-from closedmail.sync.outcome import details_of, report_published, standing_report
-from closedmail.sync.publication import Edition, Publication
+from closedmail.sync.locked_run import LockedRun, locked_run
+from closedmail.sync.plan import Plan, report_in_force
+from closedmail.sync.publication import GenerationLabel
 from closedmail.sync.rules import archived_rules, set_aside_digest
-from closedmail.sync.session import Session, open_session
 from closedmail.sync.sync_report import SyncReport
 
 _REMEMBERED = 100  # texts of unsigned lists that were rolled back from, a network
@@ -34,68 +30,53 @@ def rollback(file: Config, number: int, *, now: int | None = None) -> SyncReport
     Raises ClosedmailError for a generation that is not kept or can't be made again, Refused (`busy`, `publish-failed`),
     ConfigError and StoreError; then nothing has changed.
     """
-    with open_session(file, now) as session:
-        snapshot, manifest = session.in_force()
+    with locked_run(file, now) as run:
+        snapshot, manifest = run.in_force()
         if number == manifest.generation:
-            return standing_report(session.rules_in_force(), snapshot)
+            return report_in_force(run.rules_in_force(), snapshot)
         archived = snapshot.archived(number)
         if archived is None:
             kept = ", ".join(str(known) for known, _ in snapshot.history())
-            raise ClosedmailError(f"generation {number} is not kept (kept: {kept}); look at closedmail history")
-        report = _put_back(session, snapshot, manifest, archived, number)
-        session.tidy()
+            raise ClosedmailError(f"generation {number} is not kept (kept: {kept})", "look at: {closedmail} history")
+        report = _put_back(run, snapshot, manifest, archived, number)
+        run.tidy()
         return report
 
 
-def _put_back(session: Session, snapshot: Snapshot, manifest: Manifest, archived: Archived, number: int) -> SyncReport:
-    rules = archived_rules(archived, session.file, number)
+def _put_back(run: LockedRun, snapshot: Snapshot, manifest: Manifest, archived: Archived, number: int) -> SyncReport:
+    rules = archived_rules(archived, run.file, number)
     inputs = gather(rules)
     check_services(inputs)
-    lists = session.lists(inputs, _lists_put_back(session, manifest, archived))
+    lists = run.lists(inputs, _lists_put_back(run, manifest, archived))
     for item in lists:
         if not item.is_whole():
             raise ClosedmailError(
                 f"the list of {item.network.name} in generation {number} is no longer there, or is not what was "
-                "verified then: go back to another generation, see closedmail history"
+                "verified then",
+                "go back to another generation, see: {closedmail} history",
             )
-    names = [item.network.name for item in lists]
-    listings = [item.read(inputs.admission, None) for item in lists]
-    then = Earlier(
-        archived.networks, hold_anew(archived.beyond, archived.networks, rules, max(session.now, session.latest))
-    )
-    report = standing_report(rules, snapshot)
-    differences = compare(snapshot, names, listings)
-    generation = settle(
-        rules, listings, compare(then, names, listings), then, session.now, archived.released, latest=session.latest
-    )
-    report_changes(generation, differences, snapshot)
-    note_own_rows(generation, inputs.own_rows.mailertable, inputs.own_rows.access)
-    details = details_of(generation, lists, listings, inputs.admission)
-    aside = set_aside_digest(session.file)
+    held = hold_anew(archived.beyond, archived.networks, rules, max(run.now, run.latest))
+    report = report_in_force(rules, snapshot)
+    plan = Plan(run, inputs, lists, snapshot, report)
+    aside = set_aside_digest(run.file)
     stays = aside != set_aside_digest(rules)
-    edition = Edition(
+    label = GenerationLabel(
         manifest.generation + 1,
         "rollback",
-        [item.next_in_force() for item in lists],
-        details,
         rolled_back_to=number,
         rules_of=number if stays else 0,
         set_aside=aside if stays else "",
     )
-    Publication(session, inputs).publish(generation, edition)
-    report_published(report, generation, edition.number, details, names)
-    for known in edition.lists:
-        own = report.networks[known.name]
-        own.signed_at, own.signer = known.signed_at, known.signer
+    plan.publish(label, archived.released, base=Earlier(archived.networks, held))
     return report
 
 
-def _lists_put_back(session: Session, manifest: Manifest, archived: Archived) -> dict[str, ListInForce]:
-    """The lists that the generation had, by network, with what is known of them since."""
+def _lists_put_back(run: LockedRun, manifest: Manifest, archived: Archived) -> dict[str, ListInForce]:
+    """Give the lists that the generation had, by network, with what is known of them since."""
     current = {item.name: item for item in manifest.lists}
     found = {}
     for item in archived.lists:
-        now, record = current.get(item.name, ListInForce(item.name)), session.log.get(item.name, FetchRecord())
+        now, record = current.get(item.name, ListInForce(item.name)), run.log.get(item.name, FetchRecord())
         newest = max(
             item.newest_signed_at, now.newest_signed_at, manifest.former.get(item.name, 0), record.newest_signed_at
         )

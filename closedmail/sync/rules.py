@@ -15,30 +15,29 @@ from closedmail.store.manifest import Manifest
 
 
 def rules_digest(config: Config) -> str:
-    """A digest of what a generation takes from the configuration: neither doors nor monitoring nor where things lie."""
+    """Digest what a generation takes from the configuration: not the daemons, the monitoring or where things lie."""
     mute = replace(config, policyd=Policyd(), milter=Milter(), monitoring=Monitoring())
     parts = replace(mute, path="", gateway=_gateway_rules(config))
     return _digest(parts)
 
 
 def set_aside_digest(config: Config) -> str:
-    """A digest of the rules that a rollback sets aside: [gateway], [network] and [partner], but of sources only how
-    their lists are read."""
+    """Digest the rules that a rollback sets aside: [gateway], [network], [partner]; of sources, how lists are read."""
     networks = [replace(network, source=None) for network in config.networks]
     formats = [(item.source.format, item.source.column) if item.source else None for item in config.networks]
     return _digest((_gateway_rules(config), networks, formats, config.partners))
 
 
 def is_set_aside(file: Config, manifest: Manifest) -> bool:
-    """Whether the file's rules are still those that a rollback has set aside."""
+    """Tell whether the file's rules are still those that a rollback has set aside."""
     return bool(manifest.set_aside) and manifest.set_aside == set_aside_digest(file)
 
 
-def set_aside_sentence(manifest: Manifest) -> str:
-    """What is to be said while the file's rules are set aside."""
+def set_aside_sentence(file: Config, manifest: Manifest) -> str:
+    """Say that the file's rules are set aside, and how to end that."""
     return (
         f"the rules in force are those of generation {manifest.rules_of} (rollback), not those of the configuration "
-        "file; change the file, or put it in force with: closedmail sync --force"
+        f"file; change the file, or put it in force with: {file.command('sync', '--force')}"
     )
 
 
@@ -46,15 +45,15 @@ def other_rules_note(file: Config, manifest: Manifest) -> str:
     """What is to be said of answers from the generation in force: that its rules are not those of the file, and what
     to do; "" where they are."""
     if is_set_aside(file, manifest):
-        return set_aside_sentence(manifest)
+        return set_aside_sentence(file, manifest)
     if manifest.rules_digest != rules_digest(file):
-        number = manifest.generation
-        return f"the configuration file has changed since generation {number}; closedmail sync puts it in force"
+        number, sync = manifest.generation, file.command("sync")
+        return f"the configuration file has changed since generation {number}; {sync} puts it in force"
     return ""
 
 
 def archived_rules(archived: Archived, file: Config, generation: int) -> Config:
-    """The configuration of an earlier generation, with places, doors and sources of the file of today.
+    """Parse the configuration of an earlier generation; paths, daemons and sources are those of today's file.
 
     Raises ClosedmailError where this program does not understand it any more.
     """
@@ -63,7 +62,7 @@ def archived_rules(archived: Archived, file: Config, generation: int) -> Config:
     except ConfigError as error:
         raise ClosedmailError(
             f"the configuration of generation {generation} can't be used by this version ({error}); put the file's "
-            "rules in force with: closedmail sync --force"
+            f"rules in force with: {file.command('sync', '--force')}"
         ) from None
     gateway = replace(kept.gateway, state_dir=file.gateway.state_dir, keep_generations=file.gateway.keep_generations)
     sources = {network.name: network.source for network in file.networks}
@@ -72,7 +71,7 @@ def archived_rules(archived: Archived, file: Config, generation: int) -> Config:
 
 
 def _with_source(network: Network, todays: Source | None) -> Network:
-    """A kept network that fetches as today; its lists are read as they were then."""
+    """Give a kept network today's source; its lists are read as they were then."""
     if network.source is None or todays is None:
         return network
     return replace(network, source=replace(todays, format=network.source.format, column=network.source.column))

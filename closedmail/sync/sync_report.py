@@ -1,4 +1,4 @@
-"""What a sync did, as values, as JSON and in words."""
+"""The report of a sync: as values, as JSON and in words."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,8 +14,11 @@ _SHOWN = 10  # domains or lines that the summary names; --json has them all
 
 @dataclass(slots=True)
 class NetworkReport:
-    """One network. `domains`, `signed_at` (Unix seconds, 0: none) and `signer` are of what is in force afterwards.
-    `partners` counts the `[partner]` tables that name it, `unsigned` says that nobody signs its list."""
+    """The report of one network.
+
+    `domains`, `signed_at` (Unix seconds, 0: none) and `signer` are of what is in force afterwards.
+    `partners` counts the `[partner]` tables that name it, `unsigned` says that nobody signs its list.
+    """
 
     title: str = ""
     unsigned: bool = False
@@ -34,7 +37,7 @@ class NetworkReport:
     notes: Sequence[str] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """The `networks` object of the public interface; `notes` are ours."""
+        """Give the network's object of the public interface; `notes` are ours."""
         return {
             "result": self.result,
             "code": self.code,
@@ -46,17 +49,18 @@ class NetworkReport:
             "removed": list(self.removed),
             "changed": list(self.changed),
             "held": list(self.held),
-            "skipped": [skipped_json(skipped) for skipped in self.skipped],
+            "skipped": [skipped.to_json() for skipped in self.skipped],
             "notes": list(self.notes),
         }
 
 
 @dataclass(slots=True)
 class SyncReport:
-    """A whole run. `generation` is the number in force afterwards, None where there is none.
+    """The report of a whole run.
 
-    `set_aside` is the sentence that the file's rules are not in force since a rollback. `failure` is what stopped the
-    whole run (`busy`, `publish-failed`); every network of the run is refused by it then.
+    `generation` is the number in force afterwards, None where there is none. `set_aside` is the sentence that the
+    file's rules are not in force since a rollback. `failure` is what stopped the whole run (`busy`, `publish-failed`);
+    every network of the run is refused by it then.
     """
 
     generation: int | None = None
@@ -70,11 +74,11 @@ class SyncReport:
 
     @property
     def refused(self) -> bool:
-        """Whether anything was refused."""
+        """Tell whether anything was refused."""
         return self.failure is not None or any(report.result == "refused" for report in self.networks.values())
 
     def errors(self) -> Iterator[str]:
-        """One line for everything that was refused; what stopped the whole run comes once, not once a network."""
+        """Give one line for everything that was refused; what stopped the whole run comes once, not once a network."""
         if self.failure:
             yield f"{self.failure.code}: {self.failure.reason}"
         for name, report in self.networks.items():
@@ -82,7 +86,7 @@ class SyncReport:
                 yield f"{name}: {report.code}: {report.reason}"
 
     def to_json(self) -> dict[str, Any]:
-        """The object of the public interface."""
+        """Give the object of the public interface."""
         return {
             "generation": self.generation,
             "networks": {name: report.to_json() for name, report in self.networks.items()},
@@ -91,7 +95,7 @@ class SyncReport:
         }
 
     def lines(self) -> Iterator[str]:
-        """The summary for people."""
+        """Write the summary for people."""
         for name, report in self.networks.items():
             yield from _network_lines(name, report)
         yield from _named("held", self.partners_held)
@@ -107,13 +111,8 @@ class SyncReport:
             yield f"Nothing changed, generation {self.generation} stays in force."
 
 
-def skipped_json(skipped: SkippedLine) -> dict[str, Any]:
-    """A skipped line as the public interface writes it."""
-    return {"line": skipped.line, "text": skipped.text, "reason": skipped.reason}
-
-
 def skipped_lines(skipped: Sequence[SkippedLine], most: int | None = None) -> Iterator[str]:
-    """Skipped lines for people."""
+    """Write skipped lines for people."""
     for item in skipped[:most]:
         yield f"  line {item.line}: {item.reason}: {printable(item.text)}"
     if most is not None and len(skipped) > most:

@@ -13,7 +13,7 @@ from support.daemon import Daemon
 from support.gateway import Gateway, make_gateway
 from support.real import require
 
-from closedmail.daemon.systemd_notify import Notifier, take_notifier
+from closedmail.daemon.systemd_notify import SystemdNotifier, take_notifier
 from closedmail.inbound.counters import Counters
 from closedmail.milter.milter_health import milter_answers
 from closedmail.policyd.policy_connection import PolicyConnections
@@ -175,7 +175,7 @@ def test_there_is_no_sign_of_life_without_an_answer(manager: Manager) -> None:
         asked.append(seconds)
         return False
 
-    run_for_a_while(lambda: Notifier(manager.address, QUICK).stay_alive(answers, lambda: "well"))
+    run_for_a_while(lambda: SystemdNotifier(manager.address, QUICK).stay_alive(answers, lambda: "well"))
     assert len(asked) > 2
     assert all(0 < seconds < QUICK for seconds in asked)
     assert manager.is_silent()
@@ -187,7 +187,7 @@ def test_one_answer_makes_up_for_one_that_did_not_come(manager: Manager) -> None
     async def answers(_: float) -> bool:
         return next(given, True)
 
-    run_for_a_while(lambda: Notifier(manager.address, QUICK).stay_alive(answers, lambda: "two\nlines"))
+    run_for_a_while(lambda: SystemdNotifier(manager.address, QUICK).stay_alive(answers, lambda: "two\nlines"))
     assert manager.hear() == ["WATCHDOG=1", "STATUS=two lines"]
 
 
@@ -195,7 +195,7 @@ def test_without_a_watchdog_nobody_is_asked(manager: Manager) -> None:
     async def answers(_: float) -> bool:
         raise AssertionError
 
-    asyncio.run(Notifier(manager.address).stay_alive(answers, lambda: ""))
+    asyncio.run(SystemdNotifier(manager.address).stay_alive(answers, lambda: ""))
     assert manager.is_silent()
 
 

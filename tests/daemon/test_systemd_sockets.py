@@ -15,7 +15,7 @@ from support.real import require
 
 from closedmail.daemon.servers import Servers
 from closedmail.daemon.systemd_sockets import HandedOver, take_sockets
-from closedmail.demo.private_postfix import free_port
+from closedmail.demo.ports import free_port
 from closedmail.errors import ClosedmailError
 
 RIGHT, WRONG = "192.0.2.1", "192.0.2.9"

@@ -11,7 +11,8 @@ from closedmail.core.model import Inbound
 from closedmail.core.rule import Rule
 from closedmail.daemon.verdict_log import VerdictLog
 from closedmail.inbound.counters import Counters, Series
-from closedmail.inbound.decision import Match, Verdict
+from closedmail.inbound.decision import Verdict
+from closedmail.inbound.partner import Match
 
 assert samples  # its hypothesis profile
 
@@ -23,8 +24,8 @@ def verdict(key: str = "p.example", *, rule: Rule = NDB, rejected: bool = True, 
     """A verdict about a partner."""
     match = Match(key, rule)
     if rejected:
-        return Verdict("reject", "address", "REJECT 5.7.1 no", domain or key, match)
-    return Verdict("accept", "ok", "DUNNO", domain or key, match)
+        return Verdict("reject", "address", "5.7.1", "no", domain or key, match)
+    return Verdict("accept", "ok", "", "", domain or key, match)
 
 
 class Written:
@@ -47,7 +48,7 @@ class Written:
 
 
 def test_line() -> None:
-    """All that is to be told, as `key=value`."""
+    """All fields, as `key=value`."""
     written = Written()
     written.note(verdict("p.example", domain="x.p.example"))
     assert written.lines == [

@@ -7,14 +7,18 @@ import pytest
 
 from closedmail.config import parse
 from closedmail.core.rule import rules_of
-from closedmail.doctor.checks.policy_endpoint import best_endpoint
+from closedmail.doctor.checks.policy_endpoint import best_endpoint, policyd_findings
 from closedmail.doctor.checks.postfix_clients import client_findings
 from closedmail.doctor.checks.postfix_domains import domain_findings
 from closedmail.doctor.checks.postfix_transports import transport_findings, version_findings
-from closedmail.doctor.checks.running import Running, policyd_findings, state_findings
-from closedmail.doctor.finding import Finding
+from closedmail.doctor.checks.running import Running, state_findings
+from closedmail.doctor.finding import Finding, Fix
+from closedmail.doctor.finding_ids import Phase
+from closedmail.doctor.postfix_facts import FileState, PostfixFacts
+from closedmail.doctor.systemd_unit import UnitState, start_fix
 from closedmail.mta.domain_lists import Item, read_domains
-from closedmail.mta.postfix_facts import Facts, FileState, PostfixFacts, Service
+from closedmail.mta.postfix_config import PostfixConfig, Service
+from closedmail.status.problems import Problem
 
 CONFIG = parse(
     """
@@ -49,12 +53,14 @@ class NoMachine:
         return where in self.answering
 
 
-def facts(main: Mapping[str, str], *options: tuple[str, str], version: tuple[int, ...] = (3, 7), **how: str) -> Facts:
+def facts(
+    main: Mapping[str, str], *options: tuple[str, str], version: tuple[int, ...] = (3, 7), **how: str
+) -> PostfixFacts:
     """A Postfix with one listener and one service `ndb`, which has these -o settings."""
     own = dict(options)
     ndb = Service("ndb", "unix", False, "smtp", own, {**main, **own})
-    postfix = PostfixFacts(version, main, main, (ndb, Service("smtp", "inet", True, "smtpd", {}, main)))
-    return Facts(CONFIG, tuple(rules_of(CONFIG)), postfix, NoMachine(*how.values()))
+    postfix = PostfixConfig(version, main, main, (ndb, Service("smtp", "inet", True, "smtpd", {}, main)))
+    return PostfixFacts(CONFIG, tuple(rules_of(CONFIG)), postfix, NoMachine(*how.values()))
 
 
 @pytest.mark.parametrize(
@@ -95,7 +101,7 @@ def test_tls_required(
         (Running(generation=1, timer="missing"), "timer", ()),
         (Running(generation=1, timer="missing", cron=True), "", ()),
         (Running(timer="on", trouble="nothing"), "no-generation", ("closedmail sync",)),
-        (Running(generation=1, keys=(("warning", "old"),)), "signing-key", ()),
+        (Running(generation=1, keys=(Problem("key-expires", "warning", "old"),)), "signing-key", ()),
     ],
 )
 def test_what_runs(running: Running, identifier: str, fix: tuple[str, ...]) -> None:
@@ -112,24 +118,26 @@ SOCKET = "closedmail-policyd.socket"
 
 
 @pytest.mark.parametrize(
-    ("running", "fix"),
+    ("state", "fix", "text"),
     [
-        (Running(), ()),
-        (Running(policyd="missing"), ()),
-        (Running(policyd="off", policyd_unit=SOCKET), (f"systemctl enable --now {SOCKET}",)),
-        (Running(policyd="on", policyd_unit=SOCKET), ("systemctl restart closedmail-policyd.service",)),
+        ("", (), "start it: closedmail --config /where.toml policyd"),
+        ("missing", (), "start it: closedmail --config /where.toml policyd"),
+        ("off", (f"systemctl enable --now {SOCKET}",), "Postfix defers all mail"),
+        ("on", ("systemctl restart closedmail-policyd.service",), "Postfix defers all mail"),
     ],
 )
-def test_policyd_does_not_answer(running: Running, fix: tuple[str, ...]) -> None:
-    (finding,) = policyd_findings(facts({}), running)
+def test_policyd_does_not_answer(state: UnitState, fix: tuple[str, ...], text: str) -> None:
+    given = replace(facts({}), config=replace(CONFIG, path="/where.toml"))
+    (finding,) = policyd_findings(given, start_fix(SOCKET, state, "closedmail-policyd.service"))
     assert (finding.id, finding.fix) == ("policyd", fix)
+    assert finding.text.endswith(text)
 
 
 def test_a_socket_unit_has_it_listen_below_the_queue() -> None:
     where = "unix:/var/spool/postfix/closedmail/policy.sock"
-    assert list(policyd_findings(facts({}, where=where), Running())) == []
+    assert list(policyd_findings(facts({}, where=where), None)) == []
     outside = facts({}, where="unix:/run/closedmail/policy.sock")
-    assert [item.id for item in policyd_findings(outside, Running())] == ["socket-chroot"]
+    assert [item.id for item in policyd_findings(outside, None)] == ["socket-chroot"]
 
 
 @pytest.mark.parametrize(
@@ -170,8 +178,10 @@ def test_domains_of_a_list() -> None:
 
 
 def test_a_finding_as_json() -> None:
-    finding = Finding("a", "error", "b", ("c",), by_hand=True)
-    assert finding.to_json() == {"id": "a", "severity": "error", "text": "b", "fix": ["c"]}
+    fix = Fix.postconf("/my postfix", "-e", "a = b")
+    finding = Finding("a", Phase.CONFIGURE, "error", "b", (fix,))
+    shown = "postconf -c '/my postfix' -e 'a = b'"
+    assert finding.to_json() == {"id": "a", "severity": "error", "text": "b", "fix": [shown]}
 
 
 @pytest.mark.parametrize(

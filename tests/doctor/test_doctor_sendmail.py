@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.sendmail import CF, HEAD, Sendmail
-from support.sendmail_gateway import CONFIG, MAPS, STATE
-from support.tree import CHECKOUT, NEEDS, Machine
+from support.machines.sendmail import CF, HEAD, Sendmail
+from support.machines.sendmail_gateway import CONFIG, MAPS, STATE
+from support.machines.tree import CHECKOUT, NEEDS, Machine
 
 from closedmail.demo.demo_certificates import Authority
 
@@ -220,7 +220,7 @@ FAULTS = [
     ),
     Fault(
         "own-rows",
-        "because of /srv/closed): sync is refused; mend that",
+        "because of /srv/closed): sync is refused; make it readable",
         toml=("/etc/mail/access.own", "/srv/closed/access.own"),
         run="install -d -m 700 /srv/closed && cp /etc/mail/access.own /srv/closed",
     ),
@@ -445,8 +445,8 @@ def test_no_fault(well: Patient, name: str) -> None:
 def test_the_line_for_a_milter_on_tcp(well: Patient) -> None:
     well.machine.write(CONFIG, replaced(well.toml, ("[milter]", '[milter]\nlisten = ["inet:[::1]:8899"]')))
     well.machine.write(SENDMAIL_CF, well.made(well.mc.replace(FILTER, "")))
-    missing, silent = well.doctor()
-    assert (missing["id"], silent["id"]) == ("milter-missing", "milter")
+    silent, missing = well.doctor()
+    assert (silent["id"], missing["id"]) == ("milter", "milter-missing")
     assert "S=inet6:8899@::1, F=T" in missing["text"]
 
 

@@ -4,10 +4,9 @@ from collections.abc import Iterator
 from functools import partial
 
 import pytest
-from support.sendmail import HEAD, MAILERS, Sendmail, makemap
-from support.tree import NEEDS, Machine
-
-from closedmail.demo.sink import Sink
+from support.machines.sendmail import HEAD, MAILERS, Sendmail, makemap
+from support.machines.tree import NEEDS, Machine
+from support.sink import Sink
 
 pytestmark = pytest.mark.real(*NEEDS)
 

@@ -1,5 +1,6 @@
 """`closedmail setup`: a plain Debian Postfix is wired in, step by step, and all of it is taken back to the byte."""
 
+import json
 import os
 import shlex
 import stat
@@ -12,19 +13,22 @@ from typing import Any
 import pytest
 from support.daemon import Daemon, closedmail_as, closedmail_inside
 from support.patient import Patient, patient
+from support.private_postfix import PrivatePostfix
 
-from closedmail.config import load
-from closedmail.demo.private_postfix import PrivatePostfix, free_port
+from closedmail.config import load, parse
+from closedmail.demo.ports import free_port
 from closedmail.demo.smtp_client import deliver
 from closedmail.doctor import fix_command, setup
-from closedmail.doctor.finding import Finding
-from closedmail.doctor.fix_command import apply_command
+from closedmail.doctor.finding import Finding, Fix, Program
+from closedmail.doctor.finding_ids import Phase
+from closedmail.doctor.fix_command import apply_fix
 from closedmail.doctor.setup import Setup, take_back
 from closedmail.doctor.setup_record import SetupRecord
 from closedmail.errors import ClosedmailError
 
 pytestmark = pytest.mark.real("root", "postconf", "postmap", "openssl")
 NOBODY = 65534
+GATEWAY = '[gateway]\nown_domains = ["city.example"]'
 PARTNER, OWN = "office@koeln.example", "info@city.example"
 
 
@@ -95,11 +99,11 @@ def test_there_and_back(plain: Patient) -> None:
     assert said == [
         f"{plain.master}: taken back",
         f"{plain.main}: taken back",
-        "Postfix does not run; the new configuration counts when it is started.",
+        "Postfix is not running; it reads the new configuration when it is started.",
     ]
     assert texts(plain) == before
     assert stat.S_IMODE(plain.main.stat().st_mode) == 0o644
-    assert undo(plain) == ["Nothing is to be taken back."]
+    assert undo(plain) == ["There is nothing to take back."]
 
 
 class Killed(BaseException):
@@ -136,7 +140,7 @@ def test_killed_at_any_step(plain: Patient, monkeypatch: pytest.MonkeyPatch, don
             monkeypatch.setattr(fix_command, "run", real)
             undo(plain)
         assert texts(plain) == before
-        assert undo(plain) == ["Nothing is to be taken back."]
+        assert undo(plain) == ["There is nothing to take back."]
     assert texts(plain) == before
     assert steps >= 6
 
@@ -209,6 +213,37 @@ def test_a_folder_is_as_it_was(plain: Patient) -> None:
     folder.chmod(0o755)
 
 
+def test_a_record_of_an_earlier_version(plain: Patient) -> None:
+    """Its commands are shell lines; undo goes by what they changed."""
+    main, folder = plain.main.read_text(), plain.folder / "state" / "postfix"
+    after, mode = f"{main}mail_name = Mine\n", stat.S_IMODE(folder.stat().st_mode)
+    steps = [
+        {
+            "finding": "sender-restrictions",
+            "command": "postconf -e 'mail_name = Mine'",
+            "files": {str(plain.main): [main, after]},
+            "modes": {},
+            "units": {},
+        },
+        {
+            "finding": "map-access",
+            "command": f"chmod 0711 {folder}",
+            "files": {},
+            "modes": {str(folder): [mode, 0o711]},
+            "units": {},
+        },
+    ]
+    record = SetupRecord(load(plain.config)).path
+    record.parent.mkdir(mode=0o700)
+    record.write_text(json.dumps(steps))
+    plain.main.write_text(after)
+    folder.chmod(0o711)
+    assert f"{folder}: mode {mode:04o} again" in undo(plain)
+    assert plain.main.read_text() == main
+    assert stat.S_IMODE(folder.stat().st_mode) == mode
+    assert not record.exists()
+
+
 def test_what_an_administrator_must_decide_is_left(plain: Patient) -> None:
     plain.set("relay_domains = koeln.example")
     (finding,) = run(plain)
@@ -231,27 +266,48 @@ def test_nothing_is_done_that_is_declined(plain: Patient) -> None:
     assert asked[:2] == ["transport-missing", "sync"]
     assert len(asked) == len(set(asked))
     assert [item.id for item in left] == [name for name in asked if name != "sync"]
+    phases = [item.phase for item in left]
+    assert phases == sorted(phases)
+    assert {Phase.PUBLISH, Phase.CONFIGURE, Phase.CONNECT} <= set(phases)
 
 
 def test_the_first_command_that_fails_ends_it(plain: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
     before = texts(plain)
-    good, bad = (shlex.join(("postconf", "-c", str(plain.etc), "-e", item)) for item in ("mail_name = A", "no value"))
-    findings = [Finding("one", "error", "", (good, bad, good)), Finding("two", "error", "", (good,))]
+    good, bad = (Fix.postconf(str(plain.etc), "-e", item) for item in ("mail_name = A", "no value"))
+    findings = [
+        Finding("one", Phase.CONFIGURE, "error", "", (good, bad, good)),
+        Finding("two", Phase.CONFIGURE, "error", "", (good,)),
+    ]
     with monkeypatch.context() as patch:
         patch.setattr(setup, "find_findings", lambda *_: findings)
-        with pytest.raises(ClosedmailError, match="nothing more was done, and setup --undo takes back what was"):
+        with pytest.raises(
+            ClosedmailError, match=f"nothing more was done; .* run: closedmail --config {plain.config} setup --undo$"
+        ):
             run(plain)
     assert "mail_name = A\n" in plain.main.read_text()
     undo(plain)
     assert texts(plain) == before
 
 
-@pytest.mark.parametrize("command", ["rm -rf /none", "sh -c true", "systemctl mask x", "/bin/chmod 0 /none"])
-def test_only_commands_that_doctor_proposes_are_run(plain: Patient, command: str) -> None:
-    record = SetupRecord(load(plain.config))
-    with pytest.raises(ClosedmailError, match="does not run such commands"):
-        apply_command(command, "x", str(plain.etc), record)
-    assert record.steps == []
+@pytest.mark.parametrize(
+    ("fix", "shown"),
+    [
+        (Fix.postconf("/etc/postfix", "-e", "a = b c"), "postconf -e 'a = b c'"),
+        (Fix.postconf("/srv/my postfix", "-MX", "a/unix"), "postconf -c '/srv/my postfix' -MX a/unix"),
+        (Fix.chmod("o+x", "/srv/a folder"), "chmod o+x '/srv/a folder'"),
+        (Fix.start("a.timer"), "systemctl enable --now a.timer"),
+        (Fix.restart("a.service"), "systemctl restart a.service"),
+        (Fix.closedmail(parse(GATEWAY, "/etc/closedmail/closedmail.toml"), "sync"), "closedmail sync"),
+        (Fix.closedmail(parse(GATEWAY, "/srv/$x.toml"), "sync"), "closedmail --config '/srv/$x.toml' sync"),
+    ],
+)
+def test_only_commands_that_doctor_proposes_are_run(fix: Fix, shown: str) -> None:
+    """A fix begins with one of five programs, whatever its arguments; no shell reads it, so what is shown is quoted."""
+    assert str(fix) == shown
+    assert tuple(shlex.split(shown)) == fix.argv
+    begins = {("postconf",), ("chmod",), ("systemctl", "enable", "--now"), ("systemctl", "restart"), ("closedmail",)}
+    assert {program.value for program in Program} == begins
+    assert fix.argv[: len(fix.program.value)] in begins
 
 
 def test_nobody_else_may_write_the_record(plain: Patient) -> None:
@@ -288,7 +344,7 @@ def test_units_are_as_they_were(
     program.chmod(0o755)
     log.write_text("")
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
-    apply_command("systemctl enable --now a.timer", "timer", str(plain.etc), SetupRecord(load(plain.config)))
+    apply_fix(Fix.start("a.timer"), "timer", str(plain.etc), SetupRecord(load(plain.config)))
     asked = ["is-active --quiet a.timer", "is-enabled --quiet a.timer", "enable --now a.timer"]
     assert log.read_text().splitlines() == asked
     undo(plain)
@@ -376,7 +432,10 @@ def test_a_running_postfix() -> None:
             assert send("127.0.0.66") == 250
             done = closedmail_inside("setup", "--yes", config=config)
             assert (done.status, done.stderr) == (0, ""), done
-            assert done.stdout.endswith("Postfix has read its configuration anew.\nNothing is wrong.\n")
+            assert done.stdout.endswith(
+                "Postfix was reloaded and has read the new configuration.\n"
+                f"To take back what setup did, run: closedmail --config {config} setup --undo\nNothing is wrong.\n"
+            )
             postfix.wait_for_log("reload -- version")
             assert soon("127.0.0.66", 554)
             assert (send("127.0.0.66"), send("127.0.0.10")) == (554, 250)

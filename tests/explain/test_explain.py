@@ -273,7 +273,8 @@ def test_it_says_when_the_configuration_has_changed_since(tmp_path: Path) -> Non
     assert explain(own, "--recipient", "u@koeln.example").json["configuration_changed"] is True
     said = closedmail_inside("explain", *asked, config=own.config)
     assert said.stdout.endswith(
-        "Note: the configuration file has changed since generation 1; closedmail sync puts it in force.\n"
+        f"\nNote: the configuration file has changed since generation 1; closedmail --config {own.config} sync "
+        "puts it in force.\n"
     )
     own.sync()
     found = explain(own, *asked)
@@ -289,7 +290,7 @@ def test_without_a_generation(tmp_path: Path) -> None:
     for asked in (["--sender", "u@koeln.example", "--client-address", WRONG], ["--recipient", "u@koeln.example"]):
         said = explain(own, *asked)
         assert said.status == 1
-        assert said.error == f"{own.store}: no generation is in force yet; run: closedmail sync"
+        assert said.error == f"{own.store}: no generation is in force yet; run: closedmail --config {own.config} sync"
     assert not own.state_dir.exists()
 
 

@@ -151,7 +151,8 @@ def test_without_a_generation(tmp_path: Path) -> None:
     shutil.rmtree(gateway.state_dir)
     place = tmp_path / "export"
     said = closedmail_inside("export", "mailertable", "--output", str(place), config=gateway.config)
-    assert (said.status, said.error) == (1, f"{gateway.store}: no generation is in force yet; run: closedmail sync")
+    sync = f"closedmail --config {gateway.config} sync"
+    assert (said.status, said.error) == (1, f"{gateway.store}: no generation is in force yet; run: {sync}")
     assert not place.exists()
 
 
@@ -177,7 +178,8 @@ def test_the_generation_in_force_counts_not_the_file(tmp_path: Path) -> None:
     said = closedmail_inside("export", "json", config=gateway.config)
     assert said.status == 0
     assert said.stderr == (
-        "closedmail: note: the configuration file has changed since generation 1; closedmail sync puts it in force\n"
+        "closedmail: note: the configuration file has changed since generation 1; "
+        f"closedmail --config {gateway.config} sync puts it in force\n"
     )
     assert said.json["dns_servers"] == {"ndb": ["192.0.2.53"]}
     assert said.json["rules"]["network.ndb"]["inbound"]["mode"] == "enforce"

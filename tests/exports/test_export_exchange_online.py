@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.core_samples import configuration, network
-from support.exchange import Exchange
 from support.export_samples import TABLES, edition, text_of
-from support.powershell import parse
+from support.powershell.exchange import Exchange
+from support.powershell.tree import parse
 from test_export_rows import configurations
 
 from closedmail.core.domain import parents
@@ -20,7 +20,7 @@ from closedmail.exports.edition import Edition
 from closedmail.exports.sender_rows import _Book
 from closedmail.exports.target import Request
 from closedmail.exports.targets import TARGETS
-from closedmail.inbound.decision import find_partner
+from closedmail.inbound.partner import find_partner
 
 TARGET = TARGETS["exchange-online"]
 OUT, IN, RULE = "OutboundConnector", "InboundConnector", "TransportRule"

@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 from support.daemon import closedmail_inside
 from support.gateway import Gateway
+from support.private_postfix import PrivatePostfix
 from support.real import require
 
-from closedmail.demo.demo_certificates import Authority, Certificate, self_signed
-from closedmail.demo.private_postfix import Listener, PrivatePostfix
-from closedmail.demo.smtp_client import Reply, deliver
+from closedmail.demo.demo_certificates import Authority, CertificateFiles, self_signed
+from closedmail.demo.postfix_configuration import SmtpdListener
+from closedmail.demo.smtp_client import SmtpReply, deliver
 from closedmail.explain.explain import explain_inbound
-from closedmail.inbound.decision import Certificate as Shown
-from closedmail.inbound.decision import Envelope
+from closedmail.inbound.facts import ClientCertificate, Envelope
 from closedmail.store.snapshot import StoreReader
 
 pytestmark = pytest.mark.real("root", "postfix", "postfix-lmdb", "openssl")
@@ -55,9 +55,9 @@ class Door:
 
     gateway: Gateway
     postfix: PrivatePostfix
-    clients: Mapping[str, Certificate]
+    clients: Mapping[str, CertificateFiles]
 
-    def send(self, sender: str, client: str, listener: int = 0, **more: object) -> Reply:
+    def send(self, sender: str, client: str, listener: int = 0, **more: object) -> SmtpReply:
         at = self.postfix.listeners[listener]
         recipients = more.pop("rcpt", ["office@city.example"])
         return deliver(
@@ -168,7 +168,7 @@ def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
                 "smtpd_tls_fingerprint_digest": "sha256",
                 "default_database_type": "lmdb",
             },
-            listeners=(Listener(), Listener(options={"parent_domain_matches_subdomains": "debug_peer_list"})),
+            listeners=(SmtpdListener(), SmtpdListener(options={"parent_domain_matches_subdomains": "debug_peer_list"})),
         )
         stack.enter_context(postfix)
         apply_export(gateway, postfix, folder / "native")
@@ -245,7 +245,7 @@ def test_fingerprints(door: Door, partner: str, shown: str, client: str) -> None
     more: dict[str, Any] = {"tls": True}
     if certificate:
         prints = (text.replace(":", "").lower() for text in (certificate.fingerprint, certificate.pubkey_fingerprint))
-        envelope["certificate"] = Shown("", "", *prints)
+        envelope["certificate"] = ClientCertificate("", "", *prints)
         more["certificate"] = (certificate.certificate, certificate.key)
     sender = f"u@{partner}.example"
     assert door.send(sender, client, **more).code == verdict(door, sender, client, **envelope)

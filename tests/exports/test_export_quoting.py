@@ -18,7 +18,7 @@ from closedmail.exports import dns, lua, powershell
 from closedmail.exports.notes import Notes
 from closedmail.exports.sender_rows import NOT_OURS, _Book, sender_rows
 from closedmail.exports.targets import TARGETS
-from closedmail.inbound.decision import Match, find_partner
+from closedmail.inbound.partner import Match, find_partner
 
 ANY_TEXT = st.text(st.characters(blacklist_categories=["Cs"]), max_size=30)
 POWERSHELL = tree_sitter.Language(tree_sitter_powershell.language())

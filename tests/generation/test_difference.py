@@ -72,12 +72,12 @@ Code = Literal["empty", "bad-lines", "shrunk"]
 def brake(listing: Listing, difference: Difference | None, brakes: Brakes) -> str | None:
     """The code of the brake, if any; its message is one line that names the way on."""
     try:
-        check_brakes("ndb", listing, difference, brakes)
+        check_brakes("ndb", listing, difference, brakes, lambda *words: " ".join(("closedmail --config x", *words)))
     except Refused as refusal:
         caught = refusal
     else:
         return None
-    assert "closedmail sync --network ndb --force" in str(caught)
+    assert "closedmail --config x sync --network ndb --force" in str(caught)
     assert "\n" not in str(caught)
     return caught.code
 

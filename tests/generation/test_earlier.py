@@ -10,8 +10,7 @@ from support.core_samples import DAY, NOW, advance, configuration, held, in_forc
 
 from closedmail.core.model import Config, Inbound, OnRemoved, Partner
 from closedmail.core.record import Entry, State, Why
-from closedmail.generation.changes import report_changes
-from closedmail.generation.difference import compare
+from closedmail.generation.difference import compare, report_changes
 from closedmail.generation.earlier import Earlier, Without, hold_anew
 from closedmail.generation.generation import Generation
 from closedmail.generation.settle import released_line, settle
@@ -91,17 +90,17 @@ def test_earlier_is_read_like_a_generation() -> None:
 
 
 def test_without_some_records() -> None:
-    """What is let go is as if it had never been there; a domain that the list gives is new."""
+    """A released domain is as if it had never been there; one that the list gives is new."""
     config = configuration()
     now = in_force(
         advance(config, "a.example esmtp:[192.0.2.1]\nb.example esmtp:[192.0.2.1]\nc.example esmtp:[192.0.2.1]\n")
     )
-    standing = Without(now, {"a.example", "c.example"})
-    assert standing.networks == now.networks
-    assert [key for key, _ in standing.records()] == ["b.example"]
-    assert standing.entry("a.example") is None
-    assert standing.entry("b.example") == now.entry("b.example")
-    generation = advance(config, "b.example esmtp:[192.0.2.1]\nc.example esmtp:[192.0.2.1]\n", previous=standing)
+    without = Without(now, {"a.example", "c.example"})
+    assert without.networks == now.networks
+    assert [key for key, _ in without.records()] == ["b.example"]
+    assert without.entry("a.example") is None
+    assert without.entry("b.example") == now.entry("b.example")
+    generation = advance(config, "b.example esmtp:[192.0.2.1]\nc.example esmtp:[192.0.2.1]\n", previous=without)
     assert set(routes(generation)) == {"b.example", "c.example"}
     assert generation.changes["ndb"].added == ["c.example"]
     assert held(generation) == []

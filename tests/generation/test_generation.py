@@ -22,7 +22,7 @@ BOTH = lines(a=ONE, b=TWO)
 CONFIG = configuration()
 
 
-def standing(text: str = BOTH) -> InForce:
+def generation_of(text: str = BOTH) -> InForce:
     """A list in force."""
     return in_force(advance(CONFIG, text))
 
@@ -55,7 +55,7 @@ def test_first() -> None:
 
 def test_changes() -> None:
     """Added, removed and changed, as they are to be reported."""
-    generation = advance(CONFIG, lines(a=THREE, c=ONE), previous=standing())
+    generation = advance(CONFIG, lines(a=THREE, c=ONE), previous=generation_of())
     changes = generation.changes["ndb"]
     assert (changes.added, changes.removed, changes.changed) == (["c.example"], ["b.example"], ["a.example"])
     assert (changes.held, changes.domains) == (["b.example"], 2)
@@ -67,7 +67,7 @@ def test_changes() -> None:
 def test_hold(hold_for: int | None) -> None:
     """What the list lost is held for its time, from the first generation without it on, and then released."""
     config = configuration(network(hold_for=hold_for))
-    previous = standing()
+    previous = generation_of()
     for passed in (0, DAY // 2, 3 * DAY):
         generation = advance(config, lines(a=ONE), previous=previous, now=NOW + passed)
         if hold_for is not None and passed >= hold_for:
@@ -87,13 +87,13 @@ def test_hold(hold_for: int | None) -> None:
 def test_hold_ends(passed: int, is_held: bool) -> None:
     """To the second."""
     config = configuration(network(hold_for=DAY))
-    first = in_force(advance(config, lines(a=ONE), previous=standing()))
+    first = in_force(advance(config, lines(a=ONE), previous=generation_of()))
     assert bool(held(advance(config, lines(a=ONE), previous=first, now=NOW + passed))) is is_held
 
 
 def test_returned() -> None:
     """A domain that comes back is simply routed again, by what the list says now."""
-    previous = in_force(advance(CONFIG, lines(a=ONE), previous=standing()))
+    previous = in_force(advance(CONFIG, lines(a=ONE), previous=generation_of()))
     generation = advance(CONFIG, lines(a=ONE, b=THREE), previous=previous)
     assert entry(generation, "b.example") == Entry(0, THREE, 0)
     changes = generation.changes["ndb"]
@@ -104,7 +104,7 @@ def test_returned() -> None:
 def test_on_removed(on_removed: OnRemoved, state: State | None) -> None:
     """Held, routed as before, or gone at once; and so it stays."""
     config = configuration(network(on_removed=on_removed, hold_for=None))
-    previous = standing()
+    previous = generation_of()
     for passed in (0, 30 * DAY):
         generation = advance(config, lines(a=ONE), previous=previous, now=NOW + passed)
         found = generation.get("b.example")
@@ -119,7 +119,7 @@ def test_on_removed(on_removed: OnRemoved, state: State | None) -> None:
 def test_unclear_keeps_its_route(bad: str, on_removed: OnRemoved) -> None:
     """A domain whose line is not understood keeps the route in force, whatever becomes of those that are lost."""
     config = configuration(network(on_removed=on_removed))
-    generation = advance(config, lines(a=ONE, b=bad), previous=standing())
+    generation = advance(config, lines(a=ONE, b=bad), previous=generation_of())
     assert routes(generation) == {"a.example": ONE, "b.example": TWO}
     changes = generation.changes["ndb"]
     assert (changes.removed, changes.held, changes.domains) == ([], [], 2)
@@ -132,7 +132,7 @@ def test_unclear_is_held() -> None:
     """Without a route in force it is held, until the line is understood; a sentence holds nobody."""
     config = configuration(network(hold_for=DAY))
     bad = lines(a=ONE, c="esmtp:") + "gmail.example is: down\n"
-    generation = advance(config, bad, previous=standing(lines(a=ONE)))
+    generation = advance(config, bad, previous=generation_of(lines(a=ONE)))
     found = entry(generation, "c.example")
     assert (found.state, found.why, found.since, found.until) == (State.HELD, Why.UNCLEAR, NOW, 0)
     assert held(generation) == ["c.example"]
@@ -156,7 +156,7 @@ def test_unclear_then_lost(on_removed: OnRemoved) -> None:
 def test_ruled_out() -> None:
     """A domain that the configuration rules out is gone at once: it is not lost."""
     config = configuration(own=["city.example", "b.example"])
-    generation = advance(config, BOTH, previous=standing())
+    generation = advance(config, BOTH, previous=generation_of())
     assert routes(generation) == {"a.example": ONE}
     assert held(generation) == []
     assert generation.changes["ndb"].removed == ["b.example"]
@@ -168,7 +168,7 @@ TWO_NETWORKS = configuration(network("ndb"), network("hin"))
 
 
 def test_first_in_the_file() -> None:
-    """Of two that list a new domain, the first in the file has it, and the other one is told."""
+    """Of two that list a new domain, the first in the file has it, and the other one is reported."""
     generation = advance(TWO_NETWORKS, lines(a=ONE), lines(a=TWO, b=TWO))
     assert entry(generation, "a.example") == Entry(0, ONE, 0)
     assert entry(generation, "b.example") == Entry(1, TWO, 1)
@@ -330,7 +330,7 @@ def test_domains_count() -> None:
     """List keys in force count, held ones and partners that no list has don't."""
     partners = [Partner("a.example", INBOUND, OUTBOUND, "ndb"), Partner("p.example", INBOUND, OUTBOUND, "ndb", ONE)]
     config = configuration(partners=partners)
-    generation = advance(config, lines(a=ONE, c=THREE, d="esmtp:"), previous=standing())
+    generation = advance(config, lines(a=ONE, c=THREE, d="esmtp:"), previous=generation_of())
     assert held(generation) == ["b.example", "d.example"]
     assert generation.changes["ndb"].domains == 2
 
@@ -431,7 +431,7 @@ def test_other_ports() -> None:
 def test_what_is_not_delivered_wants_nothing() -> None:
     """Held domains, refusals and inbound-only partners have no TLS policy."""
     config = configuration(partners=[Partner("p.example", INBOUND, OUTBOUND, "ndb")])
-    generation = advance(config, lines(a="error:5.7.1:no", c="esmtp:"), previous=standing(lines(b=TWO)))
+    generation = advance(config, lines(a="error:5.7.1:no", c="esmtp:"), previous=generation_of(lines(b=TWO)))
     assert held(generation) == ["b.example", "c.example"]
     assert generation.policies == {}
 

@@ -17,15 +17,18 @@ from closedmail.core.address import AddressSet
 from closedmail.core.domain import DomainSet
 from closedmail.core.model import CertificatePin, Inbound, Mode, Require
 from closedmail.core.rule import Rule
-from closedmail.inbound.decision import Certificate, Envelope, Facts, Match, Verdict, decide
+from closedmail.inbound.decision import Verdict, decide
+from closedmail.inbound.facts import ClientCertificate, Envelope, Facts
+from closedmail.inbound.partner import Match
 from closedmail.inbound.sender import SenderError
+from closedmail.policyd.policy_reply import action_of
 
 INSIDE, OUTSIDE, RELAY = "192.0.2.1", "203.0.113.9", "198.51.100.7"
 ALLOWED = (ip_network("192.0.2.0/24"), ip_network("2001:db8::/32"))
 PUBKEY = "ab" * 32
 PIN = (CertificatePin(pubkey_fingerprint=PUBKEY),)
-SHOWN = Certificate(pubkey_fingerprint=PUBKEY)
-UNTOLD = Certificate(fingerprint=None, pubkey_fingerprint=None)
+SHOWN = ClientCertificate(pubkey_fingerprint=PUBKEY)
+UNTOLD = ClientCertificate(fingerprint=None, pubkey_fingerprint=None)
 ENFORCED = Inbound("enforce", allow_from=ALLOWED)
 
 
@@ -44,7 +47,7 @@ def ask(
     sender: str = "u@p.example",
     client: str = OUTSIDE,
     sasl: str = "",
-    certificate: Certificate = Certificate(),  # noqa: B008, it is frozen
+    certificate: ClientCertificate = ClientCertificate(),  # noqa: B008, it is frozen
     *,
     encrypted: bool | None = False,
 ) -> Verdict:
@@ -95,9 +98,9 @@ def test_steps(rules: Book, sender: str, sasl: str, reason: str) -> None:
     assert verdict.reason == reason
     if reason == "address":
         assert verdict.outcome == "reject"
-        assert verdict.action.startswith("REJECT 5.7.1 ")
+        assert (verdict.dsn, verdict.text != "") == ("5.7.1", True)
     else:
-        assert (verdict.outcome, verdict.action, verdict.match) == ("none", "DUNNO", None)
+        assert (verdict.outcome, verdict.dsn, verdict.text, verdict.match) == ("none", "", "", None)
 
 
 @pytest.mark.parametrize("client", ["", "unknown", "192.0.2", "192.0.2.1.5", "garbage", "::1%", "1" * 100])
@@ -141,7 +144,7 @@ def test_zone(client: str, reason: str) -> None:
     rules = book(match("p.example", replace(ENFORCED, allow_from=(ip_network("fe80::/10"),))))
     verdict = ask(rules, client=client)
     assert verdict.reason == reason
-    assert verdict.action.isprintable()
+    assert verdict.text.isprintable()
 
 
 def test_not_utf8() -> None:
@@ -156,7 +159,7 @@ def test_not_utf8() -> None:
 
 # The whole table, written out by hand. Three groups for the fact ip: true, false, unknown; in each, three words for the
 # fact cert: true, false, unknown; with require_tls, three letters for the fact tls: true, false, unknown. A letter is
-# what the mail lacks: nothing (.), its address, its certificate, tls, or that this door could tell (?).
+# what the mail lacks: nothing (.), its address, its certificate, tls, or that it is unknown (?).
 TABLE: dict[tuple[Require, bool], str] = {
     ("ip", False): ". . .   a a a   ? ? ?",
     ("cert", False): ". c ?   . c ?   . c ?",
@@ -214,14 +217,15 @@ def test_proofs(require: Require, require_tls: bool, mode: Mode, monkeypatch: py
         verdict = ask(rules)
         outcome, reason, action = VERDICTS[mode, letter]
         assert (verdict.outcome, verdict.reason) == (outcome, reason), facts
-        assert verdict.action == action if action == PASS else verdict.action.startswith(f"{action} from p.example ")
+        given = action_of(verdict)
+        assert given == action if action == PASS else given.startswith(f"{action} from p.example ")
         assert verdict.match is not None
         assert (verdict.match.key, verdict.domain, verdict.facts) == ("p.example", "p.example", facts)
 
 
 def test_facts() -> None:
     """What the facts are taken from; an address is never unknown: one that is missing is nobody's."""
-    certificates = {True: SHOWN, False: Certificate(), None: UNTOLD}
+    certificates = {True: SHOWN, False: ClientCertificate(), None: UNTOLD}
     rules = book(match("p.example", Inbound("enforce", "ip or cert", ALLOWED, certificates=PIN, require_tls=True)))
     for client, cert, tls in product((INSIDE, OUTSIDE, "unknown"), FACT, FACT):
         verdict = ask(rules, client=client, certificate=certificates[cert], encrypted=tls)
@@ -347,39 +351,39 @@ MD5, SHA256 = "0f" * 16, "0f" * 32
 @pytest.mark.parametrize(
     ("pin", "shown", "cert"),
     [
-        (CertificatePin(fingerprint=SHA256), Certificate(fingerprint=SHA256), True),
-        (CertificatePin(fingerprint=SHA256), Certificate(pubkey_fingerprint=SHA256), False),
-        (CertificatePin(pubkey_fingerprint=SHA256), Certificate(pubkey_fingerprint=SHA256), True),
-        (CertificatePin(pubkey_fingerprint=SHA256), Certificate(fingerprint=SHA256), False),
-        (CertificatePin(fingerprint=SHA256), Certificate(fingerprint=MD5), False),
-        (CertificatePin(fingerprint=MD5), Certificate(fingerprint=SHA256), False),
-        (CertificatePin(fingerprint=SHA256), Certificate(fingerprint=SHA256[:-2] + "00"), False),
-        (CertificatePin(fingerprint=SHA256), Certificate(), False),
-        (CertificatePin(fingerprint=SHA256), Certificate(fingerprint=None), None),
-        (CertificatePin(subject="mx.p.example"), Certificate("mx.p.example"), True),
-        (CertificatePin(subject="MX.p.example"), Certificate("mx.P.example"), True),
-        (CertificatePin(subject="mx.p.example"), Certificate("mx.p.example."), False),
-        (CertificatePin(subject="mx.p.example"), Certificate("xmx.p.example"), False),
-        (CertificatePin(subject="*.p.example"), Certificate("mx.p.example"), False),
-        (CertificatePin(subject="mx.p.example"), Certificate("*.p.example"), False),
-        (CertificatePin(subject="mx.p.example"), Certificate("", "", SHA256, SHA256), False),  # not verified
-        (CertificatePin(subject="Köln"), Certificate("Köln"), True),
-        (CertificatePin(subject="Köln"), Certificate("kÖln"), False),  # ASCII case alone is ignored
-        (CertificatePin(subject="Köln"), Certificate("köln"), True),
-        (CertificatePin(subject="kim"), Certificate("\u212aim"), False),  # the Kelvin sign is no k
-        (CertificatePin(subject="mx.p.example"), Certificate(None), None),
-        (CertificatePin(issuer="Closed Net CA"), Certificate("x", "closed net ca"), True),
-        (CertificatePin(issuer="Closed Net CA"), Certificate("Closed Net CA", "x"), False),
-        (CertificatePin(SHA256, MD5, "s", "i"), Certificate("S", "I", SHA256, MD5), True),
-        (CertificatePin(SHA256, MD5, "s", "i"), Certificate("x", "I", SHA256, MD5), False),
-        (CertificatePin(SHA256, MD5, "s", "i"), Certificate("S", "x", SHA256, MD5), False),
-        (CertificatePin(SHA256, MD5, "s", "i"), Certificate("S", "I", MD5, MD5), False),
-        (CertificatePin(SHA256, MD5, "s", "i"), Certificate("S", "I", SHA256, SHA256), False),
-        (CertificatePin(SHA256, MD5, "s", "i"), Certificate("S", "I", None, MD5), None),
-        (CertificatePin(SHA256, MD5, "s", "i"), Certificate("x", "I", None, None), False),
+        (CertificatePin(fingerprint=SHA256), ClientCertificate(fingerprint=SHA256), True),
+        (CertificatePin(fingerprint=SHA256), ClientCertificate(pubkey_fingerprint=SHA256), False),
+        (CertificatePin(pubkey_fingerprint=SHA256), ClientCertificate(pubkey_fingerprint=SHA256), True),
+        (CertificatePin(pubkey_fingerprint=SHA256), ClientCertificate(fingerprint=SHA256), False),
+        (CertificatePin(fingerprint=SHA256), ClientCertificate(fingerprint=MD5), False),
+        (CertificatePin(fingerprint=MD5), ClientCertificate(fingerprint=SHA256), False),
+        (CertificatePin(fingerprint=SHA256), ClientCertificate(fingerprint=SHA256[:-2] + "00"), False),
+        (CertificatePin(fingerprint=SHA256), ClientCertificate(), False),
+        (CertificatePin(fingerprint=SHA256), ClientCertificate(fingerprint=None), None),
+        (CertificatePin(subject="mx.p.example"), ClientCertificate("mx.p.example"), True),
+        (CertificatePin(subject="MX.p.example"), ClientCertificate("mx.P.example"), True),
+        (CertificatePin(subject="mx.p.example"), ClientCertificate("mx.p.example."), False),
+        (CertificatePin(subject="mx.p.example"), ClientCertificate("xmx.p.example"), False),
+        (CertificatePin(subject="*.p.example"), ClientCertificate("mx.p.example"), False),
+        (CertificatePin(subject="mx.p.example"), ClientCertificate("*.p.example"), False),
+        (CertificatePin(subject="mx.p.example"), ClientCertificate("", "", SHA256, SHA256), False),  # not verified
+        (CertificatePin(subject="Köln"), ClientCertificate("Köln"), True),
+        (CertificatePin(subject="Köln"), ClientCertificate("kÖln"), False),  # ASCII case alone is ignored
+        (CertificatePin(subject="Köln"), ClientCertificate("köln"), True),
+        (CertificatePin(subject="kim"), ClientCertificate("\u212aim"), False),  # the Kelvin sign is no k
+        (CertificatePin(subject="mx.p.example"), ClientCertificate(None), None),
+        (CertificatePin(issuer="Closed Net CA"), ClientCertificate("x", "closed net ca"), True),
+        (CertificatePin(issuer="Closed Net CA"), ClientCertificate("Closed Net CA", "x"), False),
+        (CertificatePin(SHA256, MD5, "s", "i"), ClientCertificate("S", "I", SHA256, MD5), True),
+        (CertificatePin(SHA256, MD5, "s", "i"), ClientCertificate("x", "I", SHA256, MD5), False),
+        (CertificatePin(SHA256, MD5, "s", "i"), ClientCertificate("S", "x", SHA256, MD5), False),
+        (CertificatePin(SHA256, MD5, "s", "i"), ClientCertificate("S", "I", MD5, MD5), False),
+        (CertificatePin(SHA256, MD5, "s", "i"), ClientCertificate("S", "I", SHA256, SHA256), False),
+        (CertificatePin(SHA256, MD5, "s", "i"), ClientCertificate("S", "I", None, MD5), None),
+        (CertificatePin(SHA256, MD5, "s", "i"), ClientCertificate("x", "I", None, None), False),
     ],
 )
-def test_pin(pin: CertificatePin, shown: Certificate, cert: bool | None) -> None:
+def test_pin(pin: CertificatePin, shown: ClientCertificate, cert: bool | None) -> None:
     """All that a pin has must match, whole."""
     rules = book(match("p.example", Inbound("enforce", "cert", certificates=(pin,))))
     verdict = ask(rules, certificate=shown, encrypted=True)
@@ -390,14 +394,14 @@ def test_pin(pin: CertificatePin, shown: Certificate, cert: bool | None) -> None
 @pytest.mark.parametrize(
     ("shown", "cert"),
     [
-        (Certificate("b"), True),
-        (Certificate("c"), False),
-        (Certificate("c", fingerprint=None), None),
-        (Certificate("b", fingerprint=None), True),
-        (Certificate("c", fingerprint=SHA256), True),
+        (ClientCertificate("b"), True),
+        (ClientCertificate("c"), False),
+        (ClientCertificate("c", fingerprint=None), None),
+        (ClientCertificate("b", fingerprint=None), True),
+        (ClientCertificate("c", fingerprint=SHA256), True),
     ],
 )
-def test_pins(shown: Certificate, cert: bool | None) -> None:
+def test_pins(shown: ClientCertificate, cert: bool | None) -> None:
     """One of several pins is enough."""
     pins = (CertificatePin(fingerprint=SHA256), CertificatePin(subject="a"), CertificatePin(subject="b"))
     rules = book(match("p.example", Inbound("enforce", "cert", certificates=pins)))
@@ -413,8 +417,9 @@ FIELDS = "{domain} | {network} | {reason} | {client_address} | {generation} | {{
 def test_own_text(mode: Mode) -> None:
     """The administrator's text, with its fields."""
     rules = book(match("p.example", replace(ENFORCED, mode=mode, reject_text=FIELDS)))
-    action = ask(rules, "u@P.example", "::ffff:203.0.113.9").action
-    assert action.endswith(" p.example | Netz | address | 203.0.113.9 | 7 | {}")
+    verdict = ask(rules, "u@P.example", "::ffff:203.0.113.9")
+    assert verdict.dsn == {"enforce": "5.7.1", "defer": "4.7.1", "report": ""}[mode]
+    assert verdict.text == "p.example | Netz | address | 203.0.113.9 | 7 | {}"
 
 
 @pytest.mark.parametrize(
@@ -427,32 +432,32 @@ def test_our_text(require: Require, require_tls: bool, client: str, reason: str)
     verdict = ask(book(match("p.example", inbound)), client=client)
     assert verdict.reason == reason
     for word in ("p.example", "Netz", client):
-        assert word in verdict.action
+        assert word in verdict.text
 
 
 @pytest.mark.parametrize("client", ["unknown", "", "203.0.113.9\nOK", "\x00\x1b[31m", "{domain}", "x" * 60_000])
 def test_hostile_client(client: str) -> None:
     """A client's address that is none is not repeated."""
-    assert "unknown" in ask(book(P), client=client).action
-    assert ask(book(P), client=client).action.isprintable()
+    assert "unknown" in ask(book(P), client=client).text
+    assert ask(book(P), client=client).text.isprintable()
 
 
 @pytest.mark.parametrize("label", ["x" * 5000, "ö" * 300, "{client_address}", "{0}", "%s", "a\nb", "\x7f", "\u202e"])
 def test_hostile_domain(label: str) -> None:
     """Whatever the domain is, the answer is one line, of bounded length, and no format string."""
     rules = book(match(".p.example", replace(ENFORCED, reject_text="{domain} is not yours")))
-    action = ask(rules, f"u@{label}.p.example").action
-    assert action.startswith("REJECT 5.7.1 ")
-    assert len(action.encode()) <= 512 + len("REJECT 5.7.1 ")
-    assert action.isprintable()
-    assert "203.0.113.9" not in action
+    verdict = ask(rules, f"u@{label}.p.example")
+    assert (verdict.outcome, verdict.dsn) == ("reject", "5.7.1")
+    assert 0 < len(verdict.text.encode()) <= 512
+    assert verdict.text.isprintable()
+    assert "203.0.113.9" not in verdict.text
 
 
 @pytest.mark.parametrize("length", [400, 600])
 def test_long_text(length: int) -> None:
     """A text that is too long is cut between characters."""
     rules = book(match("p.example", replace(ENFORCED, reject_text="ö" * (length // 2))))
-    text = ask(rules).action.removeprefix("REJECT 5.7.1 ")
+    text = ask(rules).text
     assert set(text) == {"ö"}
     assert len(text.encode()) == min(length, 512)
 
@@ -467,7 +472,7 @@ ENVELOPES = st.builds(
     sender=TEXTS,
     client_address=st.one_of(st.sampled_from([INSIDE, OUTSIDE, "", "unknown"]), st.text(max_size=20)),
     sasl_username=st.sampled_from(["", "joe"]),
-    certificate=st.builds(Certificate, TELL, TELL, TELL, TELL),
+    certificate=st.builds(ClientCertificate, TELL, TELL, TELL, TELL),
     encrypted=st.sampled_from([True, False, None]),
 )
 INBOUNDS = st.builds(
@@ -492,8 +497,10 @@ def test_any_mail(envelope: Envelope, inbound: Inbound, value: str, exempt: bool
         verdict = decide(envelope, book(*matches, exempt_sasl=exempt))
     except SenderError:
         return
-    assert ACTION.fullmatch(verdict.action)
-    assert (verdict.action == "DUNNO") is (verdict.outcome in ("accept", "none"))
+    assert ACTION.fullmatch(action_of(verdict))
+    assert (action_of(verdict) == "DUNNO") is (verdict.outcome in ("accept", "none"))
+    assert bool(verdict.text) is (verdict.outcome in ("reject", "defer", "report"))
+    assert verdict.dsn == {"reject": "5.7.1", "defer": "4.7.1"}.get(verdict.outcome, "")
     if verdict.outcome in ("reject", "defer", "report"):
         assert inbound.mode == {"reject": "enforce", "defer": "defer", "report": "report"}[verdict.outcome]
         assert verdict.reason in ("address", "certificate", "tls")

@@ -10,8 +10,10 @@ from support.core_samples import Book
 from closedmail.core.address import AddressSet
 from closedmail.core.model import CertificatePin, HeaderFrom, Inbound, Mode
 from closedmail.core.rule import Rule, strongest_header_from
-from closedmail.inbound.decision import Certificate, Envelope, Match, Verdict
-from closedmail.inbound.header_decision import decide_header, never_told
+from closedmail.inbound.decision import Verdict
+from closedmail.inbound.facts import ClientCertificate, Envelope
+from closedmail.inbound.header_decision import decide_header, unenforceable_headers
+from closedmail.inbound.partner import Match
 from closedmail.replay.enforced import Enforced
 
 INSIDE, OUTSIDE, LIST = "192.0.2.1", "203.0.113.9", "198.51.100.7"
@@ -91,12 +93,15 @@ def test_modes(mode: Mode, header_from: HeaderFrom) -> None:
 
 def test_text() -> None:
     """It says that it is about the header; a partner's own text is the partner's."""
-    assert ask(book(P), "u@p.example").action == (
-        "REJECT 5.7.1 Mail from p.example in its From: or Sender: header is accepted through Netz only: "
-        "client address 203.0.113.9 is not authorised for it"
+    verdict = ask(book(P), "u@p.example")
+    assert (verdict.dsn, verdict.text) == (
+        "5.7.1",
+        "Mail from p.example in its From: or Sender: header is accepted through Netz only: "
+        "client address 203.0.113.9 is not authorised for it",
     )
     own = match("p.example", replace(ENFORCED, mode="defer", reject_text="{domain}: {reason}"))
-    assert ask(book(own), "u@p.example").action == "DEFER 4.7.1 p.example: address"
+    verdict = ask(book(own), "u@p.example")
+    assert (verdict.dsn, verdict.text) == ("4.7.1", "p.example: address")
 
 
 def test_of_several_addresses_the_gravest_verdict_counts() -> None:
@@ -118,10 +123,10 @@ def test_of_several_addresses_the_gravest_verdict_counts() -> None:
 CERT = Inbound("enforce", "cert", certificates=(CertificatePin(fingerprint="ab" * 32),), header_from="enforce")
 
 
-def test_what_the_door_does_not_know_is_not_refused() -> None:
+def test_what_is_not_known_is_not_refused() -> None:
     rules = book(match("p.example", CERT))
     for shown, outcome in ((None, "none"), ("", "reject"), ("ab" * 32, "accept")):
-        envelope = Envelope("", OUTSIDE, "", Certificate(fingerprint=shown))
+        envelope = Envelope("", OUTSIDE, "", ClientCertificate(fingerprint=shown))
         assert decide_header([b"u@p.example"], envelope, rules).outcome == outcome
 
 
@@ -142,9 +147,11 @@ def rule(inbound: Inbound, partner: str = "") -> Rule:
         (replace(CERT, certificates=(CertificatePin(subject="a", issuer="b"),)), False, False),
     ],
 )
-def test_rules_that_a_milter_is_never_told_enough_for(inbound: Inbound, postfix: bool, sendmail: bool) -> None:
+def test_rules_that_a_milter_is_unenforceable_headers_enough_for(
+    inbound: Inbound, postfix: bool, sendmail: bool
+) -> None:
     for mta, expected in ((False, postfix), (True, sendmail)):
-        sentences = list(never_told([rule(inbound), rule(ENFORCED)], sendmail=mta))
+        sentences = list(unenforceable_headers([rule(inbound), rule(ENFORCED)], sendmail=mta))
         assert bool(sentences) == expected
         assert all(sentence.startswith("network.ndb.inbound.header_from ") for sentence in sentences)
 

@@ -16,9 +16,10 @@ from support.header_corpus import CORPUS, NOT_FOR_MTAS, Hostile
 from closedmail.core.model import Inbound, Rewriting
 from closedmail.core.rule import Rule
 from closedmail.inbound import header_sender
-from closedmail.inbound.decision import Envelope, Match
+from closedmail.inbound.facts import Envelope
 from closedmail.inbound.header_decision import decide_header
 from closedmail.inbound.header_sender import MAX_BYTES, MAX_FIELDS, HeaderError, header_domains
+from closedmail.inbound.partner import Match
 from closedmail.inbound.sender import SenderError, queued_domains
 
 SETTINGS = Rewriting(myorigin="city.example")

@@ -4,7 +4,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from support.sender_corpus import FILES, Row, contradicts, rows, wrong
+from support.senders.corpus import FILES, Row, contradicts, rows, wrong
 
 from closedmail.inbound import sender
 

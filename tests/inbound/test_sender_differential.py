@@ -14,10 +14,10 @@ import pytest
 from support.daemon import Daemon
 from support.gateway import Gateway
 from support.real import SBIN, require
-from support.sender_corpus import Row, rewriting, wrong
-from support.sender_mill import Seen, running_mill
-from support.sender_oracle import PARTNERS, whose
-from support.spellings import BASE, SETTINGS, WAYS, spellings
+from support.senders.corpus import Row, rewriting, wrong
+from support.senders.mill import Seen, running_mill
+from support.senders.oracle import PARTNERS, whose
+from support.senders.spellings import BASE, SETTINGS, WAYS, spellings
 
 from closedmail.inbound.sender import queued_domains
 from closedmail.mta.postfix_settings import read_settings

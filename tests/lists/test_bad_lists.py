@@ -1,6 +1,6 @@
 """The corpus of bad lists through the whole of `sync`: each is refused with its code and message, and changes nothing.
 
-And what is told by more than the file: replayed lists, and two pinned keys during a rollover.
+And what takes more than the file to see: replayed lists, and two pinned keys during a rollover.
 """
 
 from collections.abc import Iterator
@@ -9,11 +9,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from support.bad_lists import BAD_DETACHED, BAD_LISTS, Corpus
-from support.bad_reasons import Bad
-from support.good_lists import ODD_TEXTS
-from support.list_keys import CLOCK, MAX_SIZE, NOW, TEXT, Keys
 from support.network import DAY, MINUTE, File, Signers, Site, gateway_folder, tree
+from support.signed_lists.bad_lists import BAD_DETACHED, BAD_LISTS, Corpus
+from support.signed_lists.bad_reasons import Bad
+from support.signed_lists.good_lists import ODD_TEXTS
+from support.signed_lists.list_keys import CLOCK, MAX_SIZE, NOW, TEXT, Keys
 
 from closedmail.errors import StoreError
 
@@ -41,7 +41,7 @@ def put(site: Site, data: bytes, signature: bytes) -> None:
 def clock() -> Iterator[None]:
     """The command line has the time of the corpus."""
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr("closedmail.sync.session.time", SimpleNamespace(time=lambda: CLOCK))
+        monkeypatch.setattr("closedmail.sync.locked_run.time", SimpleNamespace(time=lambda: CLOCK))
         yield
 
 
@@ -66,7 +66,7 @@ def detached(keys: Keys) -> Iterator[Site]:
         yield site
 
 
-def standing(site: Site) -> dict[str, File | None]:
+def files_of(site: Site) -> dict[str, File | None]:
     """All that a refused list must leave as it is, byte for byte: everything but itself and the log of fetches."""
     own = {"state/sync.json", "ndb.list", "ndb.sig"}
     return {name: file for name, file in tree(site.folder).items() if name not in own}
@@ -74,7 +74,7 @@ def standing(site: Site) -> dict[str, File | None]:
 
 def assert_refused(site: Site, bad: Bad, keys: Keys) -> None:
     """It is refused, also by force, which is for the brakes alone; nothing remembers it but the log of fetches."""
-    before, known, said = standing(site), site.log["ndb"], bad.said(keys)
+    before, known, said = files_of(site), site.log["ndb"], bad.said(keys)
     noted = replace(known, attempted_at=CLOCK, fetched_at=CLOCK, result="refused", code=bad.code, reason=said)
     for force in ((), ("--force",)):
         outcome = site.run("sync", "--json", *force)
@@ -82,7 +82,7 @@ def assert_refused(site: Site, bad: Bad, keys: Keys) -> None:
         assert (outcome.status, found["result"], found["code"], found["reason"]) == (1, "refused", bad.code, said)
         assert outcome.stderr == f"closedmail: error: ndb: {bad.code}: {said}\n"
         assert (outcome.json["generation"], found["domains"], found["added"], found["removed"]) == (1, 2, [], [])
-        assert standing(site) == before
+        assert files_of(site) == before
         assert site.log == {"ndb": noted}
 
 
@@ -149,12 +149,12 @@ def test_odd_text(site: Site, case: str) -> None:
 def test_list_signed_before_the_one_in_force(site: Site) -> None:
     site.put(TEXT, when=site.now - MINUTE)
     site.published()
-    before = standing(site)
+    before = files_of(site)
     site.put(MORE, when=site.now - DAY)
     for force in (False, True):
         reason = site.refused("replayed", force=force).reason
         assert f"{DAY - MINUTE} seconds before the newest one" in reason
-    assert standing(site) == before
+    assert files_of(site) == before
     site.put(MORE, when=site.now - MINUTE)  # equal is no replay
     assert site.published().added == ["aachen.example"]
 

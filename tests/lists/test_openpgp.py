@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.bad_lists import BAD_DETACHED, BAD_LISTS, Corpus
-from support.good_lists import GOOD_LISTS
 from support.keys import Signer
-from support.list_keys import CLOCK, MAX_SIZE, NOW, TEXT, Keys
+from support.signed_lists.bad_lists import BAD_DETACHED, BAD_LISTS, Corpus
+from support.signed_lists.good_lists import GOOD_LISTS
+from support.signed_lists.list_keys import CLOCK, MAX_SIZE, NOW, TEXT, Keys
 
 from closedmail.errors import Code, Refused
 from closedmail.lists import gpg_status, openpgp

@@ -2,8 +2,8 @@
 
 import pytest
 
-from closedmail.inbound.decision import Certificate
-from closedmail.milter.milter_macros import told_by
+from closedmail.inbound.facts import ClientCertificate
+from closedmail.milter.milter_macros import read_macros
 
 POSTFIX = {"v": "Postfix 3.7.11", "{client_addr}": "192.0.2.1", "{mail_addr}": "u@p.example"}
 SENDMAIL = {"v": "8.17.1.9", "{client_addr}": "192.0.2.1", "{mail_addr}": "u@p.example", "f": "<u@p.example>"}
@@ -12,7 +12,7 @@ NAMES = {"{cn_subject}": "mx+201.p.example", "{cn_issuer}": "Closed+20Net+20CA",
 MD5 = {"{cert_md5}": "AA:BB:CC:DD:EE:FF:00:11:22:33:44:55:66:77:88:99"}
 FP = {"{cert_fp}": ":".join(["AB"] * 32)}
 MD5_HEX = "aabbccddeeff00112233445566778899"
-NONE, UNKNOWN = Certificate(), Certificate(None, None, None, None)
+NONE, UNKNOWN = ClientCertificate(), ClientCertificate(None, None, None, None)
 PRINT = "ab" * 32
 
 
@@ -21,10 +21,10 @@ PRINT = "ab" * 32
     [
         # Postfix
         (POSTFIX, NONE, False),
-        ({**POSTFIX, **TLS}, Certificate("", "", None, None), True),
+        ({**POSTFIX, **TLS}, ClientCertificate("", "", None, None), True),
         (
             {**POSTFIX, **TLS, "{cert_subject}": "mx+201.köln.example", "{cert_issuer}": "A CA"},
-            Certificate("mx+201.köln.example", "A CA", None, None),  # Postfix encodes nothing here
+            ClientCertificate("mx+201.köln.example", "A CA", None, None),  # Postfix encodes nothing here
             True,
         ),
         ({**POSTFIX, **TLS, "v": "Mailer 3.7"}, UNKNOWN, True),  # mail_name was changed
@@ -32,17 +32,17 @@ PRINT = "ab" * 32
         (SENDMAIL, NONE, False),
         (
             {**SENDMAIL, **TLS, **NAMES, **FP, "{verify}": "OK"},
-            Certificate("mx 1.p.example", "Closed Net CA", PRINT, None),
+            ClientCertificate("mx 1.p.example", "Closed Net CA", PRINT, None),
             True,
         ),
-        ({**SENDMAIL, **TLS, **NAMES, **MD5, "{verify}": "FAIL"}, Certificate("", "", MD5_HEX, None), True),
-        ({**SENDMAIL, **TLS, **NAMES, **FP, **MD5, "{verify}": "FAIL"}, Certificate("", "", PRINT, None), True),
+        ({**SENDMAIL, **TLS, **NAMES, **MD5, "{verify}": "FAIL"}, ClientCertificate("", "", MD5_HEX, None), True),
+        ({**SENDMAIL, **TLS, **NAMES, **FP, **MD5, "{verify}": "FAIL"}, ClientCertificate("", "", PRINT, None), True),
         (
             {**SENDMAIL, **TLS, **NAMES, "{verify}": "OK"},
-            Certificate("mx 1.p.example", "Closed Net CA", None, None),
+            ClientCertificate("mx 1.p.example", "Closed Net CA", None, None),
             True,
         ),
-        ({**SENDMAIL, **TLS, **NAMES, "{verify}": "FAIL"}, Certificate("", "", None, None), True),
+        ({**SENDMAIL, **TLS, **NAMES, "{verify}": "FAIL"}, ClientCertificate("", "", None, None), True),
         ({**SENDMAIL, **TLS, **NAMES, "{verify}": "NO"}, NONE, True),
         ({**SENDMAIL, **TLS, "{verify}": "NOT"}, NONE, True),
         ({**SENDMAIL, "{verify}": "NONE"}, NONE, False),
@@ -56,9 +56,11 @@ PRINT = "ab" * 32
         ({}, UNKNOWN, None),
     ],
 )
-def test_certificate_and_encryption(macros: dict[str, str], certificate: Certificate, encrypted: bool | None) -> None:
-    told = told_by(macros)
-    assert (told.certificate, told.encrypted) == (certificate, encrypted)
+def test_certificate_and_encryption(
+    macros: dict[str, str], certificate: ClientCertificate, encrypted: bool | None
+) -> None:
+    read = read_macros(macros)
+    assert (read.certificate, read.encrypted) == (certificate, encrypted)
 
 
 @pytest.mark.parametrize(
@@ -72,5 +74,5 @@ def test_certificate_and_encryption(macros: dict[str, str], certificate: Certifi
     ],
 )
 def test_the_rest(macros: dict[str, str], client: str, sasl: str, senders: tuple[str, ...]) -> None:
-    told = told_by(macros)
-    assert (told.client_address, told.sasl_username, told.senders) == (client, sasl, senders)
+    read = read_macros(macros)
+    assert (read.client_address, read.sasl_username, read.senders) == (client, sasl, senders)

@@ -1,4 +1,4 @@
-"""The milter asked by a running Postfix: what the client is told, what is queued, what is logged and counted."""
+"""The milter asked by a running Postfix: what the client reads, what is queued, what is logged and counted."""
 
 import json
 import os
@@ -17,24 +17,24 @@ import pytest
 from support import milter_table as table
 from support.daemon import Daemon, closedmail
 from support.header_corpus import CORPUS, NOT_FOR_MTAS, Hostile
-from support.milter_door import MilterDoor
+from support.milter_mta import MilterMta
 from support.milter_table import RIGHT, STRANGER, TABLE, TEXTS, WRONG, Clients, P, make_clients
+from support.private_postfix import PrivatePostfix
 from support.real import require
 
-from closedmail.demo.private_postfix import PrivatePostfix
-from closedmail.demo.smtp_client import Reply, deliver
+from closedmail.demo.smtp_client import SmtpReply, deliver
 
 pytestmark = pytest.mark.real("root", "postfix", "postfix-lmdb", "openssl")
 
 
-class Door(MilterDoor):
+class FrontEnd(MilterMta):
     """A Postfix and the milter."""
 
     def __init__(self, config: Path, daemon: Daemon, postfix: PrivatePostfix, clients: Clients) -> None:
         super().__init__(daemon, clients)
         self.config, self.postfix = config, postfix
 
-    def send(self, sender: str, client: str, **options: object) -> Reply:
+    def send(self, sender: str, client: str, **options: object) -> SmtpReply:
         return deliver(
             self.postfix.address,
             self.postfix.port,
@@ -44,7 +44,7 @@ class Door(MilterDoor):
             **options,  # type: ignore[arg-type]
         )
 
-    def queued(self, reply: Reply) -> list[str]:
+    def queued(self, reply: SmtpReply) -> list[str]:
         assert reply.accepted, reply
         queue_id = reply.text.split()[-1]
         command = ["postcat", "-c", str(self.postfix.etc), "-hq", queue_id]
@@ -61,7 +61,7 @@ class Door(MilterDoor):
 
 
 @pytest.fixture(scope="module")
-def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
+def front_end(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FrontEnd]:
     require("root", "postfix", "postfix-lmdb", "openssl")
     folder = Path(tempfile.mkdtemp(prefix="closedmail-"))
     folder.chmod(0o755)
@@ -90,125 +90,130 @@ def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
                 },
             )
         )
-        yield Door(config, daemon, postfix, clients)
+        yield FrontEnd(config, daemon, postfix, clients)
         print(postfix.log())
 
 
-def test_table(door: Door) -> None:
+def test_table(front_end: FrontEnd) -> None:
     for mail in TABLE:
-        door.check(mail, mail.said, mail.marked)
+        front_end.check(mail, mail.said, mail.marked)
 
 
 @pytest.mark.parametrize("mode", ["enforce", "defer"])
 @pytest.mark.parametrize("name", TEXTS)
-def test_reject_text(door: Door, name: str, mode: str) -> None:
-    reply = door.send(f"u@{name}.{mode}.example", WRONG)
+def test_reject_text(front_end: FrontEnd, name: str, mode: str) -> None:
+    reply = front_end.send(f"u@{name}.{mode}.example", WRONG)
     status = {"enforce": "5.7.1", "defer": "4.7.1"}[mode]
     assert reply.text == f"{status} {TEXTS[name][1].replace('MODE', mode)}"
 
 
-def test_smtputf8(door: Door) -> None:
+def test_smtputf8(front_end: FrontEnd) -> None:
     for sender in ("u@köln.example", "ü@KÖLN.example", "u@köln\u3002example"):
-        assert door.send(sender, WRONG, smtputf8=True).code == 550
-        assert door.send(sender, RIGHT, smtputf8=True).accepted
+        assert front_end.send(sender, WRONG, smtputf8=True).code == 550
+        assert front_end.send(sender, RIGHT, smtputf8=True).accepted
 
 
 @pytest.mark.parametrize("hostile", CORPUS, ids=lambda hostile: hostile.name)
-def test_hostile_headers(door: Door, hostile: Hostile) -> None:
+def test_hostile_headers(front_end: FrontEnd, hostile: Hostile) -> None:
     refused = hostile.refused if hostile.postfix is None else hostile.postfix
-    reply = door.send(STRANGER, WRONG, data=hostile.header + b"\r\nA test.\r\n")
+    reply = front_end.send(STRANGER, WRONG, data=hostile.header + b"\r\nA test.\r\n")
     assert (reply.stage, reply.code) == ("message", 550 if refused else 250), reply
     if refused:
         assert re.search(r"Mail from (koeln|xn--kln-sna)\.example in its From: or Sender: header", reply.text)
 
 
-def test_headers_that_postfix_changes(door: Door) -> None:
+def test_headers_that_postfix_changes(front_end: FrontEnd) -> None:
     """No verdict of ours fails on them, whatever is left of them."""
     for hostile in NOT_FOR_MTAS:
-        reply = door.send(STRANGER, WRONG, data=hostile.header + b"\r\nA test.\r\n")
+        reply = front_end.send(STRANGER, WRONG, data=hostile.header + b"\r\nA test.\r\n")
         assert (reply.stage, reply.code) in (("message", 550), ("message", 250)), (hostile.name, reply)
-    assert "Traceback" not in door.daemon.log()
+    assert "Traceback" not in front_end.daemon.log()
 
 
-def test_partners_may_write_such_headers(door: Door) -> None:
+def test_partners_may_write_such_headers(front_end: FrontEnd) -> None:
     """In one session, from the right address: each is judged by itself, and all pass."""
-    with door.session(RIGHT) as client:
+    with front_end.session(RIGHT) as client:
         for hostile in CORPUS:
-            assert door.deliver_in(client, P, hostile.header) == 250, hostile.name
+            assert front_end.deliver_in(client, P, hostile.header) == 250, hostile.name
 
 
-def test_several_mails_in_one_session(door: Door) -> None:
-    with door.session(WRONG) as client:
-        door.check_session(client)
+def test_several_mails_in_one_session(front_end: FrontEnd) -> None:
+    with front_end.session(WRONG) as client:
+        front_end.check_session(client)
 
 
-def test_all_recipients_are_refused(door: Door) -> None:
+def test_all_recipients_are_refused(front_end: FrontEnd) -> None:
     """Also postmaster, for whom Postfix skips what is in smtpd_sender_restrictions."""
-    before = len(door.daemon.verdicts())
-    reply = door.send(P, WRONG, rcpt=["TO:<postmaster>"])
+    before = len(front_end.daemon.verdicts())
+    reply = front_end.send(P, WRONG, rcpt=["TO:<postmaster>"])
     assert (reply.stage, reply.code) == ("rcpt", 550)
-    assert door.logged(before) == ["reject address"]
-    with smtplib.SMTP(door.postfix.address, door.postfix.port, timeout=30) as client:
+    assert front_end.logged(before) == ["reject address"]
+    with smtplib.SMTP(front_end.postfix.address, front_end.postfix.port, timeout=30) as client:
         client.ehlo("client.example")
         client.docmd("MAIL", f"FROM:<{P}>")
         for name in ("a", "b", "postmaster"):
             assert client.docmd("RCPT", f"TO:<{name}@city.example>")[0] == 550
-    assert door.logged(before, 2) == ["reject address"] * 2
+    assert front_end.logged(before, 2) == ["reject address"] * 2
 
 
-def test_forged_marks(door: Door) -> None:
+def test_forged_marks(front_end: FrontEnd) -> None:
     """They go from every message, also where ours is added; other results stay."""
-    door.check_forged(P, RIGHT, [table.mark("koeln.example")])
+    front_end.check_forged(P, RIGHT, [table.mark("koeln.example")])
     for sender, client in ((STRANGER, WRONG), ("", WRONG), (P, table.TRUSTED)):
-        door.check_forged(sender, client, [])
+        front_end.check_forged(sender, client, [])
 
 
-def test_a_login_is_not_asked(door: Door) -> None:
+def test_a_login_is_not_asked(front_end: FrontEnd) -> None:
     login = {"ADDR": WRONG, "NAME": "[UNAVAILABLE]", "LOGIN": "joe"}
     reply = deliver(
-        door.postfix.address, door.postfix.port, sender=P, recipients=["office@city.example"], xclient=login
+        front_end.postfix.address, front_end.postfix.port, sender=P, recipients=["office@city.example"], xclient=login
     )
     assert reply.accepted
 
 
-def test_a_client_without_address_is_not_let_in(door: Door) -> None:
+def test_a_client_without_address_is_not_let_in(front_end: FrontEnd) -> None:
     """libmilter closes the connection when Postfix can't tell the address, and Postfix does its default."""
-    assert door.send(P, "[UNAVAILABLE]").code == 451
+    assert front_end.send(P, "[UNAVAILABLE]").code == 451
 
 
-def test_a_new_generation_and_no_store(door: Door) -> None:
-    folder = door.config.parent
+def test_a_new_generation_and_no_store(front_end: FrontEnd) -> None:
+    folder = front_end.config.parent
     listed = (folder / "list").read_text()
-    assert door.send("u@new.example", WRONG).accepted
+    assert front_end.send("u@new.example", WRONG).accepted
     (folder / "list").write_text(f"{listed}new.example esmtp:[192.0.2.77]\n")
-    assert closedmail("sync", config=door.config).status == 0
-    assert door.send("u@new.example", WRONG).code == 550
+    assert closedmail("sync", config=front_end.config).status == 0
+    assert front_end.send("u@new.example", WRONG).code == 550
     store, away = folder / "state" / "store", folder / "away"
     store.rename(away)
     try:
         for sender in (P, STRANGER, ""):
-            reply = door.send(sender, RIGHT)
+            reply = front_end.send(sender, RIGHT)
             assert (reply.stage, reply.code, reply.text[:6]) == ("rcpt", 451, "4.7.1 ")
     finally:
         away.rename(store)
-    assert door.send(P, RIGHT).accepted
-    door.daemon.wait_for(r"no generation is in force yet; run: closedmail sync: all mail is deferred$")
-    door.daemon.wait_for(r"^policy store is back, generation=\d+$")
+    assert front_end.send(P, RIGHT).accepted
+    front_end.daemon.wait_for(
+        r"no generation is in force yet; run: closedmail --config \S+ sync: all mail is deferred$"
+    )
+    front_end.daemon.wait_for(r"^policy store is back, generation=\d+$")
 
 
-def test_restarts_lose_no_mail(door: Door) -> None:
+def test_restarts_lose_no_mail(front_end: FrontEnd) -> None:
     """Stopped, killed and started again: 4xx meanwhile, and Postfix finds the new one by itself."""
-    folder = door.config.parent
+    folder = front_end.config.parent
     where = f"unix:{folder}/again.sock"
     with ExitStack() as stack:
-        first = stack.enter_context(Daemon(door.config, "--listen", where, command="milter"))
+        first = stack.enter_context(Daemon(front_end.config, "--listen", where, command="milter"))
         parameters = {
             "smtpd_milters": where,
             "milter_default_action": "tempfail",
             "smtpd_authorized_xclient_hosts": "127.0.0.0/8",
         }
-        again = Door(
-            door.config, first, stack.enter_context(PrivatePostfix(folder / "again", parameters)), door.clients
+        again = FrontEnd(
+            front_end.config,
+            first,
+            stack.enter_context(PrivatePostfix(folder / "again", parameters)),
+            front_end.clients,
         )
         assert again.send(P, RIGHT).accepted
         assert first.stop() == 0
@@ -216,7 +221,7 @@ def test_restarts_lose_no_mail(door: Door) -> None:
         for client in (RIGHT, WRONG):
             reply = again.send(P, client)
             assert (reply.code, reply.accepted) == (451, False), reply
-        second = Daemon(door.config, "--listen", where, command="milter")
+        second = Daemon(front_end.config, "--listen", where, command="milter")
         stack.callback(second.kill)
         second.__enter__()
         assert again.send(P, RIGHT).accepted
@@ -238,14 +243,14 @@ def test_restarts_lose_no_mail(door: Door) -> None:
         while again.send(P, RIGHT).accepted and time.monotonic() < deadline:
             time.sleep(0.1)
         assert again.send(P, RIGHT).code == 451
-        stack.enter_context(Daemon(door.config, "--listen", where, command="milter"))
+        stack.enter_context(Daemon(front_end.config, "--listen", where, command="milter"))
         assert again.send(P, RIGHT).accepted
 
 
-def test_messages_under_way_end_after_sigterm(door: Door) -> None:
-    folder = door.config.parent
+def test_messages_under_way_end_after_sigterm(front_end: FrontEnd) -> None:
+    folder = front_end.config.parent
     with ExitStack() as stack:
-        daemon = stack.enter_context(Daemon(door.config, "--listen", f"unix:{folder}/term.sock", command="milter"))
+        daemon = stack.enter_context(Daemon(front_end.config, "--listen", f"unix:{folder}/term.sock", command="milter"))
         parameters = {"smtpd_milters": daemon.where[0], "milter_default_action": "tempfail"}
         postfix = stack.enter_context(PrivatePostfix(folder / "term", parameters))
         client = stack.enter_context(smtplib.SMTP(postfix.address, postfix.port, timeout=30))
@@ -263,12 +268,12 @@ def test_messages_under_way_end_after_sigterm(door: Door) -> None:
         assert daemon.wait() == 0
 
 
-def test_counters_and_status(door: Door) -> None:
+def test_counters_and_status(front_end: FrontEnd) -> None:
     """Each mail once; those of the milter beside those of policyd."""
-    before = len(door.daemon.verdicts())
-    door.send(P, WRONG)
-    assert door.logged(before) == ["reject address"]
-    door.daemon.reload()
-    saved = json.loads((door.config.parent / "state" / "counters-milter.json").read_text())
-    assert sum(row[-1] for row in saved["counts"]) == len({tuple(line.items()) for line in door.daemon.verdicts()})
-    assert not (door.config.parent / "state" / "counters.json").exists()
+    before = len(front_end.daemon.verdicts())
+    front_end.send(P, WRONG)
+    assert front_end.logged(before) == ["reject address"]
+    front_end.daemon.reload()
+    saved = json.loads((front_end.config.parent / "state" / "counters-milter.json").read_text())
+    assert sum(row[-1] for row in saved["counts"]) == len({tuple(line.items()) for line in front_end.daemon.verdicts()})
+    assert not (front_end.config.parent / "state" / "counters.json").exists()

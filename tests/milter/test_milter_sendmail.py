@@ -17,13 +17,13 @@ import pytest
 from support import milter_table as table
 from support.daemon import Daemon
 from support.header_corpus import CORPUS, NOT_FOR_MTAS
-from support.milter_door import MilterDoor
+from support.machines.sendmail import HEAD, MAILERS, Sendmail
+from support.machines.tree import NEEDS, Machine
+from support.milter_mta import MilterMta
 from support.milter_table import RIGHT, STRANGER, TABLE, TEXTS, WRONG, Clients, P, make_clients
 from support.real import require
-from support.sendmail import HEAD, MAILERS, Sendmail
-from support.tree import NEEDS, Machine
 
-from closedmail.demo.smtp_client import Reply, deliver
+from closedmail.demo.smtp_client import SmtpReply, deliver
 
 pytestmark = pytest.mark.real(*NEEDS, "openssl")
 
@@ -44,7 +44,7 @@ INPUT_MAIL_FILTER(`closedmail', `S=unix:{SOCKET}, F=T, T=C:10s;S:10s;R:20s;E:60s
 {MAILERS}"""
 
 
-class Door(MilterDoor):
+class FrontEnd(MilterMta):
     """A machine with Sendmail and the milter."""
 
     recipient = "root@city.example"
@@ -53,7 +53,7 @@ class Door(MilterDoor):
         super().__init__(daemon, clients)
         self.machine, self.sendmail = machine, sendmail
 
-    def send(self, sender: str, client: str, **options: object) -> Reply:
+    def send(self, sender: str, client: str, **options: object) -> SmtpReply:
         recipients = options.pop("rcpt", [self.recipient])
         call = partial(
             deliver,
@@ -66,7 +66,7 @@ class Door(MilterDoor):
         )
         return self.machine.call(call)
 
-    def queued(self, reply: Reply) -> list[str]:
+    def queued(self, reply: SmtpReply) -> list[str]:
         assert reply.accepted, reply
         queue_id = reply.text.split()[1]
         raw = (self.machine.root / f"var/spool/mqueue/qf{queue_id}").read_text("utf-8", "replace")
@@ -87,7 +87,7 @@ def start_milter(machine: Machine) -> Daemon:
 
 
 @pytest.fixture(scope="module")
-def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
+def front_end(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FrontEnd]:
     require(*NEEDS, "openssl")
     clients = make_clients(tmp_path_factory.mktemp("certificates"))
     with ExitStack() as stack:
@@ -103,23 +103,23 @@ def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
         machine.closedmail("/srv/closedmail.toml", "sync")
         daemon = stack.enter_context(start_milter(machine))
         sendmail = stack.enter_context(Sendmail(machine, mc(clients)))
-        yield Door(machine, sendmail, daemon, clients)
+        yield FrontEnd(machine, sendmail, daemon, clients)
         print(sendmail.log.text())
 
 
-def test_table(door: Door) -> None:
+def test_table(front_end: FrontEnd) -> None:
     for mail in TABLE:
         said = mail.said if mail.sendmail is None else mail.sendmail
         domain = mail.sender.rpartition("@")[2]
-        door.check(mail, said, mail.marked or (domain if mail.sendmail == table.OK else ""))
+        front_end.check(mail, said, mail.marked or (domain if mail.sendmail == table.OK else ""))
 
 
 @pytest.mark.parametrize("mode", ["enforce", "defer"])
 @pytest.mark.parametrize("name", TEXTS)
-def test_reject_text(door: Door, name: str, mode: str) -> None:
-    reply = door.send(f"u@{name}.{mode}.example", WRONG)
+def test_reject_text(front_end: FrontEnd, name: str, mode: str) -> None:
+    reply = front_end.send(f"u@{name}.{mode}.example", WRONG)
     # Sendmail names the recipient in permanent answers, and knows no characters but ASCII.
-    status = {"enforce": f"5.7.1 <{door.recipient}>...", "defer": "4.7.1"}[mode]
+    status = {"enforce": f"5.7.1 <{front_end.recipient}>...", "defer": "4.7.1"}[mode]
     text = TEXTS[name][1].replace("MODE", mode).encode("ascii", "replace").decode()
     assert reply.text == f"{status} {text}"
 
@@ -133,82 +133,82 @@ SPELLINGS = [
 
 
 @pytest.mark.parametrize("sender", SPELLINGS)
-def test_spellings_that_sendmail_understands(door: Door, sender: str) -> None:
-    reply = door.send(sender, WRONG)
+def test_spellings_that_sendmail_understands(front_end: FrontEnd, sender: str) -> None:
+    reply = front_end.send(sender, WRONG)
     assert (reply.stage, reply.code) == ("rcpt", 550), reply
-    assert door.send(sender, RIGHT).accepted
+    assert front_end.send(sender, RIGHT).accepted
 
 
-def test_a_sender_that_is_not_utf8_waits(door: Door) -> None:
-    reply = door.send("u@k\udcf6ln.example", RIGHT)
+def test_a_sender_that_is_not_utf8_waits(front_end: FrontEnd) -> None:
+    reply = front_end.send("u@k\udcf6ln.example", RIGHT)
     assert (reply.stage, reply.code, reply.text) == ("rcpt", 451, "4.7.1 The domain of this sender can't be read")
 
 
-def test_hostile_headers(door: Door) -> None:
+def test_hostile_headers(front_end: FrontEnd) -> None:
     """In one session, for the time that a new one takes."""
-    with door.session(WRONG) as client:
+    with front_end.session(WRONG) as client:
         for hostile in CORPUS:
             refused = hostile.refused if hostile.sendmail is None else hostile.sendmail
-            assert door.deliver_in(client, STRANGER, hostile.header) == (550 if refused else 250), hostile.name
-    with door.session(RIGHT) as client:
+            assert front_end.deliver_in(client, STRANGER, hostile.header) == (550 if refused else 250), hostile.name
+    with front_end.session(RIGHT) as client:
         for hostile in CORPUS:
-            assert door.deliver_in(client, P, hostile.header) == 250, hostile.name
+            assert front_end.deliver_in(client, P, hostile.header) == 250, hostile.name
 
 
-def test_headers_that_sendmail_changes(door: Door) -> None:
+def test_headers_that_sendmail_changes(front_end: FrontEnd) -> None:
     for hostile in NOT_FOR_MTAS:
-        reply = door.send(STRANGER, WRONG, data=hostile.header + b"\r\nA test.\r\n")
+        reply = front_end.send(STRANGER, WRONG, data=hostile.header + b"\r\nA test.\r\n")
         assert reply.code in (550, 250, 421, 552, 554), (hostile.name, reply)
-    assert "Traceback" not in door.daemon.log()
+    assert "Traceback" not in front_end.daemon.log()
 
 
-def test_several_mails_in_one_session(door: Door) -> None:
-    with door.session(WRONG) as client:
-        door.check_session(client)
+def test_several_mails_in_one_session(front_end: FrontEnd) -> None:
+    with front_end.session(WRONG) as client:
+        front_end.check_session(client)
 
 
-def test_forged_marks(door: Door) -> None:
-    door.check_forged(P, RIGHT, [table.mark("koeln.example")])
+def test_forged_marks(front_end: FrontEnd) -> None:
+    front_end.check_forged(P, RIGHT, [table.mark("koeln.example")])
     for sender, client in ((STRANGER, WRONG), ("", WRONG), (P, table.TRUSTED)):
-        door.check_forged(sender, client, [])
+        front_end.check_forged(sender, client, [])
 
 
-def test_the_log_has_the_queue_id(door: Door) -> None:
-    reply = door.send(P, RIGHT)
-    assert door.daemon.wait_for(rf"instance={reply.text.split()[1]} generation=\d+ door=milter$")
+def test_the_log_has_the_queue_id(front_end: FrontEnd) -> None:
+    reply = front_end.send(P, RIGHT)
+    assert front_end.daemon.wait_for(rf"instance={reply.text.split()[1]} generation=\d+ door=milter$")
 
 
-def test_a_header_name_of_other_bytes(door: Door) -> None:
+def test_a_header_name_of_other_bytes(front_end: FrontEnd) -> None:
     """It ends the header, for Sendmail as for Postfix: what comes behind it is the body."""
     odd, author = b"X-\xf6: a\r\nFR\xd6M: a\r\n", b"From: u@koeln.example\r\n"
-    with door.session(WRONG) as client:
-        assert door.deliver_in(client, STRANGER, author + odd) == 550
-        assert door.deliver_in(client, STRANGER, odd + author) == 250
-    assert "From: u@stranger.example" in door.queued(door.send(STRANGER, WRONG, data=odd + author + b"\r\n"))
+    with front_end.session(WRONG) as client:
+        assert front_end.deliver_in(client, STRANGER, author + odd) == 550
+        assert front_end.deliver_in(client, STRANGER, odd + author) == 250
+    assert "From: u@stranger.example" in front_end.queued(front_end.send(STRANGER, WRONG, data=odd + author + b"\r\n"))
 
 
-def test_restarts_lose_no_mail(door: Door) -> None:
+def test_restarts_lose_no_mail(front_end: FrontEnd) -> None:
     """With F=T: 4xx while nobody answers, and the right answers from the next daemon at once."""
-    assert door.daemon.stop() == 0
-    assert not (door.machine.root / SOCKET.lstrip("/")).exists()
+    assert front_end.daemon.stop() == 0
+    assert not (front_end.machine.root / SOCKET.lstrip("/")).exists()
     for sender, client in ((P, RIGHT), (P, WRONG), (STRANGER, WRONG)):
-        reply = door.send(sender, client)
+        reply = front_end.send(sender, client)
         assert reply.code in range(400, 500), reply
-    with start_milter(door.machine) as daemon:
-        assert door.send(P, RIGHT).accepted
-        assert door.send(P, WRONG).code == 550
-        session = door.session(WRONG)
+    with start_milter(front_end.machine) as daemon:
+        assert front_end.send(P, RIGHT).accepted
+        assert front_end.send(P, WRONG).code == 550
+        session = front_end.session(WRONG)
         session.docmd("MAIL", f"FROM:<{STRANGER}>")
-        assert session.docmd("RCPT", f"TO:<{door.recipient}>")[0] == 250
+        assert session.docmd("RCPT", f"TO:<{front_end.recipient}>")[0] == 250
         daemon.signal(signal.SIGTERM)
         deadline = time.monotonic() + 10
-        while (door.machine.root / SOCKET.lstrip("/")).exists() and time.monotonic() < deadline:
+        while (front_end.machine.root / SOCKET.lstrip("/")).exists() and time.monotonic() < deadline:
             time.sleep(0.02)
-        with start_milter(door.machine):
+        with start_milter(front_end.machine):
             # The message under way is still the first one's.
             session.docmd("DATA")
             session.send(b"From: u@koeln.example\r\n\r\nA test.\r\n.\r\n")
             assert session.getreply()[0] == 550
             session.close()
             assert daemon.wait() == 0
-            assert door.send(P, RIGHT).accepted
+            assert front_end.send(P, RIGHT).accepted

@@ -10,9 +10,11 @@ from support.core_samples import Book
 
 from closedmail.core.model import CertificatePin, Inbound
 from closedmail.core.rule import Rule
-from closedmail.inbound.decision import Certificate, Match
-from closedmail.milter.milter_macros import Told
-from closedmail.milter.milter_session import UNREADABLE, Ending, Session, internal_form
+from closedmail.inbound.facts import ClientCertificate
+from closedmail.inbound.partner import Match
+from closedmail.milter.milter_macros import MailMacros
+from closedmail.milter.milter_reply import UNREADABLE
+from closedmail.milter.milter_session import MilterSession, Response, internal_form
 
 INSIDE, OUTSIDE = "192.0.2.1", "203.0.113.9"
 ID = "gw.city.example"
@@ -42,20 +44,25 @@ BOOK = Book(
 )
 
 
-def told(client: str = "", *senders: str, sasl: str = "", certificate: Certificate = Certificate()) -> Told:  # noqa: B008
-    return Told(certificate, False, sasl, client, senders)
+def macros(
+    client: str = "",
+    *senders: str,
+    sasl: str = "",
+    certificate: ClientCertificate = ClientCertificate(),  # noqa: B008, it is frozen
+) -> MailMacros:
+    return MailMacros(certificate, False, sasl, client, senders)
 
 
 def send(
-    session: Session,
+    session: MilterSession,
     sender: str,
     *fields: tuple[str, str],
     book: Book | None = BOOK,
     at_end: Book | None = BOOK,
-    said: Told | None = None,
-) -> tuple[Ending, Ending | None]:
+    read: MailMacros | None = None,
+) -> tuple[Response, Response | None]:
     """One message: the answer to a recipient, and to the message where it came to that."""
-    session.mail(sender.encode("utf-8", "surrogateescape"), said or told(), book)
+    session.mail(sender.encode("utf-8", "surrogateescape"), read or macros(), book)
     first = session.recipient()
     if first.reply:
         session.abort()
@@ -65,8 +72,8 @@ def send(
     return first, session.end(at_end)
 
 
-def session_of(client: str) -> Session:
-    session = Session(ID)
+def session_of(client: str) -> MilterSession:
+    session = MilterSession(ID)
     session.connect(client)
     return session
 
@@ -131,23 +138,23 @@ def test_messages(
 def test_every_reading_of_the_sender_counts() -> None:
     """What the MTA made of it as well as what the client wrote."""
     for given_, made in (("<u@p.example>", "u@stranger.example"), ("<u@stranger.example>", "u@p.example")):
-        first, _ = send(session_of(OUTSIDE), given_, said=told("", made))
+        first, _ = send(session_of(OUTSIDE), given_, read=macros("", made))
         assert first.reply
-    assert send(session_of(OUTSIDE), "<>", said=told("", "u@p.example"))[0].reply is None
+    assert send(session_of(OUTSIDE), "<>", read=macros("", "u@p.example"))[0].reply is None
 
 
 def test_the_address_of_the_macro_counts() -> None:
     """It is that of the message, where XCLIENT has changed it."""
-    assert send(session_of(OUTSIDE), "<u@p.example>", said=told(INSIDE))[0].reply is None
-    assert send(session_of(INSIDE), "<u@p.example>", said=told(OUTSIDE))[0].reply
+    assert send(session_of(OUTSIDE), "<u@p.example>", read=macros(INSIDE))[0].reply is None
+    assert send(session_of(INSIDE), "<u@p.example>", read=macros(OUTSIDE))[0].reply
 
 
 def test_a_login_and_a_trusted_client_are_not_asked() -> None:
-    _, last = send(session_of(OUTSIDE), "<u@p.example>", FROM_P, said=told(sasl="joe"))
-    assert last == Ending()
+    _, last = send(session_of(OUTSIDE), "<u@p.example>", FROM_P, read=macros(sasl="joe"))
+    assert last == Response()
     trusting = replace(BOOK, trusted=BOOK.table["p.example"].rule.allowed)
     _, last = send(session_of(INSIDE), "<u@p.example>", *[FROM_P] * 100, book=trusting, at_end=trusting)
-    assert last == Ending()
+    assert last == Response()
 
 
 def test_forged_marks_are_removed_from_every_message() -> None:
@@ -166,7 +173,7 @@ def test_forged_marks_are_removed_from_every_message() -> None:
         _, last = send(session_of(client), sender, *fields, book=book, at_end=book)
         assert last
         assert last.remove == (4, 2)
-    _, last = send(session_of(OUTSIDE), "<u@p.example>", *fields, said=told(sasl="joe"))
+    _, last = send(session_of(OUTSIDE), "<u@p.example>", *fields, read=macros(sasl="joe"))
     assert last
     assert (last.remove, last.mark) == ((4, 2), None)
 
@@ -195,16 +202,16 @@ def test_a_header_beyond_all_bounds() -> None:
     assert last.reply
 
 
-UNTOLD = Certificate("", "", None, None)
+UNTOLD = ClientCertificate("", "", None, None)
 
 
 def test_what_is_unknown_is_neither_refused_nor_marked() -> None:
-    _, last = send(session_of(INSIDE), "<u@print.example>", FROM_P, said=told(certificate=UNTOLD))
+    _, last = send(session_of(INSIDE), "<u@print.example>", FROM_P, read=macros(certificate=UNTOLD))
     assert last
     assert (last.reply, last.mark) == (None, None)
     assert [judged.verdict.reason for judged in last.judged] == ["unknown-fact", "ok"]
-    said = told(certificate=UNTOLD)
-    _, last = send(session_of(INSIDE), "<u@p.example>", ("From", "u@print.example"), said=said)
+    read = macros(certificate=UNTOLD)
+    _, last = send(session_of(INSIDE), "<u@p.example>", ("From", "u@print.example"), read=read)
     assert last
     assert (last.reply, last.mark) == (None, None)
 
@@ -212,21 +219,21 @@ def test_what_is_unknown_is_neither_refused_nor_marked() -> None:
 def test_without_a_store_all_mail_waits() -> None:
     for sender in ("<u@p.example>", "<u@stranger.example>", "<>"):
         first, _ = send(session_of(INSIDE), sender, book=None)
-        assert first == Ending(UNREADABLE)
+        assert first == Response(UNREADABLE)
         _, last = send(session_of(INSIDE), sender, at_end=None)
-        assert last == Ending(UNREADABLE)
+        assert last == Response(UNREADABLE)
 
 
 def test_out_of_order() -> None:
     """No message, no answer that lets one pass."""
     session = session_of(INSIDE)
-    assert session.recipient() == Ending(UNREADABLE)
+    assert session.recipient() == Response(UNREADABLE)
     session.header(*("From", b"u@p.example"))
-    assert session.end(BOOK) == Ending(UNREADABLE)
-    session.mail(b"<u@p.example>", told(), BOOK)
+    assert session.end(BOOK) == Response(UNREADABLE)
+    session.mail(b"<u@p.example>", macros(), BOOK)
     session.abort()
-    assert session.end(BOOK) == Ending(UNREADABLE)
-    session.mail(b"<u@p.example>", told(OUTSIDE), BOOK)
+    assert session.end(BOOK) == Response(UNREADABLE)
+    session.mail(b"<u@p.example>", macros(OUTSIDE), BOOK)
     ending = session.end(BOOK)  # an MTA that goes on, whatever was answered to RCPT
     assert ending.reply
     assert ending.reply.code == "550"
@@ -253,10 +260,10 @@ def test_nothing_is_left_for_the_next_message(
     session = session_of("")
     for sender, fields, client, what in messages:
         if what == "send":
-            alone = send(session_of(""), sender, *fields, said=told(client))
-            assert send(session, sender, *fields, said=told(client)) == alone
+            alone = send(session_of(""), sender, *fields, read=macros(client))
+            assert send(session, sender, *fields, read=macros(client)) == alone
         else:
-            session.mail(sender.encode(), told(client), BOOK)
+            session.mail(sender.encode(), macros(client), BOOK)
             for name, value in fields:
                 session.header(name, value.encode())
             if what == "abort":

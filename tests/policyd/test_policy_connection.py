@@ -26,7 +26,7 @@ SOON = 0.1  # seconds in which a half request has to be whole here
 PATIENCE = 20  # seconds; only a test that fails waits so long
 
 
-class Door:
+class PolicySocket:
     """Connections on a UNIX socket of the test's own loop."""
 
     def __init__(self, path: Path, connections: PolicyConnections, log: list[str]) -> None:
@@ -81,60 +81,62 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(policy_connection, "_PATIENCE", SOON)
 
 
-Visit = Callable[[Door], Awaitable[None]]
+Exchange = Callable[[PolicySocket], Awaitable[None]]
 
 
 @pytest.fixture
-def opened(gateway: Gateway, tmp_path: Path) -> Callable[..., Door]:
-    """Open the door to a visit, for at most so many."""
+def opened(gateway: Gateway, tmp_path: Path) -> Callable[..., PolicySocket]:
+    """Serve one exchange, with at most so many connections."""
 
-    def visit(behave: Visit, most: int = 100) -> Door:
+    def exchange(behave: Exchange, most: int = 100) -> PolicySocket:
         log: list[str] = []
 
-        async def serve() -> Door:
+        async def serve() -> PolicySocket:
             with StoreReader(gateway.store) as store:
                 service = PolicyService(store, log.append, "disconnect", Counters(0))
                 connections = PolicyConnections(service, log.append, most)
                 path = tmp_path / "policy.sock"
                 server = await asyncio.get_running_loop().create_unix_server(connections, str(path))
-                door = Door(path, connections, log)
+                policyd = PolicySocket(path, connections, log)
                 async with server:
-                    await behave(door)
+                    await behave(policyd)
                     for connection in set(connections.open):
                         connection.close()
                 await until(lambda: not connections.open)
-                return door
+                return policyd
 
         return asyncio.run(serve())
 
-    return visit
+    return exchange
 
 
-def errors(door: Door) -> list[str]:
-    return [line for line in door.log if line.startswith("error: ")]
+def errors(policyd: PolicySocket) -> list[str]:
+    return [line for line in policyd.log if line.startswith("error: ")]
 
 
-def test_half_requests_end_and_idle_connections_stay(opened: Callable[..., Door]) -> None:
+def test_half_requests_end_and_idle_connections_stay(opened: Callable[..., PolicySocket]) -> None:
     """Postfix keeps connections for many minutes on which nothing happens."""
 
-    async def visit(door: Door) -> None:
-        new, used = await door.connect(), await door.connect()
+    async def exchange(policyd: PolicySocket) -> None:
+        new, used = await policyd.connect(), await policyd.connect()
         assert await ask(used) == REFUSED
-        first, second = await door.connect(ASKED[:-1]), await door.connect(ASKED + ASKED[:1])
+        first, second = await policyd.connect(ASKED[:-1]), await policyd.connect(ASKED + ASKED[:1])
         assert await receive(first) == b""
         assert await receive(second) == REFUSED
         assert [await ask(client) for client in (new, used, new)] == [REFUSED] * 3
         for client in (new, used, first, second):
             client.close()
 
-    door = opened(visit)
-    assert errors(door) == ["error: half a request for 0.1 seconds: closing the connection from the UNIX socket\n"] * 2
-    assert (door.connections.errors, door.connections.kept) == (2, 0)
+    policyd = opened(exchange)
+    assert (
+        errors(policyd) == ["error: half a request for 0.1 seconds: closing the connection from the UNIX socket\n"] * 2
+    )
+    assert (policyd.connections.errors, policyd.connections.kept) == (2, 0)
 
 
-def test_more_bytes_buy_no_more_time(opened: Callable[..., Door]) -> None:
-    async def visit(door: Door) -> None:
-        slow = await door.connect(b"request=smtpd_access_policy\nx=")
+def test_more_bytes_buy_no_more_time(opened: Callable[..., PolicySocket]) -> None:
+    async def exchange(policyd: PolicySocket) -> None:
+        slow = await policyd.connect(b"request=smtpd_access_policy\nx=")
 
         async def send_on() -> None:
             while True:
@@ -145,10 +147,10 @@ def test_more_bytes_buy_no_more_time(opened: Callable[..., Door]) -> None:
             await asyncio.wait_for(send_on(), PATIENCE)
         slow.close()
 
-    assert len(errors(opened(visit))) == 1
+    assert len(errors(opened(exchange))) == 1
 
 
-def test_each_request_has_time_of_its_own(opened: Callable[..., Door], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_request_has_time_of_its_own(opened: Callable[..., PolicySocket], monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that always sends the end of one request with the beginning of the next is not a slow one."""
     timers = []
     began: list[bool] = []
@@ -162,8 +164,8 @@ def test_each_request_has_time_of_its_own(opened: Callable[..., Door], monkeypat
     monkeypatch.setattr(policy_connection.PolicyConnection, "_wait", note)
     monkeypatch.setattr(policy_connection, "_PATIENCE", 1000.0)
 
-    async def visit(door: Door) -> None:
-        client = await door.connect(ASKED[:10])
+    async def exchange(policyd: PolicySocket) -> None:
+        client = await policyd.connect(ASKED[:10])
         for _ in range(3):
             await asyncio.get_running_loop().sock_sendall(client, ASKED[10:] + ASKED[:10])
             assert await receive(client, len(REFUSED)) == REFUSED
@@ -171,18 +173,18 @@ def test_each_request_has_time_of_its_own(opened: Callable[..., Door], monkeypat
         assert await receive(client, len(REFUSED)) == REFUSED
         client.close()
 
-    opened(visit)
+    opened(exchange)
     assert began[:7] == [True, *[False, True] * 3]
     assert len({id(timer) for timer in timers if timer}) == 4
     assert timers[-1] is None
 
 
-def test_answers_that_nobody_takes(opened: Callable[..., Door]) -> None:
+def test_answers_that_nobody_takes(opened: Callable[..., PolicySocket]) -> None:
     """They are not made any further than the client takes them, and not kept for long."""
 
-    async def visit(door: Door) -> None:
-        greedy, other = await door.connect(), await door.connect()
-        service = door.connections.service
+    async def exchange(policyd: PolicySocket) -> None:
+        greedy, other = await policyd.connect(), await policyd.connect()
+        service = policyd.connections.service
         sending = asyncio.create_task(asyncio.get_running_loop().sock_sendall(greedy, ASKED * 20_000))
         with pytest.raises(OSError, match=r"Broken pipe|reset"):
             async with asyncio.timeout(PATIENCE):
@@ -192,13 +194,13 @@ def test_answers_that_nobody_takes(opened: Callable[..., Door]) -> None:
         greedy.close()
         other.close()
 
-    door = opened(visit)
+    policyd = opened(exchange)
     said = "error: answers that are not taken for 0.1 seconds: closing the connection from the UNIX socket\n"
-    assert errors(door) == [said]
-    assert door.connections.kept == 0
+    assert errors(policyd) == [said]
+    assert policyd.connections.kept == 0
 
 
-def test_answers_that_are_taken_late(opened: Callable[..., Door], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_answers_that_are_taken_late(opened: Callable[..., PolicySocket], monkeypatch: pytest.MonkeyPatch) -> None:
     """None is lost, and none comes twice."""
     monkeypatch.setattr(policy_connection, "_PATIENCE", 1000.0)
     stuck = []
@@ -210,8 +212,8 @@ def test_answers_that_are_taken_late(opened: Callable[..., Door], monkeypatch: p
 
     monkeypatch.setattr(policy_connection.PolicyConnection, "pause_writing", note)
 
-    async def visit(door: Door) -> None:
-        client = await door.connect()
+    async def exchange(policyd: PolicySocket) -> None:
+        client = await policyd.connect()
         sending = asyncio.create_task(asyncio.get_running_loop().sock_sendall(client, ASKED * 20_000))
         for part in range(1, 4):
             await until(lambda: len(stuck) >= part)  # noqa: B023, awaited here
@@ -219,23 +221,23 @@ def test_answers_that_are_taken_late(opened: Callable[..., Door], monkeypatch: p
         assert await receive(client, 8_000 * len(REFUSED)) == REFUSED * 8_000
         await sending
         assert await ask(client) == REFUSED
-        assert door.connections.kept == 0
+        assert policyd.connections.kept == 0
         client.close()
 
-    assert errors(opened(visit)) == []
+    assert errors(opened(exchange)) == []
 
 
-def test_half_requests_together(opened: Callable[..., Door], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_half_requests_together(opened: Callable[..., PolicySocket], monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of all connections have a bound, which hits the one that wants more; the others go on."""
     monkeypatch.setattr(policy_connection, "_PATIENCE", 1000.0)
     monkeypatch.setattr(policy_connection, "_MOST_KEPT", 100_000)
     half = b"request=smtpd_access_policy\nx=" + b"x" * 40_000
 
-    async def visit(door: Door) -> None:
-        kept = door.connections
-        one, two, idle = await door.connect(half), await door.connect(half), await door.connect()
+    async def exchange(policyd: PolicySocket) -> None:
+        kept = policyd.connections
+        one, two, idle = await policyd.connect(half), await policyd.connect(half), await policyd.connect()
         await until(lambda: kept.kept == 2 * len(half))
-        three = await door.connect(half)
+        three = await policyd.connect(half)
         assert await receive(three) == b""
         assert kept.kept == 2 * len(half)
         assert await ask(idle) == REFUSED
@@ -245,27 +247,27 @@ def test_half_requests_together(opened: Callable[..., Door], monkeypatch: pytest
         for client in (one, two, three, idle):
             client.close()
 
-    door = opened(visit)
-    assert len(errors(door)) == 1
-    assert re.search("have more than 100000 bytes: closing the connection from the UNIX socket", errors(door)[0])
-    assert door.connections.kept == 0
+    policyd = opened(exchange)
+    assert len(errors(policyd)) == 1
+    assert re.search("have more than 100000 bytes: closing the connection from the UNIX socket", errors(policyd)[0])
+    assert policyd.connections.kept == 0
 
 
-def test_more_connections_than_there_is_room_for(opened: Callable[..., Door]) -> None:
+def test_more_connections_than_there_is_room_for(opened: Callable[..., PolicySocket]) -> None:
     """They are closed at once; those that are there go on, and who comes when one has left is served."""
 
-    async def visit(door: Door) -> None:
-        first, second = await door.connect(), await door.connect()
+    async def exchange(policyd: PolicySocket) -> None:
+        first, second = await policyd.connect(), await policyd.connect()
         for _ in range(3):
-            late = await door.connect()
+            late = await policyd.connect()
             assert await receive(late) == b""
             late.close()
         assert [await ask(client) for client in (first, second)] == [REFUSED] * 2
         first.close()
-        await until(lambda: len(door.connections.open) == 1)
-        third = await door.connect()
+        await until(lambda: len(policyd.connections.open) == 1)
+        third = await policyd.connect()
         assert await ask(third) == REFUSED
         for client in (second, third):
             client.close()
 
-    assert errors(opened(visit, 2)) == ["error: 2 connections are open: closing all that come\n"]
+    assert errors(opened(exchange, 2)) == ["error: 2 connections are open: closing all that come\n"]

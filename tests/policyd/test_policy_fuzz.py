@@ -15,17 +15,11 @@ from support.recorded import altered, recorded
 
 from closedmail.core.model import CertificatePin, Inbound
 from closedmail.core.rule import Rule
-from closedmail.inbound.decision import Match, decide
+from closedmail.inbound.decision import decide
+from closedmail.inbound.partner import Match
 from closedmail.inbound.sender import SenderError
-from closedmail.policyd.policy_protocol import (
-    MAX_REQUEST,
-    Layouts,
-    ProtocolError,
-    Request,
-    RequestReader,
-    answer,
-    envelope_of,
-)
+from closedmail.policyd.policy_protocol import MAX_REQUEST, Layouts, ProtocolError, Request, RequestReader, envelope_of
+from closedmail.policyd.policy_reply import action_of, reply_to
 
 assert samples  # its hypothesis profile
 
@@ -56,7 +50,9 @@ def read(pieces: list[bytes], layouts: Layouts | None = None) -> tuple[list[Requ
     requests: list[Request] = []
     try:
         for piece in pieces:
-            requests.extend(reader.feed(piece))
+            reader.receive_data(piece)
+            while request := reader.next_request():
+                requests.append(request)
             assert reader.kept <= MAX_REQUEST + 1
     except ProtocolError:
         return requests, True
@@ -113,7 +109,7 @@ def test_answers_to_mutants(stream: bytes) -> None:
             verdict = decide(envelope_of(request), BOOK)
         except SenderError:
             continue
-        data = answer(verdict.action)
+        data = reply_to(verdict)
         assert data.endswith(b"\n\n")
         assert VALID_ANSWER.fullmatch(data[:-2])
 
@@ -126,7 +122,7 @@ def test_forgeries_do_not_pass(stream: bytes) -> None:
             continue
         if request.client_address not in (WRONG, b""):
             continue
-        assert decide(envelope_of(request), BOOK).action.startswith("REJECT 5.7.1 Mail from koeln.example ")
+        assert action_of(decide(envelope_of(request), BOOK)).startswith("REJECT 5.7.1 Mail from koeln.example ")
 
 
 names = st.binary(min_size=0, max_size=20).filter(lambda name: b"=" not in name and b"\n" not in name)

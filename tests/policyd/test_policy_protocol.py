@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import core_samples as samples
 
-from closedmail.inbound.decision import Certificate
+from closedmail.inbound.facts import ClientCertificate
 from closedmail.policyd import policy_protocol
 from closedmail.policyd.policy_protocol import (
     MAX_REQUEST,
@@ -36,10 +36,16 @@ SECOND = packet(protocol_state="DATA", sender="", recipient="", tls_sni="", some
 THIRD = packet(sender=b"u@\xc3\xb6.example\xff", helo_name="a\rb\x00c", ccert_subject="+C3+B6")
 
 
+def take(reader: RequestReader, data: bytes) -> list[Request]:
+    """All requests that these bytes complete."""
+    reader.receive_data(data)
+    return list(iter(reader.next_request, None))
+
+
 def feed(*chunks: bytes) -> tuple[list[Request], bool]:
     """The requests of a stream, and whether it ends within one."""
     reader = RequestReader()
-    requests = [request for chunk in chunks for request in reader.feed(chunk)]
+    requests = [request for chunk in chunks for request in take(reader, chunk)]
     return requests, reader.kept > 0
 
 
@@ -75,13 +81,31 @@ def test_pending(at: int) -> None:
     assert feed(FIRST[:at]) == ([], True)
 
 
+def test_nothing_is_parsed_before_it_is_asked_for() -> None:
+    """Bytes wait as they came, are counted, and more may come meanwhile."""
+    reader = RequestReader()
+    reader.receive_data(b"garbage\n")
+    reader.receive_data(b"\n")
+    assert reader.kept == len(b"garbage\n\n")
+    with pytest.raises(ProtocolError):
+        reader.next_request()
+    reader = RequestReader()
+    reader.receive_data(FIRST[:9])
+    reader.receive_data(FIRST[9:] + SECOND)
+    assert reader.next_request() == parse_request(FIRST[:-2])
+    assert reader.kept == len(SECOND)
+    reader.receive_data(b"")
+    assert [reader.next_request(), reader.next_request()] == [parse_request(SECOND[:-2]), None]
+    assert reader.kept == 0
+
+
 def test_first_request_before_a_broken_one() -> None:
     """What was whole before the trouble is answered."""
     reader = RequestReader()
-    requests = iter(reader.feed(FIRST + b"garbage\n\n"))
-    assert next(requests).instance == b"1"
+    reader.receive_data(FIRST + b"garbage\n\n")
+    assert reader.next_request() == parse_request(FIRST[:-2])
     with pytest.raises(ProtocolError):
-        next(requests)
+        reader.next_request()
 
 
 @pytest.mark.parametrize(
@@ -140,10 +164,10 @@ def test_endless() -> None:
     """A stream without an end is cut off when it is too long, not later."""
     reader = RequestReader()
     for _ in range(MAX_REQUEST // 1024):
-        assert list(reader.feed(b"y" * 1024)) == []
-    assert list(reader.feed(b"\n")) == []  # it may still end here
+        assert take(reader, b"y" * 1024) == []
+    assert take(reader, b"\n") == []  # it may still end here
     with pytest.raises(ProtocolError, match="65536"):
-        list(reader.feed(b"y"))
+        take(reader, b"y")
 
 
 @given(st.lists(st.one_of(st.binary(max_size=30), st.sampled_from([FIRST, KIND, b"\n", b"a=b\n"])), max_size=8))
@@ -180,12 +204,12 @@ PUBKEY = "AB:CD:" + ":".join(["00"] * 30)
         ({}, "encrypted", False),
         ({"encryption_protocol": ""}, "encrypted", False),
         ({"encryption_protocol": "TLSv1.3"}, "encrypted", True),
-        ({}, "certificate", Certificate()),
-        ({"ccert_subject": "", "ccert_issuer": ""}, "certificate", Certificate()),
-        ({"ccert_subject": "mx.p.example"}, "certificate", Certificate("mx.p.example")),
-        ({"ccert_issuer": "Closed+20Net+20CA"}, "certificate", Certificate("", "Closed Net CA")),
-        ({"ccert_fingerprint": "AA:0b"}, "certificate", Certificate("", "", "aa0b")),
-        ({"ccert_pubkey_fingerprint": PUBKEY}, "certificate", Certificate("", "", "", "abcd" + "00" * 30)),
+        ({}, "certificate", ClientCertificate()),
+        ({"ccert_subject": "", "ccert_issuer": ""}, "certificate", ClientCertificate()),
+        ({"ccert_subject": "mx.p.example"}, "certificate", ClientCertificate("mx.p.example")),
+        ({"ccert_issuer": "Closed+20Net+20CA"}, "certificate", ClientCertificate("", "Closed Net CA")),
+        ({"ccert_fingerprint": "AA:0b"}, "certificate", ClientCertificate("", "", "aa0b")),
+        ({"ccert_pubkey_fingerprint": PUBKEY}, "certificate", ClientCertificate("", "", "", "abcd" + "00" * 30)),
     ],
 )
 def test_envelope(attribute: dict[str, bytes | str], field: str, value: object) -> None:
@@ -267,7 +291,7 @@ def learned(reader: RequestReader, order: bytes, long_way: list[bytes]) -> int:
     long_way.clear()
     for _ in range(100):
         before = len(long_way)
-        list(reader.feed(order))
+        take(reader, order)
         if len(long_way) == before:
             return before
     raise AssertionError("never learned")
@@ -286,7 +310,7 @@ def test_an_order_seen_before_is_read_alike(order: bytes, long_way: list[bytes])
     learned(RequestReader(layouts), order, long_way)
     reader = RequestReader(layouts)
     for _ in range(3):
-        assert list(reader.feed(order)) == [wanted]
+        assert take(reader, order) == [wanted]
     assert len(long_way) == 10 + 1  # to learn it, and the first on the other connection
     lines = order.rstrip(b"\n").split(b"\n")
     for broken in (
@@ -295,9 +319,9 @@ def test_an_order_seen_before_is_read_alike(order: bytes, long_way: list[bytes])
         [lines[0].replace(b"_policy", b"_other"), *lines[1:]],
     ):
         reader = RequestReader(layouts)
-        list(reader.feed(order))
+        take(reader, order)
         with pytest.raises(ProtocolError):
-            list(reader.feed(b"\n".join(broken) + b"\n\n"))
+            take(reader, b"\n".join(broken) + b"\n\n")
 
 
 def test_an_order_is_learned_once_for_all_connections(long_way: list[bytes]) -> None:
@@ -314,7 +338,7 @@ def test_odd_orders_cost_no_connection_what_it_has_learned(long_way: list[bytes]
     honest, other = RequestReader(layouts), RequestReader(layouts)
     learned(honest, FIRST, long_way)
     for number in range(1000):
-        list(other.feed(odd(number)))  # another one every time: none is learned
+        take(other, odd(number))  # another one every time: none is learned
     assert len(layouts) == 1
     for number in range(100):
         assert learned(other, odd(number), long_way) == 10
@@ -336,5 +360,5 @@ def test_large_orders_are_not_learned(large: bytes, long_way: list[bytes]) -> No
     layouts = Layouts()
     reader = RequestReader(layouts)
     for _ in range(50):
-        assert list(reader.feed(large)) == [Request()]
+        assert take(reader, large) == [Request()]
     assert (len(layouts), len(long_way)) == (0, 50)

@@ -1,4 +1,4 @@
-"""The policy daemon asked by a running Postfix: what the client at the other end of SMTP is told."""
+"""The policy daemon asked by a running Postfix: what the client at the other end of SMTP reads."""
 
 import json
 import re
@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 from support.daemon import Daemon
 from support.gateway import Gateway
+from support.private_postfix import PrivatePostfix
 from support.real import require
 
-from closedmail.demo.demo_certificates import Authority, Certificate, self_signed
-from closedmail.demo.private_postfix import Listener, PrivatePostfix
-from closedmail.demo.smtp_client import Reply, deliver
+from closedmail.demo.demo_certificates import Authority, CertificateFiles, self_signed
+from closedmail.demo.postfix_configuration import SmtpdListener
+from closedmail.demo.smtp_client import SmtpReply, deliver
 
 pytestmark = pytest.mark.real("root", "postfix", "postfix-lmdb", "openssl")
 
@@ -30,15 +31,15 @@ def address_of(partner: str) -> str:
 
 
 @dataclass
-class Door:
+class FrontEnd:
     """A Postfix and the daemon that it asks."""
 
     gateway: Gateway
     daemon: Daemon
     postfix: PrivatePostfix
-    clients: Mapping[str, Certificate]
+    clients: Mapping[str, CertificateFiles]
 
-    def send(self, sender: str, client: str, listener: int = 0, **options: object) -> Reply:
+    def send(self, sender: str, client: str, listener: int = 0, **options: object) -> SmtpReply:
         """One mail, as if it came from that client address ("": the real one, on loopback); `rcpt` are other recipients
         than the usual one."""
         at = self.postfix.listeners[listener]
@@ -84,7 +85,7 @@ TEXTS = {
 
 
 @pytest.fixture(scope="module")
-def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
+def front_end(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FrontEnd]:
     require("root", "postfix", "postfix-lmdb", "openssl")
     folder = Path(tempfile.mkdtemp(prefix="closedmail-"))
     folder.chmod(0o755)
@@ -157,68 +158,70 @@ def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
         parameters = {**tls, **check(gateway.listen), "smtpd_authorized_xclient_hosts": "127.0.0.0/8"}
         data_only = {**check(daemon.where[1]), "smtpd_sender_restrictions": ""}
         nowhere = {"smtpd_sender_restrictions": "", "smtpd_data_restrictions": ""}
+        asked = f"check_policy_service {gateway.listen}"
         listeners = [
-            Listener(),
-            Listener(options=check(daemon.where[1])),
-            Listener(options=data_only),
-            Listener(options={"smtputf8_enable": "no"}),
-            Listener(options={"smtpd_delay_reject": "no"}),
-            Listener(options={**nowhere, "smtpd_end_of_data_restrictions": f"check_policy_service {gateway.listen}"}),
-            Listener(options={**nowhere, "smtpd_recipient_restrictions": f"check_policy_service {gateway.listen}"}),
-            Listener("::1"),
-            Listener(options={"smtpd_authorized_xclient_hosts": "static:all"}),  # also for what a client has become
+            SmtpdListener(),
+            SmtpdListener(options=check(daemon.where[1])),
+            SmtpdListener(options=data_only),
+            SmtpdListener(options={"smtputf8_enable": "no"}),
+            SmtpdListener(options={"smtpd_delay_reject": "no"}),
+            SmtpdListener(options={**nowhere, "smtpd_end_of_data_restrictions": asked}),
+            SmtpdListener(options={**nowhere, "smtpd_recipient_restrictions": asked}),
+            SmtpdListener("::1"),
+            # also for what a client has become
+            SmtpdListener(options={"smtpd_authorized_xclient_hosts": "static:all"}),
         ]
         postfix = stack.enter_context(PrivatePostfix(folder / "postfix", parameters, listeners=listeners))
-        yield Door(gateway, daemon, postfix, clients)
+        yield FrontEnd(gateway, daemon, postfix, clients)
         print(postfix.log())
 
 
-def refused(reply: Reply) -> bool:
+def refused(reply: SmtpReply) -> bool:
     """Whether it was refused by an enforced rule; the stage is the caller's."""
     return reply.code == 554 and reply.text.startswith("5.7.1 ")
 
 
-def test_fifty_partners_from_their_own_and_from_another_address(door: Door) -> None:
+def test_fifty_partners_from_their_own_and_from_another_address(front_end: FrontEnd) -> None:
     for at, partner in enumerate(SAMPLED):
         sender = f"office@{partner}"
-        assert door.send(sender, address_of(partner)).accepted
+        assert front_end.send(sender, address_of(partner)).accepted
         for other in (address_of(SAMPLED[at - 1]), WRONG):
-            reply = door.send(sender, other)
+            reply = front_end.send(sender, other)
             assert (reply.stage, refused(reply)) == ("rcpt", True)
             text = f"Mail from {partner} is accepted through ndb only: client address {other} is not authorised for it"
             assert reply.text.endswith(text)
 
 
-def test_over_tcp_and_at_data_too(door: Door) -> None:
+def test_over_tcp_and_at_data_too(front_end: FrontEnd) -> None:
     for listener, stage in ((1, "rcpt"), (2, "data")):
-        assert door.send("u@koeln.example", RIGHT, listener).accepted
-        reply = door.send("u@koeln.example", WRONG, listener, rcpt=["a@city.example", "b@city.example"])
+        assert front_end.send("u@koeln.example", RIGHT, listener).accepted
+        reply = front_end.send("u@koeln.example", WRONG, listener, rcpt=["a@city.example", "b@city.example"])
         assert (reply.stage, refused(reply)) == (stage, True)
 
 
-def test_strangers_bounces_and_own_senders_pass(door: Door) -> None:
+def test_strangers_bounces_and_own_senders_pass(front_end: FrontEnd) -> None:
     for sender in ("u@stranger.example", "", "u@city.example", "u@below.koeln.example", "u@land.example"):
-        assert door.send(sender, WRONG).accepted
+        assert front_end.send(sender, WRONG).accepted
 
 
-def test_passing_is_no_permission_to_relay(door: Door) -> None:
-    reply = door.send("u@koeln.example", RIGHT, rcpt=["u@elsewhere.example"])
+def test_passing_is_no_permission_to_relay(front_end: FrontEnd) -> None:
+    reply = front_end.send("u@koeln.example", RIGHT, rcpt=["u@elsewhere.example"])
     assert (reply.code, "Relay access denied" in reply.text) == (554, True)
 
 
-def test_defer_and_report(door: Door) -> None:
-    reply = door.send("u@defer.example", WRONG)
+def test_defer_and_report(front_end: FrontEnd) -> None:
+    reply = front_end.send("u@defer.example", WRONG)
     assert (reply.stage, reply.code, reply.text[:6]) == ("rcpt", 450, "4.7.1 ")
-    assert door.send("u@defer.example", RIGHT).accepted
-    before = len(door.postfix.log())
-    assert door.send("u@report.example", WRONG).accepted
-    door.daemon.wait_for(
+    assert front_end.send("u@defer.example", RIGHT).accepted
+    before = len(front_end.postfix.log())
+    assert front_end.send("u@report.example", WRONG).accepted
+    front_end.daemon.wait_for(
         rf"partner=report\.example verdict=report reason=address .* client={re.escape(WRONG)} instance=\S"
     )
-    door.postfix.wait_for_log(
+    front_end.postfix.wait_for_log(
         r"warn: RCPT from unknown\[198\.18\.0\.9\]: Mail from report\.example is accepted through"
     )
-    assert "warn: RCPT" in door.postfix.log()[before:]
+    assert "warn: RCPT" in front_end.postfix.log()[before:]
 
 
 SPELLINGS = [
@@ -257,19 +260,19 @@ SMTPUTF8 = [
 
 
 @pytest.mark.parametrize("sender", [*SPELLINGS, *SMTPUTF8])
-def test_spellings_of_a_partners_sender(door: Door, sender: str) -> None:
+def test_spellings_of_a_partners_sender(front_end: FrontEnd, sender: str) -> None:
     utf8 = sender in SMTPUTF8
-    reply = door.send(sender, WRONG, smtputf8=utf8)
+    reply = front_end.send(sender, WRONG, smtputf8=utf8)
     assert (reply.stage, refused(reply)) == ("rcpt", True), reply
-    assert door.send(sender, RIGHT, smtputf8=utf8).accepted
+    assert front_end.send(sender, RIGHT, smtputf8=utf8).accepted
 
 
 @pytest.mark.parametrize(
     "sender",
     ['"u@koeln.example"@stranger.example', "u%koeln.example@stranger.example", "koeln.example!u@stranger.example"],
 )
-def test_spellings_of_a_strangers_sender(door: Door, sender: str) -> None:
-    assert door.send(sender, WRONG).accepted
+def test_spellings_of_a_strangers_sender(front_end: FrontEnd, sender: str) -> None:
+    assert front_end.send(sender, WRONG).accepted
 
 
 # The text
@@ -277,18 +280,18 @@ def test_spellings_of_a_strangers_sender(door: Door, sender: str) -> None:
 
 @pytest.mark.parametrize("mode", ["enforce", "defer", "report"])
 @pytest.mark.parametrize("name", TEXTS)
-def test_reject_text(door: Door, name: str, mode: str) -> None:
+def test_reject_text(front_end: FrontEnd, name: str, mode: str) -> None:
     """What Postfix makes of it: all that we send comes through, whatever is in it, and no code is taken from it."""
     domain, expected = f"{name}.{mode}.example", TEXTS[name][1]
     text = (expected or "").replace("MODE", mode)
     if expected is None:
         whole = f"{domain}{'ö' * 100}{domain * 20}".encode()
         text = whole[:512].decode("utf-8", "ignore")
-    reply = door.send(f"u@{domain}", WRONG)
+    reply = front_end.send(f"u@{domain}", WRONG)
     if mode == "report":
         assert reply.accepted
         said = "" if name == "blank" else re.escape(text)
-        door.postfix.wait_for_log(rf"warn: RCPT from unknown\[198\.18\.0\.9\]: {said}\s*; from=<u@{domain}>")
+        front_end.postfix.wait_for_log(rf"warn: RCPT from unknown\[198\.18\.0\.9\]: {said}\s*; from=<u@{domain}>")
         return
     code, status = (554, "5.7.1") if mode == "enforce" else (450, "4.7.1")
     assert (reply.stage, reply.code) == ("rcpt", code)
@@ -296,9 +299,9 @@ def test_reject_text(door: Door, name: str, mode: str) -> None:
 
 
 @pytest.mark.parametrize("label", ["a" * 63, "{client_address}", "{0}", "%s%n", "a_b", "(x)", "a/b"])
-def test_text_from_the_client(door: Door, label: str) -> None:
+def test_text_from_the_client(front_end: FrontEnd, label: str) -> None:
     """A sender that Postfix lets through is repeated as it is, and nothing else is done with it."""
-    reply = door.send(f"u@{label}.land.example", WRONG)
+    reply = front_end.send(f"u@{label}.land.example", WRONG)
     if reply.code == 501:  # Postfix wants no such domain
         assert reply.stage == "mail"
         return
@@ -322,18 +325,18 @@ def test_text_from_the_client(door: Door, label: str) -> None:
         (6, "rcpt", ""),  # smtpd_recipient_restrictions alone: what the check at DATA is for
     ],
 )
-def test_every_state_in_which_postfix_asks(door: Door, listener: int, stage: str, postmaster: str) -> None:
+def test_every_state_in_which_postfix_asks(front_end: FrontEnd, listener: int, stage: str, postmaster: str) -> None:
     for recipients in (["a@city.example"], ["a@city.example", "b@city.example", "c@city.example"]):
-        reply = door.send("u@koeln.example", WRONG, listener, rcpt=recipients)
+        reply = front_end.send("u@koeln.example", WRONG, listener, rcpt=recipients)
         assert (reply.stage, refused(reply)) == (stage, True), reply
-        assert door.send("u@koeln.example", RIGHT, listener, rcpt=recipients).accepted
-        assert door.send("u@stranger.example", WRONG, listener, rcpt=recipients).accepted
-    reply = door.send("u@koeln.example", WRONG, listener, rcpt=["TO:<postmaster>"])
+        assert front_end.send("u@koeln.example", RIGHT, listener, rcpt=recipients).accepted
+        assert front_end.send("u@stranger.example", WRONG, listener, rcpt=recipients).accepted
+    reply = front_end.send("u@koeln.example", WRONG, listener, rcpt=["TO:<postmaster>"])
     if postmaster:
         assert (reply.stage, refused(reply)) == (postmaster, True), reply
     else:
         assert reply.accepted
-    assert door.send("u@koeln.example", RIGHT, listener, rcpt=["TO:<postmaster>"]).accepted
+    assert front_end.send("u@koeln.example", RIGHT, listener, rcpt=["TO:<postmaster>"]).accepted
 
 
 # Mails of one session: client, sender, recipients, and the codes at MAIL, each RCPT, DATA and the end of the message.
@@ -353,10 +356,10 @@ SESSION: list[tuple[str, str, list[str], list[int]]] = [
 ]
 
 
-def test_several_mails_and_recipients_in_one_session(door: Door) -> None:
-    """Each is decided by itself, by what the client has become with XCLIENT, and told of once."""
-    before = door.logged_until("begin")
-    at, who = door.postfix.listeners[8], ""
+def test_several_mails_and_recipients_in_one_session(front_end: FrontEnd) -> None:
+    """Each is decided by itself, by what the client has become with XCLIENT, and logged once."""
+    before = front_end.logged_until("begin")
+    at, who = front_end.postfix.listeners[8], ""
     with smtplib.SMTP(at.address, at.port, timeout=30) as client:
         client.ehlo("client.example")
         for address, sender, recipients, codes in SESSION:
@@ -374,31 +377,31 @@ def test_several_mails_and_recipients_in_one_session(door: Door) -> None:
                     got.append(client.getreply()[0])
             assert got == codes, (address, sender, recipients)
             client.docmd("RSET")
-    told = [(sender, client) for client, sender, _, _ in SESSION if sender not in ("", "u@stranger.example")]
-    end = door.logged_until("end") - 1
-    lines = door.daemon.verdicts()[before:end]
+    asked = [(sender, client) for client, sender, _, _ in SESSION if sender not in ("", "u@stranger.example")]
+    end = front_end.logged_until("end") - 1
+    lines = front_end.daemon.verdicts()[before:end]
     clients = {"[UNAVAILABLE]": "unknown", "IPV6:2001:db8::25": "2001:db8::25"}
     assert [(f"u@{line['domain']}", line["client"]) for line in lines] == [
-        (sender, clients.get(client, client)) for sender, client in told
+        (sender, clients.get(client, client)) for sender, client in asked
     ]
     assert len({line["instance"] for line in lines}) == len(lines)
 
 
-def test_the_postmaster_door_is_closed_at_data(door: Door) -> None:
+def test_the_postmaster_door_is_closed_at_data(front_end: FrontEnd) -> None:
     """Postfix skips all that was delayed to RCPT for this one recipient."""
-    reply = door.send("u@koeln.example", WRONG, rcpt=["TO:<postmaster>"])
+    reply = front_end.send("u@koeln.example", WRONG, rcpt=["TO:<postmaster>"])
     assert (reply.stage, refused(reply)) == ("data", True)
-    assert door.send("u@koeln.example", RIGHT, rcpt=["TO:<postmaster>"]).accepted
+    assert front_end.send("u@koeln.example", RIGHT, rcpt=["TO:<postmaster>"]).accepted
 
 
-def test_a_mail_is_logged_once_however_many_recipients_it_has(door: Door) -> None:
-    before = door.logged_until("once")
+def test_a_mail_is_logged_once_however_many_recipients_it_has(front_end: FrontEnd) -> None:
+    before = front_end.logged_until("once")
     recipients = [f"r{number}@city.example" for number in range(5)]
-    assert door.send("u@p07.example", address_of("p07.example"), rcpt=recipients).accepted
-    door.send("u@p08.example", WRONG)
-    end = door.logged_until("thereafter") - 1
-    told = [line["partner"] for line in door.daemon.verdicts()[before:end]]
-    assert told == ["p07.example", "p08.example"]
+    assert front_end.send("u@p07.example", address_of("p07.example"), rcpt=recipients).accepted
+    front_end.send("u@p08.example", WRONG)
+    end = front_end.logged_until("thereafter") - 1
+    partners = [line["partner"] for line in front_end.daemon.verdicts()[before:end]]
+    assert partners == ["p07.example", "p08.example"]
 
 
 @pytest.mark.parametrize(
@@ -420,28 +423,28 @@ def test_a_mail_is_logged_once_however_many_recipients_it_has(door: Door) -> Non
         ("loopback.example", "", "127.0.0.1", False),
     ],
 )
-def test_client_addresses(door: Door, partner: str, client: str, seen: str, accepted: bool) -> None:
-    reply = door.send(f"u@{partner}", client)
+def test_client_addresses(front_end: FrontEnd, partner: str, client: str, seen: str, accepted: bool) -> None:
+    reply = front_end.send(f"u@{partner}", client)
     assert (reply.accepted, refused(reply)) == (accepted, not accepted), reply
     if not accepted:
         assert f" client address {seen} is not authorised" in reply.text
     verdict = "accept" if accepted else "reject"
-    told = "|".join(map(re.escape, (client, seen)))
-    door.daemon.wait_for(rf"verdict={verdict} reason=\w+ domain={re.escape(partner)} client=({told}) ")
+    addresses = "|".join(map(re.escape, (client, seen)))
+    front_end.daemon.wait_for(rf"verdict={verdict} reason=\w+ domain={re.escape(partner)} client=({addresses}) ")
 
 
 @pytest.mark.parametrize("client", ["fe80::1%lo", "::ffff:192.0.2.1%lo", "192.0.2.1.", "[TEMPUNAVAIL]"])
-def test_addresses_that_postfix_never_tells(door: Door, client: str) -> None:
+def test_addresses_that_postfix_never_tells(front_end: FrontEnd, client: str) -> None:
     """It takes none with a zone, nor what only looks like one."""
-    reply = door.send("u@koeln.example", client)
+    reply = front_end.send("u@koeln.example", client)
     assert (reply.stage, reply.code) == ("xclient", 501)
 
 
 @pytest.mark.real("::1")
-def test_a_client_that_comes_over_ipv6(door: Door) -> None:
+def test_a_client_that_comes_over_ipv6(front_end: FrontEnd) -> None:
     """A real one, on the IPv6 loopback."""
-    assert door.send("u@loopback.example", "", 7).accepted
-    reply = door.send("u@koeln.example", "", 7)
+    assert front_end.send("u@loopback.example", "", 7).accepted
+    reply = front_end.send("u@koeln.example", "", 7)
     assert (reply.stage, refused(reply)) == ("rcpt", True)
     assert "client address ::1 is not authorised" in reply.text
 
@@ -473,51 +476,53 @@ NOBODY = ""
         ("rollover.example", "named", False),
     ],
 )
-def test_client_certificates(door: Door, partner: str, shown: str, accepted: bool) -> None:
-    pair = door.clients[shown].pair if shown else None
-    reply = door.send(f"u@{partner}", WRONG, certificate=pair, tls=True)
+def test_client_certificates(front_end: FrontEnd, partner: str, shown: str, accepted: bool) -> None:
+    pair = front_end.clients[shown].pair if shown else None
+    reply = front_end.send(f"u@{partner}", WRONG, certificate=pair, tls=True)
     assert (reply.accepted, refused(reply)) == (accepted, not accepted), reply
     # Not even over the right address does it come without TLS.
-    assert refused(door.send(f"u@{partner}", RIGHT))
+    assert refused(front_end.send(f"u@{partner}", RIGHT))
 
 
-def test_required_encryption(door: Door) -> None:
-    assert door.send("u@tls.example", RIGHT, tls=True).accepted
-    reply = door.send("u@tls.example", RIGHT)
+def test_required_encryption(front_end: FrontEnd) -> None:
+    assert front_end.send("u@tls.example", RIGHT, tls=True).accepted
+    reply = front_end.send("u@tls.example", RIGHT)
     assert (refused(reply), reply.text.endswith("is not encrypted")) == (True, True)
 
 
-def test_a_new_generation_is_in_force_at_the_next_mail(door: Door) -> None:
-    assert door.send("u@new.example", WRONG).accepted
-    text = door.gateway.list.read_text()
-    with door.gateway.list.open("a") as file:
+def test_a_new_generation_is_in_force_at_the_next_mail(front_end: FrontEnd) -> None:
+    assert front_end.send("u@new.example", WRONG).accepted
+    text = front_end.gateway.list.read_text()
+    with front_end.gateway.list.open("a") as file:
         file.write("new.example esmtp:[192.0.2.77]\n")
-    door.gateway.sync()
-    assert refused(door.send("u@new.example", WRONG))
-    assert door.send("u@new.example", "192.0.2.77").accepted
-    door.gateway.list.write_text(text)
+    front_end.gateway.sync()
+    assert refused(front_end.send("u@new.example", WRONG))
+    assert front_end.send("u@new.example", "192.0.2.77").accepted
+    front_end.gateway.list.write_text(text)
 
 
 @pytest.mark.parametrize("listener", [0, 3])
 @pytest.mark.parametrize("sender", ["u@k\udcf6ln.example", "u%k\udcf6ln.example", "k\udcf6ln.example!u"])
-def test_a_sender_that_is_not_utf8_does_not_even_reach_the_daemon(door: Door, sender: str, listener: int) -> None:
-    assert door.send(sender, WRONG, listener).code in (500, 501)
+def test_a_sender_that_is_not_utf8_does_not_even_reach_the_daemon(
+    front_end: FrontEnd, sender: str, listener: int
+) -> None:
+    assert front_end.send(sender, WRONG, listener).code in (500, 501)
 
 
-def test_without_a_store_mail_waits_or_passes(door: Door) -> None:
-    store, away = door.gateway.store, door.gateway.folder / "away"
+def test_without_a_store_mail_waits_or_passes(front_end: FrontEnd) -> None:
+    store, away = front_end.gateway.store, front_end.gateway.folder / "away"
     store.rename(away)
     try:
-        reply = door.send("u@koeln.example", RIGHT)
+        reply = front_end.send("u@koeln.example", RIGHT)
         assert (reply.stage, reply.code) == ("rcpt", 451)
     finally:
         away.rename(store)
-    assert door.send("u@koeln.example", RIGHT).accepted
+    assert front_end.send("u@koeln.example", RIGHT).accepted
 
 
-def test_a_restart_of_the_daemon_loses_no_mail(door: Door) -> None:
+def test_a_restart_of_the_daemon_loses_no_mail(front_end: FrontEnd) -> None:
     """Postfix keeps its connections, and finds the new daemon by itself."""
-    gateway = door.gateway
+    gateway = front_end.gateway
     with ExitStack() as stack:
         first = stack.enter_context(Daemon(gateway.config, "--listen", f"unix:{gateway.folder}/again.sock"))
         options = check(first.where[0])
@@ -526,7 +531,7 @@ def test_a_restart_of_the_daemon_loses_no_mail(door: Door) -> None:
                 gateway.folder.parent / "again", {"smtpd_authorized_xclient_hosts": "127.0.0.0/8", **options}
             )
         )
-        again = Door(gateway, first, postfix, {})
+        again = FrontEnd(gateway, first, postfix, {})
         assert again.send("u@koeln.example", RIGHT).accepted
         assert first.stop() == 0
         # Nobody is there: the mail waits at the client.

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from closedmail.probe.dane import DANE, Answer, Course, course, read_answer, without_records
+from closedmail.probe.dane import DANE, Answer, EffectiveLevel, effective_level, level_without_records, read_answer
 
 AT = "right.signed.example[127.0.0.21]:25"
 RECORD = "DNSSEC-signed TLSA record: _25._tcp.right.signed.example: 3 1 1 2555FB37"
@@ -36,10 +36,10 @@ def said(*lines: str) -> str:
         (said(NO_HOST), "unknown", "", NO_HOST),
         (said(f"Verified {SESSION}"), "unknown", "Verified", None),
         (said(RECORD, f"Verified {SESSION}", f"Untrusted {SESSION}"), "usable", "Untrusted", None),
-        ("", "unknown", "", "it said nothing"),
+        ("", "unknown", "", "no output"),
         # What a server or a certificate says stands behind the program's own words.
         (said(f"subject_CN=posttls-finger: {RECORD}", f"x: Verified {SESSION}"), "unknown", "", None),
-        (f"{RECORD}\nVerified {SESSION}\n", "unknown", "", "it said nothing"),
+        (f"{RECORD}\nVerified {SESSION}\n", "unknown", "", "no output"),
     ],
 )
 def test_what_it_says(text: str, records: str, trust: str, words: str | None) -> None:
@@ -79,13 +79,13 @@ COURSES = {
 
 @pytest.mark.parametrize("answer", COURSES)
 def test_how_postfix_goes_on(answer: Answer) -> None:
-    signed = {level: course(level, answer, mx_signed=True, insecure_mx="encrypt") for level in DANE}
-    unsigned = course("dane", answer, mx_signed=False, insecure_mx="encrypt")
+    signed = {level: effective_level(level, answer, mx_signed=True, insecure_mx="encrypt") for level in DANE}
+    unsigned = effective_level("dane", answer, mx_signed=False, insecure_mx="encrypt")
     assert (signed["dane"].level, signed["dane-only"].level, unsigned.level) == COURSES[answer]
     # Only what is met needs no words; and where the demand is met, it is so at both levels.
     assert {level for level in DANE if not signed[level].words} == (set(DANE) if answer is VERIFIED else set())
     assert unsigned.words
-    assert course("dane", answer, mx_signed=False, insecure_mx="dane") == signed["dane"]
+    assert effective_level("dane", answer, mx_signed=False, insecure_mx="dane") == signed["dane"]
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_how_postfix_goes_on(answer: Answer) -> None:
 def test_where_nothing_is_looked_up(
     level: str, dnssec: bool, mx_signed: bool, insecure_mx: str, found: str | None
 ) -> None:
-    taken = without_records(level, dnssec=dnssec, mx_signed=mx_signed, insecure_mx=insecure_mx)
+    taken = level_without_records(level, dnssec=dnssec, mx_signed=mx_signed, insecure_mx=insecure_mx)
     assert (taken and taken.level) == found
-    assert taken is None or taken == Course(taken.level, taken.words)
+    assert taken is None or taken == EffectiveLevel(taken.level, taken.words)
     assert taken is None or ("does not deliver" in taken.words) is (found == "")

@@ -21,16 +21,18 @@ import pytest
 from support.dns_servers import static_server
 from support.gateway import Gateway
 from support.network import Site, toml
+from support.private_postfix import PrivatePostfix
 from support.real import require
+from support.sink import Sink
 
 from closedmail.config import parse
 from closedmail.demo.demo_certificates import Authority, self_signed
-from closedmail.demo.private_postfix import Listener, PrivatePostfix, free_port
-from closedmail.demo.sink import Sink
+from closedmail.demo.ports import free_port
+from closedmail.demo.postfix_configuration import SmtpdListener
 from closedmail.mta.client_settings import ClientSettings
 from closedmail.mta.postfix_client import PostfixClients, client_settings
 from closedmail.mta.sendmail_client import sendmail_settings
-from closedmail.probe.mail_hosts import Unresolved, addresses_of, mail_hosts, place_of
+from closedmail.probe.mail_hosts import Unresolved, addresses_of, mail_hosts, parse_destination
 from closedmail.probe.probe import Prober
 from closedmail.probe.probe_file import keep_probe, read_probe
 from closedmail.probe.probe_result import HostResult, paste_lines
@@ -166,12 +168,12 @@ def bench(folder: Path) -> Iterator[Bench]:
     kinds["refuses"] = {"smtpd_client_restrictions": "reject", "smtpd_delay_reject": "no"}
     kinds |= dict.fromkeys(("named", "named as the nexthop", "named, by default"), kinds.pop("localhost"))
     kinds["named elsewise"] = kinds["right"]
-    asking = {
+    asks = {
         "smtpd_tls_req_ccert": "yes",
         "smtpd_tls_security_level": "encrypt",
         "smtpd_tls_CAfile": str(authority.ca_file),
     }
-    kinds |= {name: {**kinds["right"], **asking} for name in ("asks, is shown one", "asks, is shown none")}
+    kinds |= {name: {**kinds["right"], **asks} for name in ("asks, is shown one", "asks, is shown none")}
     policies = (
         "none",
         "may",
@@ -188,7 +190,7 @@ def bench(folder: Path) -> Iterator[Bench]:
         "secure match=*.koeln.example",
         "secure match=nexthop",
     )
-    listeners = [Listener("0.0.0.0", options=options) for options in kinds.values()]  # noqa: S104
+    listeners = [SmtpdListener("0.0.0.0", options=options) for options in kinds.values()]  # noqa: S104
     taking = {"myhostname": "sink.example", "mydestination": "static:all", "inet_protocols": "ipv4"}
     sending = {
         "inet_protocols": "ipv4",
@@ -379,8 +381,8 @@ def test_hosts_that_are_not_there() -> None:
     for nexthop, error in (
         (f"[127.0.0.1]:{port}", "127.0.0.1: Connection refused"),
         ("[no.such.host.invalid]", "no.such.host.invalid has no address: "),
-        ("[x..y]:25", "[x..y]:25 is no host that could be probed"),
-        ("[127.0.0.1]:99999", "[127.0.0.1]:99999 is no host that could be probed"),
+        ("[x..y]:25", "[x..y]:25 is not a host that can be probed"),
+        ("[127.0.0.1]:99999", "[127.0.0.1]:99999 is not a host that can be probed"),
         ("[2001:db8::1]:25", ""),
     ):
         (result,) = meet(nexthop)
@@ -438,7 +440,7 @@ def test_trust_that_is_not_to_be_had(tmp_path: Path) -> None:
     with Sink("127.0.0.7", certificate=authority.issue(NAME, [NAME]).pair) as sink:
         plain = ClientSettings("city.example", grades={"medium": "DEFAULT"})
         for settings, error in (
-            (plain, "the certificate is not trusted: Postfix is told of no authority: set smtp_tls_CAfile"),
+            (plain, "the certificate is not trusted: Postfix trusts no certificate authority: set smtp_tls_CAfile"),
             (
                 replace(plain, ca_file="/nowhere"),
                 "the certificate is not trusted: smtp_tls_CAfile /nowhere can't be used: No",
@@ -530,9 +532,9 @@ def test_mx_hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         # Where Postfix looks up none, neither does probe.
         (result,) = meet(f"koeln.example:{port}", policy="may", settings=replace(settings, looks_up_mx=False))
         assert (result.error or "").startswith("koeln.example has no address: ")
-        found = asyncio.run(mail_hosts(place_of("koeln.example"), settings))
+        found = asyncio.run(mail_hosts(parse_destination("koeln.example"), settings))
         assert found == ["no.such.host.invalid", "localhost"]
-        assert asyncio.run(mail_hosts(place_of("[koeln.example]"), settings)) == ["koeln.example"]
+        assert asyncio.run(mail_hosts(parse_destination("[koeln.example]"), settings)) == ["koeln.example"]
         monkeypatch.setitem(sys.modules, "dns.asyncresolver", None)
         (result,) = meet("koeln.example", policy="may", settings=settings)
         assert "install python3-dnspython" in (result.error or "")
@@ -641,7 +643,7 @@ def test_paste_is_in_the_digest_that_smtpd_makes(plain: Site, tmp_path: Path) ->
 def test_what_stands_in_the_way(plain: Site) -> None:
     outcome = plain.run("probe")
     assert outcome.status == 1
-    assert "run: closedmail sync" in outcome.stderr
+    assert f"run: closedmail --config {plain.config_path} sync" in outcome.stderr
     plain.put("koeln.example\terror:5.1.2:550 gone\n")
     plain.published()
     outcome = plain.run("probe")
@@ -650,7 +652,7 @@ def test_what_stands_in_the_way(plain: Site) -> None:
     (plain.state_dir / "probe.json").mkdir()
     outcome = plain.run("probe", "--json")
     assert (outcome.status, outcome.json) == (0, {"hosts": []})
-    assert outcome.stderr.startswith("closedmail: note: the result is not kept for closedmail report: ")
+    assert outcome.stderr.startswith("closedmail: note: the result is not kept for the report: ")
     plain.drop("postfix.")
     outcome = plain.run("probe")
     assert (outcome.status, outcome.stdout) == (2, "")

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from support.dane_bench import CASES, NEEDS, Outcome, in_namespace
 from support.real import require
+from support.sink import Sink
 
 from closedmail.demo.demo_certificates import self_signed
-from closedmail.demo.sink import Sink
 from closedmail.mta.client_settings import ClientSettings
 from closedmail.mta.postfix_client import PostfixClients
 from closedmail.probe.posttls_finger import ask_posttls_finger
@@ -66,7 +66,7 @@ MAY, NEVER = "Postfix delivers as at level may, if need be in plain text", "does
             "dane",
             "[wrong.signed.example]",
             False,
-            ("is not what its TLSA records say", "no matching DANE TLSA records"),
+            ("does not match its TLSA records", "no matching DANE TLSA records"),
         ),
         ("dane", "[absent.signed.example]", True, (ABSENT, MAY)),
         ("dane-only", "[absent.signed.example]", False, (ABSENT, NEVER)),
@@ -81,7 +81,7 @@ MAY, NEVER = "Postfix delivers as at level may, if need be in plain text", "does
         ("dane", "wrong.unsigned.example", True, (UNSIGNED, MAY)),
         ("dane-only", "unsigned.example", False, (UNSIGNED, NEVER)),
         ("dane.mx", "unsigned.example", True, None),
-        ("dane.own", "wrong.unsigned.example", False, ("is not what its TLSA records say",)),
+        ("dane.own", "wrong.unsigned.example", False, ("does not match its TLSA records",)),
         ("dane.encrypt", "wrong.unsigned.example", True, (UNSIGNED, "as at level encrypt")),
         ("dane.blind", "[wrong.signed.example]", True, (BLIND, MAY)),
         ("dane-only.blind", "[right.signed.example]", False, (BLIND, NEVER)),
@@ -100,7 +100,7 @@ def test_the_command(bench: Outcome) -> None:
     assert bench.status == 1
     assert "[right.signed.example] (1 domain, TLS dane): ok\n  reached at 127.0.0.21: TLSv1.3\n" in bench.said
     assert f"[absent.signed.example] (1 domain, TLS dane): ok\n  note: {ABSENT}: {MAY}\n" in bench.said
-    assert "[wrong.signed.example] (1 domain, TLS dane): NOT OK\n  error: the server is not what" in bench.said
+    assert "[wrong.signed.example] (1 domain, TLS dane): NOT OK\n  error: the server does not match" in bench.said
 
 
 # posttls-finger that is missing, or means no good: a script in its place.
@@ -127,12 +127,12 @@ def test_it_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Sink("127.0.0.7", certificate=self_signed(tmp_path / "certificate", "mx.koeln.example").pair) as sink:
         nexthop = f"[127.0.0.7]:{sink.port}"
         result = meet(nexthop, None, monkeypatch)
-        assert "only Postfix's posttls-finger looks up, and it is not found here" in (result.error or "")
+        assert "only Postfix's posttls-finger looks up; it is not found here" in (result.error or "")
         cases = (
             (f"sleep 600 & echo $! $$ >{pids}; wait", "not done within 5 s, and given up"),
-            (f"echo $$ >{pids}; exec yes", "posttls-finger tells nothing of TLSA records: it said nothing"),
-            (f"echo $$ >{pids}; printf 'posttls-finger: \\033[2J\\n'", r"tells nothing of TLSA records: \x1b[2J"),
-            (f"echo $$ >{pids}; exit 1", "posttls-finger tells nothing of TLSA records: it said nothing"),
+            (f"echo $$ >{pids}; exec yes", "posttls-finger reported no look-up of TLSA records: no output"),
+            (f"echo $$ >{pids}; printf 'posttls-finger: \\033[2J\\n'", r"reported no look-up of TLSA records: \x1b[2J"),
+            (f"echo $$ >{pids}; exit 1", "posttls-finger reported no look-up of TLSA records: no output"),
         )
         for text, error in cases:
             # Only what does not end by itself is not waited for.

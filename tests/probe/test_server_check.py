@@ -5,14 +5,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from closedmail.mta.client_settings import ClientSettings
-from closedmail.probe.server_certificate import Certificate
+from closedmail.probe.server_certificate import ServerCertificate
 from closedmail.probe.server_check import Demand, Seen, demand_of, matches, why_not
 from closedmail.routes.tls_policy import Policy
 from closedmail.routes.tls_protocols import BadProtocols, allowed_versions, cipher_list
 
 POSTFIX = ClientSettings("city.example")
 SENDMAIL = ClientSettings("city.example", mta="Sendmail", least_bits=128)
-CERTIFICATE = Certificate("cn.example", "Closed Net CA", ("mx.koeln.example",), (), 0, 1, b"der", b"key")
+CERTIFICATE = ServerCertificate("cn.example", "Closed Net CA", ("mx.koeln.example",), (), 0, 1, b"der", b"key")
 DER = CERTIFICATE.fingerprint("sha256")
 KEY = CERTIFICATE.pubkey_fingerprint("sha256")
 NOTHING = Seen(offered=False, encrypted=False)

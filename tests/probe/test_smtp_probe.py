@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from closedmail.probe.smtp_probe import MOST_BYTES, SmtpProbe, Step
+from closedmail.probe.smtp_probe import MOST_BYTES, NextStep, SmtpProbe
 
 GREETING = b"220 mx.koeln.example ESMTP\r\n"
 EHLO = b"250-mx.koeln.example\r\n250-SIZE 1000\r\n250 STARTTLS\r\n"
@@ -17,10 +17,10 @@ def talk(probe: SmtpProbe, *replies: bytes, handshake: bool = True) -> list[str]
     waiting = list(replies)
     for _ in range(500):
         said += probe.outgoing().decode().splitlines()
-        if probe.step is Step.HANDSHAKE and handshake:
+        if probe.step is NextStep.HANDSHAKE and handshake:
             said.append("(handshake)")
             probe.encrypted()
-        elif probe.step is Step.READ and waiting:
+        elif probe.step is NextStep.READ and waiting:
             probe.receive(waiting.pop(0))
         else:
             break
@@ -31,7 +31,7 @@ def test_a_whole_session() -> None:
     probe = SmtpProbe("city.example", use_tls=True)
     said = talk(probe, GREETING, EHLO, b"220 go\r\n", EHLO, b"221 bye\r\n")
     assert said == ["EHLO city.example", "STARTTLS", "(handshake)", "EHLO city.example", "QUIT"]
-    assert (probe.error, probe.offered, probe.in_tls, probe.step) == (None, True, True, Step.DONE)
+    assert (probe.error, probe.offered, probe.in_tls, probe.step) == (None, True, True, NextStep.DONE)
 
 
 def test_tls_before_all_else() -> None:
@@ -116,7 +116,7 @@ def test_after_quit_nothing_counts() -> None:
     for last in (b"", b"554 no\r\n", b"garbage\r\n", b"x" * (MOST_BYTES + 1)):
         probe = SmtpProbe("city.example", use_tls=False)
         talk(probe, GREETING, EHLO, last)
-        assert (probe.error, probe.step) == (None, Step.DONE)
+        assert (probe.error, probe.step) == (None, NextStep.DONE)
 
 
 @given(
@@ -131,7 +131,7 @@ def test_it_never_says_anything_else(replies: list[bytes], wrapped: bool) -> Non
     said = talk(probe, *replies, b"")
     assert set(said) <= {"EHLO city.example", "HELO city.example", "STARTTLS", "QUIT", "(handshake)"}
     assert said.count("STARTTLS") <= 1
-    assert probe.step is Step.DONE
+    assert probe.step is NextStep.DONE
     assert probe.error is None or probe.error.isprintable()
 
 

@@ -44,7 +44,7 @@ def sendmail_rows(site: Site, name: str) -> list[str]:
 
 def test_demands_store_routes(both: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     steps: list[str] = []
-    replace, commit, tell = Path.replace, StoreWriter.commit, publish_maps.tell
+    replace, commit, touch = Path.replace, StoreWriter.commit, publish_maps.touch_displaced
 
     def noting_replace(self: Path, target: Path) -> Path:
         steps.append(target.name)
@@ -54,20 +54,20 @@ def test_demands_store_routes(both: Site, monkeypatch: pytest.MonkeyPatch) -> No
         steps.append("store")
         commit(store)
 
-    def noting_tell(displaced: Path) -> None:
-        steps.append(f"tell {len(list(displaced.glob('*')))}")
-        tell(displaced)
+    def noting_touch(displaced: Path) -> None:
+        steps.append(f"touch {len(list(displaced.glob('*')))}")
+        touch(displaced)
 
     monkeypatch.setattr(Path, "replace", noting_replace)
     monkeypatch.setattr(StoreWriter, "commit", noting_commit)
-    monkeypatch.setattr("closedmail.publish.switch.tell", noting_tell)
+    monkeypatch.setattr("closedmail.publish.switch.touch_displaced", noting_touch)
     both.put(NEW)
     both.published()
     index = next(both.map_dir.glob("transport.*")).suffix
-    assert steps[steps.index(f"tls_policy{index}") : steps.index("tell 4") + 1] == [
-        *(f"tls_policy{index}", "tls_policy", "access.db", "access", "tell 2"),
-        *("store", "tell 2"),
-        *(f"transport{index}", "transport", "mailertable.db", "mailertable", "tell 4"),
+    assert steps[steps.index(f"tls_policy{index}") : steps.index("touch 4") + 1] == [
+        *(f"tls_policy{index}", "tls_policy", "access.db", "access", "touch 2"),
+        *("store", "touch 2"),
+        *(f"transport{index}", "transport", "mailertable.db", "mailertable", "touch 4"),
     ]
     assert both.rows() == {"bonn.example": "smtp:mx.bonn.example", "koeln.example": "smtp:[192.0.2.2]"}
     assert sendmail_rows(both, "mailertable") == [
@@ -107,7 +107,7 @@ def test_makemap_is_missing(both: Site, monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_each_has_a_folder_of_its_own(both: Site) -> None:
     both.settings["sendmail.map_dir"] = str(both.map_dir)
-    with pytest.raises(ConfigError, match=r"sendmail\.map_dir: Postfix's maps lie in this folder"):
+    with pytest.raises(ConfigError, match=r"sendmail\.map_dir: Postfix's maps are in this folder"):
         both.sync()
 
 

@@ -7,12 +7,12 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from support.sendmail import Sendmail
-from support.sendmail_gateway import CONFIG, MAPS, MC, SendmailGateway
-from support.tree import NEEDS, Machine
+from support.machines.sendmail import Sendmail
+from support.machines.sendmail_gateway import CONFIG, MAPS, MC, SendmailGateway
+from support.machines.tree import NEEDS, Machine
+from support.sink import Sink
 
-from closedmail.demo.demo_certificates import Authority, Certificate
-from closedmail.demo.sink import Sink
+from closedmail.demo.demo_certificates import Authority, CertificateFiles
 
 pytestmark = pytest.mark.real(*NEEDS, "openssl")
 
@@ -345,7 +345,7 @@ def test_tls_demands_are_kept(
     free = {"free.encrypt", "x.free.encrypt"}
     encrypted = {"encrypt", "a.encrypt", "a.suffix", "free.suffix", "x.free.suffix"}
     asked = sorted({*free, *encrypted, "secure", "single", "verify", "mx"} - {"a.encrypt", "x.free.encrypt"})
-    expected: list[tuple[Certificate | None, set[str]]] = [
+    expected: list[tuple[CertificateFiles | None, set[str]]] = [
         (None, free),
         (good, free | encrypted | {"secure", "single"}),
         (own, free | encrypted | {"verify", "mx"}),

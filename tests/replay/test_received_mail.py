@@ -12,18 +12,19 @@ from support.core_samples import Book
 from closedmail.core.address import AddressSet
 from closedmail.core.model import CertificatePin, Inbound, Mode
 from closedmail.core.rule import Rule
-from closedmail.inbound.decision import Certificate, Match
+from closedmail.inbound.facts import ClientCertificate
+from closedmail.inbound.partner import Match
 from closedmail.replay import received_mail, tally
 from closedmail.replay.mail_log import Line
 from closedmail.replay.received_mail import PLAIN, UNKNOWN, Link, Mail, Replay
-from closedmail.replay.smtpd_events import Refused, Shown
+from closedmail.replay.smtpd_events import Rejected, Shown
 from closedmail.replay.tally import PartnerTally, Tally
 
 TIME = "Nov 24 03:00:00"
 CIPHER = "TLSv1.3 with cipher TLS_AES_256_GCM_SHA384 (256/256 bits)"
 PRINT, KEY = "AB:" * 31 + "AB", "0C:" * 31 + "0C"
 SHOWS = f"mx[192.0.2.1]: subject_CN=mx.p.example, issuer=Closed Net CA, fingerprint={PRINT}, pkey_fingerprint={KEY}"
-UNTOLD = Certificate(None, None, None, None)
+UNTOLD = ClientCertificate(None, None, None, None)
 OPEN, SHUT = "connect from mx[192.0.2.1]", "disconnect from mx[192.0.2.1]"
 COUNTED, SECRET = f"{SHUT} ehlo=1 commands=1", f"{SHUT} ehlo=2 starttls=1 commands=3"
 
@@ -50,7 +51,7 @@ class Joined:
 
     def __init__(self, lines: Iterable[Line]) -> None:
         self.mails: list[Mail] = []
-        self.refusals: list[Refused] = []
+        self.refusals: list[Rejected] = []
         self.replay = Replay(self.mails.append, self.refusals.append)
         for line in lines:
             self.replay.feed(line)
@@ -73,14 +74,14 @@ def test_a_mail() -> None:
 @pytest.mark.parametrize(
     ("lines", "link"),
     [
-        ([established("Anonymous")], Link(True, Certificate())),
-        ([established("Untrusted")], Link(True, Certificate("", "", None, None), Shown(False))),
+        ([established("Anonymous")], Link(True, ClientCertificate())),
+        ([established("Untrusted")], Link(True, ClientCertificate("", "", None, None), Shown(False))),
         ([established("Trusted")], Link(True, UNTOLD, Shown(True))),
         (
             [SHOWS, established("Trusted")],
             Link(
                 True,
-                Certificate("mx.p.example", "Closed Net CA", "ab" * 32, "0c" * 32),
+                ClientCertificate("mx.p.example", "Closed Net CA", "ab" * 32, "0c" * 32),
                 Shown(True, "mx.p.example", "Closed Net CA", "ab" * 32, "0c" * 32),
             ),
         ),
@@ -89,7 +90,7 @@ def test_a_mail() -> None:
             [SHOWS, established("Untrusted")],
             Link(
                 True,
-                Certificate("", "", "ab" * 32, "0c" * 32),
+                ClientCertificate("", "", "ab" * 32, "0c" * 32),
                 Shown(False, "mx.p.example", "Closed Net CA", "ab" * 32, "0c" * 32),
             ),
         ),
@@ -123,8 +124,8 @@ def test_what_a_session_without_a_tls_line_tells_at_its_end(end: str, tag: str, 
 def test_mail_before_starttls_was_plain() -> None:
     first, second = [smtpd(client("1A")), qmgr("1A")], [smtpd(client("1B")), qmgr("1B")]
     tls = smtpd(established("Anonymous"))
-    assert links(smtpd(OPEN), *first, tls, *second) == [PLAIN, Link(True, Certificate())]
-    assert links(smtpd(OPEN), first[0], tls, first[1], *second) == [PLAIN, Link(True, Certificate())]
+    assert links(smtpd(OPEN), *first, tls, *second) == [PLAIN, Link(True, ClientCertificate())]
+    assert links(smtpd(OPEN), first[0], tls, first[1], *second) == [PLAIN, Link(True, ClientCertificate())]
 
 
 def test_one_session_says_nothing_of_the_next() -> None:
@@ -304,7 +305,7 @@ def test_every_rule_is_asked_as_if_it_were_enforced(mode: Mode) -> None:
         ("u@cert.example", WRONG, PLAIN, (0, 1, 0), []),
         ("u@either.example", RIGHT, UNKNOWN, (1, 0, 0), []),
         ("u@either.example", WRONG, UNKNOWN, (0, 0, 1), ["certificate"]),
-        ("u@cert.example", WRONG, Link(True, Certificate(pubkey_fingerprint="0c" * 32)), (1, 0, 0), []),
+        ("u@cert.example", WRONG, Link(True, ClientCertificate(pubkey_fingerprint="0c" * 32)), (1, 0, 0), []),
     ],
 )
 def test_what_a_log_does_not_tell_is_unknown_and_no_refusal(
@@ -331,14 +332,14 @@ def test_mail_that_is_no_partners() -> None:
 def test_refusals_are_counted_apart() -> None:
     found = judged()
     for sender, for_good in (("u@p.example", True), ("u@p.example", False), ("u@q.example", True), (None, True)):
-        found.turned_away(Refused(sender, WRONG, for_good))
+        found.rejected(Rejected(sender, WRONG, for_good))
     assert (found.messages, found.refused, found.deferred) == (0, 3, 1)
     tallied = found.partners["p.example"]
     assert (tallied.refused, tallied.deferred, tallied.clients) == (1, 1, {})
 
 
 def test_json() -> None:
-    link = Link(True, Certificate(), Shown(False, "a", "b", "ab", "0c"))
+    link = Link(True, ClientCertificate(), Shown(False, "a", "b", "ab", "0c"))
     found = partner(mail("u@p.example", WRONG, link), *[mail("u@p.example")] * 2, mail("u@p.example", "unknown"))
     assert found.to_json(several_days=False) == {
         "network": "ndb",
@@ -394,7 +395,7 @@ def test_doubtful_addresses() -> None:
 def test_a_botnet_costs_no_more_memory_than_that(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tally, "MOST_CLIENTS", 3)
     monkeypatch.setattr(tally, "MOST_CERTIFICATES", 2)
-    link = [Link(True, Certificate(), Shown(False, fingerprint=str(number))) for number in range(10)]
+    link = [Link(True, ClientCertificate(), Shown(False, fingerprint=str(number))) for number in range(10)]
     found = partner(*(mail("u@p.example", f"198.51.100.{number}", link[number]) for number in range(10)))
     assert (len(found.clients), found.clients["other"].mails, len(found.certificates)) == (4, 7, 2)
     assert found.addresses == ["198.51.100.0", "198.51.100.1", "198.51.100.2"]

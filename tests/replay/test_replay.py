@@ -102,7 +102,7 @@ def test_the_words_for_people(gateway: Gateway, log: Path) -> None:
     assert said.stdout.split("\n\n")[0].splitlines() == [
         "10 mails received over SMTP from Nov 24 03:01:00 to Nov 24 03:11:00, judged by the rules of generation 1 as "
         "if all were enforced.",
-        "Not our business: not-listed 1, null-sender 1.",
+        "Not in the name of a partner: not-listed 1, null-sender 1.",
         "Refused when they came, and not among these: 1 for good, 0 for now.",
     ]
     parts = {part.split(" ", 1)[0]: part for part in said.stdout.split("\n\n")[1:]}
@@ -111,14 +111,14 @@ def test_the_words_for_people(gateway: Gateway, log: Path) -> None:
         "  refused when they came: 1 for good, 0 for now",
         f"  would be refused: 1 for address from {WRONG}, the first 4jYc9b1lY2z0003 at Nov 24 03:03:00",
         f"  came from: {RIGHT} (2), {WRONG} (1)",
-        "  what would let it in, forged mail included; ask the partner before you write it down:",
+        "  this would let it in, forged mail included; ask the partner before you add it:",
         "    allow_from = [",
         f'       "{RIGHT}",  # 2 mails',
         f'    #  "{WRONG}",  # 1 mail: perhaps forged',
         "    ]",
     ]
-    assert "1 can't be told from this log\n" in parts["cert.example"]
-    assert "can't be told from this log: certificate 1; set smtpd_tls_loglevel = summary, peercert" in said.stdout
+    assert "1 cannot be judged by this log\n" in parts["cert.example"]
+    assert "missing in this log: certificate 1; set smtpd_tls_loglevel = summary, peercert" in said.stdout
     assert "certificate: verified, with no more in this log" in parts["cert.example"]
     toml = parts["koeln.example"].partition("    allow_from")
     assert tomllib.loads("allow_from" + toml[2]) == {"allow_from": [RIGHT]}
@@ -149,7 +149,7 @@ PACKED: dict[str, Callable[[bytes], bytes]] = {
 @pytest.mark.parametrize("packed", PACKED)
 @pytest.mark.parametrize("way", WAYS)
 def test_formats(gateway: Gateway, log: Path, tmp_path: Path, way: str, packed: str) -> None:
-    """Told by what is in it, not by its name."""
+    """Recognized by content, not by name."""
     expected = in_json(gateway, log)
     path = tmp_path / "some.log"
     path.write_bytes(PACKED[packed](WAYS[way](LINES)))
@@ -241,7 +241,7 @@ def test_without_a_generation(tmp_path: Path, log: Path) -> None:
     gateway = Gateway(tmp_path)
     gateway.configure()
     said = replay(gateway, log)
-    assert (said.status, "closedmail sync" in said.error) == (1, True)
+    assert (said.status, f"closedmail --config {gateway.config} sync" in said.error) == (1, True)
 
 
 def test_usage(gateway: Gateway, log: Path) -> None:

@@ -22,10 +22,11 @@ import pytest
 from support.daemon import Daemon, closedmail_inside
 from support.gateway import Gateway
 from support.mail_log import as_classic, as_export, as_rfc3339
+from support.private_postfix import PrivatePostfix
 from support.real import require
 
-from closedmail.demo.demo_certificates import Authority, Certificate, self_signed
-from closedmail.demo.private_postfix import Listener, PrivatePostfix
+from closedmail.demo.demo_certificates import Authority, CertificateFiles, self_signed
+from closedmail.demo.postfix_configuration import SmtpdListener
 from closedmail.demo.smtp_client import deliver
 
 pytestmark = pytest.mark.real("root", "postfix", "postfix-lmdb", "openssl")
@@ -42,7 +43,7 @@ class Received:
     lines: list[str]
     verdicts: Counter[tuple[str, str, str]]
     messages: int
-    clients: Mapping[str, Certificate]
+    clients: Mapping[str, CertificateFiles]
 
     def replay(self, path: Path, *options: str) -> Any:
         found = closedmail_inside("replay", "--json", *options, str(path), config=self.gateway.config)
@@ -125,20 +126,20 @@ def received(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
             "smtpd_tls_loglevel": LEVELS[request.param],
         }
         listeners = [
-            Listener(),
-            Listener(options={"syslog_name": "postfix/submission", "smtpd_client_port_logging": "yes"}),
-            Listener(options={"enable_long_queue_ids": "no"}),
+            SmtpdListener(),
+            SmtpdListener(options={"syslog_name": "postfix/submission", "smtpd_client_port_logging": "yes"}),
+            SmtpdListener(options={"enable_long_queue_ids": "no"}),
         ]
         postfix = stack.enter_context(PrivatePostfix(folder / "postfix", parameters, listeners=listeners))
         messages = _send_all(postfix, clients)
         _wait_for_queue(postfix, messages)
-        told = daemon.verdicts()
-        verdicts = Counter((line["partner"], line["verdict"], line["client"]) for line in told)
+        logged = daemon.verdicts()
+        verdicts = Counter((line["partner"], line["verdict"], line["client"]) for line in logged)
         lines = postfix.log().splitlines()
         yield Received(gateway, lines, verdicts, messages, clients)
 
 
-def _send_all(postfix: PrivatePostfix, clients: Mapping[str, Certificate]) -> int:
+def _send_all(postfix: PrivatePostfix, clients: Mapping[str, CertificateFiles]) -> int:
     number = 0
 
     def send(sender: str, address: str, certificate: str | None = None, **options: Any) -> None:
@@ -207,18 +208,18 @@ def test_the_same_numbers_as_policyd(received: Received, tmp_path: Path, name: s
     found = received.replay(path)
     assert (found["messages"], found["unreadable"], found["handed_back"]) == (received.messages, 0, 0)
     assert found["others"]["sasl"] == 1
-    told: dict[str, Counter[str]] = {}
+    decided: dict[str, Counter[str]] = {}
     addresses: dict[str, Counter[str]] = {}
     for (partner, verdict, client), count in received.verdicts.items():
-        told.setdefault(partner, Counter())[verdict] += count
+        decided.setdefault(partner, Counter())[verdict] += count
         addresses.setdefault(partner, Counter())[client] += count
-    assert found["partners"].keys() == told.keys()
+    assert found["partners"].keys() == decided.keys()
     for partner, each in found["partners"].items():
         assert each["mode"] == "report"
         assert each["clients"] == addresses[partner], partner
         assert each["allow_from"] == [a for a in (RIGHT, WRONG, SIX) if a in addresses[partner]], partner
         counted = (each["accept"], each["reject"], each["unknown"])
-        exact = (told[partner]["accept"], told[partner]["report"], 0)
+        exact = (decided[partner]["accept"], decided[partner]["report"], 0)
         if each["unknown"]:
             # Never a refusal, and never an acceptance, that policyd did not see as well.
             assert (counted[0] <= exact[0], counted[1] <= exact[1], sum(counted)) == (True, True, sum(exact)), partner
@@ -253,7 +254,7 @@ def test_what_each_level_of_logging_leaves_unknown(
         assert {each["trusted"] for each in certificates} == {True, False}
         assert {each["fingerprint"] for each in certificates} == {None}
     else:
-        # Postfix counts STARTTLS at each session's end, so that even then require_tls can be told.
+        # Postfix counts STARTTLS at each session's end, so that even then require_tls can be judged.
         assert unknown == {"print.example", "pubkey.example", "named.example", "either.example"}
         assert certificates == []
     for name in unknown:

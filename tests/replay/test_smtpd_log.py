@@ -12,7 +12,7 @@ from closedmail.replay.smtpd_events import (
     Event,
     Passed,
     Queued,
-    Refused,
+    Rejected,
     Secured,
     Shown,
 )
@@ -62,7 +62,7 @@ EVENTS: list[tuple[str, Event | None]] = [
     (f"mx[192.0.2.1]: subject_CN=, issuer=, fingerprint={PRINT}, pkey_fingerprint={KEY}", shown("", "")),
     # smtputf8_enable = no
     (f"mx[192.0.2.1]: subject_CN=k??ln, issuer=b, fingerprint={PRINT}, pkey_fingerprint={KEY}", shown(None, "b")),
-    # Which comma ends a name can't be told, the fingerprints can.
+    # Which comma ends a name is not known; the fingerprints are.
     (
         f"mx[::1]: subject_CN=a, issuer=X, fingerprint=00:11, issuer=b, fingerprint={PRINT}, pkey_fingerprint={KEY}",
         shown(None, None),
@@ -87,17 +87,17 @@ EVENTS: list[tuple[str, Event | None]] = [
     ("6D5F3A0021: client=mx[192.0.2.1] and more", None),
     (
         f"NOQUEUE: reject: RCPT from mx[192.0.2.1]: 554 5.7.1 no; from=<u@p.example> to=<x@c.example> {TAIL}",
-        Refused("u@p.example", "192.0.2.1", True),
+        Rejected("u@p.example", "192.0.2.1", True),
     ),
     (
         f"NOQUEUE: reject: MAIL from mx[::1]:9: 450 4.7.1 <u@p.example>: no; from=<u@p.example> {TAIL}",
-        Refused("u@p.example", "::1", False),
+        Rejected("u@p.example", "::1", False),
     ),
-    (f"NOQUEUE: reject: RCPT from mx[192.0.2.1]: 554 5.7.1 no; from=<> to=<x> {TAIL}", Refused("", "192.0.2.1", True)),
-    ("NOQUEUE: reject: CONNECT from mx[192.0.2.1]: 554 5.7.1 no; proto=SMTP", Refused(None, "192.0.2.1", True)),
+    (f"NOQUEUE: reject: RCPT from mx[192.0.2.1]: 554 5.7.1 no; from=<> to=<x> {TAIL}", Rejected("", "192.0.2.1", True)),
+    ("NOQUEUE: reject: CONNECT from mx[192.0.2.1]: 554 5.7.1 no; proto=SMTP", Rejected(None, "192.0.2.1", True)),
     (
         f"6D5F3A0021: reject: DATA from mx[192.0.2.1]: 554 5.7.1 no; from=<u@p.example> {TAIL}",
-        Refused("u@p.example", "192.0.2.1", True),
+        Rejected("u@p.example", "192.0.2.1", True),
     ),
     # One recipient of several: the mail itself comes.
     (f"6D5F3A0021: reject: RCPT from mx[192.0.2.1]: 554 5.7.1 no; from=<u@p.example> to=<x> {TAIL}", None),
@@ -153,7 +153,7 @@ FORGED = '"; from=<v@p.example> to=<x@c.example> proto=ESMTP helo=<y>'
 
 
 @pytest.mark.parametrize(
-    ("reply", "sender", "recipient", "told"),
+    ("reply", "sender", "recipient", "expected"),
     [
         ('a"> to=<b@e.example', '"a\\"> to=<b"@e.example', "x@c.example", '"a\\"> to=<b"@e.example'),
         ("u@e.example", "u@e.example", '"x> proto=ESMTP helo=<y"@c.example', "u@e.example"),
@@ -162,11 +162,11 @@ FORGED = '"; from=<v@p.example> to=<x@c.example> proto=ESMTP helo=<y>'
         ("u@e.example", "u@e.example", '"; from=<v@p.example> to=<"@c.example', "u@e.example"),
     ],
 )
-def test_forged_text_in_a_refusal(reply: str, sender: str, recipient: str, told: str) -> None:
+def test_forged_text_in_a_refusal(reply: str, sender: str, recipient: str, expected: str) -> None:
     line = f"NOQUEUE: reject: RCPT from mx[192.0.2.1]: 554 5.7.1 <{reply}>: no; from=<{sender}> to=<{recipient}> {TAIL}"
     found = smtpd(line)
-    assert isinstance(found, Refused)
-    assert found.sender == told
+    assert isinstance(found, Rejected)
+    assert found.sender == expected
 
 
 logged = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), max_size=80)
@@ -195,7 +195,7 @@ def test_whatever_stands_in_a_refusal_it_stays_a_refusal_of_this_client(text: st
         f"NOQUEUE: reject: RCPT from mx[192.0.2.1]: 554 5.7.1 <{text}@evil.example>: no; "
         f"from=<{quoted}> to=<x@c.example> {TAIL}"
     )
-    assert found in (Refused(quoted, "192.0.2.1", True), Refused(None, "192.0.2.1", True))
+    assert found in (Rejected(quoted, "192.0.2.1", True), Rejected(None, "192.0.2.1", True))
 
 
 @given(strange)

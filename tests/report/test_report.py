@@ -130,7 +130,7 @@ def test_nothing_is_known_yet(site: Site, tmp_path: Path) -> None:
     assert site.run("report", "--output", str(output)).status == 0
     text = texts(output)
     assert "no generation" in text
-    assert "run: closedmail sync" in text
+    assert f"run: closedmail --config {site.config_path} sync" in text
 
 
 def test_broken_files_are_no_reason_for_none(site: Site, tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ def test_places_that_can_not_be_written(site: Site, tmp_path: Path, place: str, 
     outcome = site.run("report", "--output", str(tmp_path / place))
     assert (outcome.status, outcome.stdout) == (1, "")
     assert outcome.stderr == (
-        f"closedmail: error: {tmp_path / place}: {reason}; the folder must be there, and writable for the user that "
+        f"closedmail: error: {tmp_path / place}: {reason}; the folder must exist and be writable for the user that "
         "runs this\n"
     )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
@@ -200,7 +200,7 @@ def test_a_folder_of_somebody_else_s(site: Site, surroundings: Path) -> None:
     theirs.mkdir()
     outcome = site.fork("report", "--output", str(theirs / "report.html"), user=NOBODY)
     assert outcome.status == 1
-    assert "Permission denied; the folder must be there, and writable" in outcome.stderr
+    assert "Permission denied; the folder must exist and be writable" in outcome.stderr
     assert list(theirs.iterdir()) == []
 
 
@@ -234,7 +234,7 @@ def test_a_page_that_can_not_be_written_hides_nothing(site: Site, tmp_path: Path
     assert outcome.json["networks"]["ndb"]["result"] == "published"
     assert outcome.stderr == (
         f"closedmail: error: monitoring.report: {tmp_path}/missing/report.html: No such file or directory; the folder "
-        "must be there, and writable for the user that runs this; the lists are not affected\n"
+        "must exist and be writable for the user that runs this; the lists are not affected\n"
     )
     assert site.manifest.generation == 1
     site.assert_consistent()

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from closedmail.probe.probe_result import HostResult
-from closedmail.report.charts import Bar, Series, bar_chart, nice, step_chart
+from closedmail.report.charts import Bar, ChartLine, bar_chart, nice, step_chart
 from closedmail.report.markup import Markup, element, join
 from closedmail.report.report_data import (
     CountRow,
@@ -28,6 +28,7 @@ from closedmail.report.report_page import report_page
 
 NOW = 1795500000
 WORD = "Größe"
+OTHER = "b" * 61  # a second network, of a name that no drawn word has
 EVIL = (
     "<script>alert(1)</script>",
     '"><img src=x onerror=y>',
@@ -73,7 +74,7 @@ def sample(word: str = WORD) -> ReportData:
         Some([SkippedRow(word, 1234, word, word)], 1),
         Some(
             [
-                GenerationRow(7, NOW - 60, word, True, {word: (5, 1, 2, 3), "b": (1, 0, 0, 0)}),
+                GenerationRow(7, NOW - 60, word, True, {word: (5, 1, 2, 3), OTHER: (1, 0, 0, 0)}),
                 GenerationRow(6, 5, word, False, {word: (5, 1, 2, 3)}),
             ],
             2,
@@ -256,7 +257,7 @@ def test_bars_are_as_long_as_their_values(rows: list[list[int]]) -> None:
 def test_steps_stay_inside(points: list[tuple[int, int]], until: int) -> None:
     """Whatever the clock did."""
     points.sort()
-    chart = step_chart("x", [Series("a", points), Series("b", points), Series("c", [])], until)
+    chart = step_chart("x", [ChartLine("a", points), ChartLine("b", points), ChartLine("c", [])], until)
     assert all(72 <= x <= 704 for x in numbers(chart, "circle", "cx"))
     assert all(12 <= y <= 210 for y in numbers(chart, "circle", "cy"))
     assert len(numbers(chart, "circle", "cx")) == 2 * len(points)

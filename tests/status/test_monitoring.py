@@ -19,6 +19,7 @@ from closedmail.lists.gpg_status import KeyState
 from closedmail.publish.built_maps import map_faults
 from closedmail.status import map_check
 from closedmail.status.nagios import plugin_line, unknown_line
+from closedmail.status.problems import Problem, Problems
 from closedmail.status.status import NetworkStatus, Status, find_status
 from closedmail.status.textfile import families
 from closedmail.sync.lock import sync_lock
@@ -184,9 +185,9 @@ def test_words_of_others_do_not_get_out_of_the_text(plain: Site) -> None:
 
 def test_one_line_whatever_is_said() -> None:
     """And the worst of it first, whomever it concerns."""
-    status = Status(generation=1, networks={"ndb": NetworkStatus()})
-    status.findings.warn("a\nb | 'x'=1\x1b[31m\x00\u202e")
-    status.networks["ndb"].findings.alarm("key gone")
+    status = Status(generation=1, networks={"ndb": NetworkStatus(found=Problems("ndb"))})
+    status.general.warn("held", "a\nb | 'x'=1\x1b[31m\x00\u202e")
+    status.networks["ndb"].found.alarm("key-unusable", "key gone")
     state, text, _ = plugin(Outcome(2, plugin_line(status, 0) + "\n", ""))
     assert (state, text) == ("CRITICAL", "ndb: key gone; a b / 'x'=1 [31m")
     assert unknown_line("a|b\nc") == "CLOSEDMAIL UNKNOWN - a/b c"
@@ -198,7 +199,7 @@ def test_it_stays_short(site: Site) -> None:
     for number in range(200):
         network = find_status(site.config, site.now).networks["ndb"] if not number else status.networks["net000"]
         status.networks[f"net{number:03}"] = network
-    status.findings.alarm("ä" * 5000)
+    status.general.alarm("store", "ä" * 5000)
     outcome = Outcome(2, plugin_line(status, site.now) + "\n", "")
     _, text, items = plugin(outcome)
     assert text.endswith("...")
@@ -410,7 +411,7 @@ def test_maps_that_are_not_in_force(synced: Site, name: str, how: str, index: bo
         path.write_bytes(data if how == "copied back" else b"koeln.example smtp:[203.0.113.66]\n")
     fault = "is missing" if how == "removed" else "is not the file that was put there"
     assert maps_problem(synced) == (
-        f"Postfix's map {path} {fault}: mail to partners may take another way; run: closedmail sync"
+        f"Postfix's map {path} {fault}: mail to partners may take another way; run: {synced.config.command('sync')}"
     )
     assert synced.run("sync").status == 0
     assert find_status(synced.config, synced.now).state == "ok"
@@ -429,9 +430,8 @@ def test_maps_of_another_mta_that_are_not_made_yet(plain: Site) -> None:
     plain.sync()
     plain.settings |= postfix
     status = find_status(plain.config, plain.now)
-    assert status.findings.found == [
-        ("critical", "Postfix's maps are not made yet: mail to partners may take another way; run: closedmail sync")
-    ]
+    sentence = "Postfix's maps are not made yet: mail to partners may take another way; run: "
+    assert list(status.general) == [Problem("maps", "critical", sentence + plain.config.command("sync"))]
 
 
 def test_a_switch_that_happens_meanwhile(synced: Site) -> None:

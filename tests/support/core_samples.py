@@ -12,11 +12,10 @@ from closedmail.core.domain import DomainSet
 from closedmail.core.model import Config, Gateway, HeaderFrom, Inbound, Network, OnRemoved, Outbound, Partner, Rewriting
 from closedmail.core.record import Entry, State, decode, encode
 from closedmail.core.suffixes import PublicSuffixes
-from closedmail.generation.changes import report_changes
-from closedmail.generation.difference import NothingInForce, Previous, compare
+from closedmail.generation.difference import NothingInForce, Previous, compare, report_changes
 from closedmail.generation.generation import Generation
 from closedmail.generation.settle import settle
-from closedmail.inbound.decision import Match
+from closedmail.inbound.partner import Match
 from closedmail.mailertable.listing import Admission, Listing, read_mailertable
 
 # Failures must repeat themselves, and a slow machine is no failure.

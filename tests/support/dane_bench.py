@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from closedmail.demo.demo_certificates import self_signed
-from closedmail.demo.private_postfix import PrivatePostfix
-from closedmail.demo.sink import Sink
 from closedmail.mta.postfix_client import PostfixClients
 from closedmail.probe.probe import Prober
 from closedmail.probe.probe_targets import ProbeTarget
 from closedmail.routes.tls_policy import Policy
 from support.dns_servers import running
 from support.network import toml
+from support.private_postfix import PrivatePostfix
+from support.sink import Sink
 
 NEEDS = (
     *("root", "postfix", "openssl", "posttls-finger", "ip", "unshare"),

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from closedmail.demo.private_postfix import free_port
+from closedmail.demo.ports import free_port
 from support.real import find
 
 _PATIENCE = 20.0  # seconds

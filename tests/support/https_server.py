@@ -1,4 +1,4 @@
-"""An HTTPS server on loopback with a CA of its own, which answers as it is told."""
+"""An HTTPS server on loopback with a CA of its own, with the answers that a test gives it."""
 
 import http.server
 import socket

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from closedmail.demo.demo_certificates import Authority, Certificate, self_signed
+from closedmail.demo.demo_certificates import Authority, CertificateFiles, self_signed
 
 RIGHT, WRONG, FORWARDER, TRUSTED = "192.0.2.1", "198.18.0.9", "198.51.100.7", "203.0.113.5"
 RIGHT6, WRONG6 = "2001:db8::25", "2001:db8::26"
@@ -28,8 +28,8 @@ class Clients:
     """An authority that the MTA trusts, the server's certificate, and those of clients."""
 
     authority: Authority
-    server: Certificate
-    shown: Mapping[str, Certificate]
+    server: CertificateFiles
+    shown: Mapping[str, CertificateFiles]
 
 
 def make_clients(folder: Path) -> Clients:

@@ -51,7 +51,7 @@ class Mutator:
         return [data[start:end] for start, end in pairwise(edges) if start < end]
 
     def _place(self, data: bytes) -> int:
-        """Anywhere; every other time in a line that the decision hangs on, unless it is gone."""
+        """Anywhere; every other time in a line that the decision depends on, unless it is gone."""
         if self._chance.randrange(2):
             start = data.find(self._chance.choice(_WEIGHTY))
             if start >= 0:

@@ -1,8 +1,8 @@
 """`sync` killed before and after each of its system calls that change a file, and at random instants, under watch.
 
-Meanwhile readers look up all maps and ask the daemon without pause (`support.watching`). After every kill
-(`support.victims`) an ordinary run has to complete, and to leave nothing behind (`support.killing`). That this test
-would show a wrong switch is tested, too.
+Meanwhile readers look up all maps and ask the daemon without pause (`watching` in `support.killed_runs`). After every
+kill (`victims`) an ordinary run has to complete, and to leave nothing behind (`killing`). That this test would show a
+wrong switch is tested, too.
 """
 
 import random
@@ -15,10 +15,10 @@ from pathlib import Path
 from statistics import median
 
 import pytest
-from support.killing import Kills
+from support.killed_runs.killing import Kills
+from support.killed_runs.victims import traced
+from support.killed_runs.watching import Violation
 from support.network import Site
-from support.victims import traced
-from support.watching import Violation
 
 pytestmark = pytest.mark.real("strace", "postmap", "postconf", "gpg")
 
@@ -96,16 +96,14 @@ def test_killed_at_random_instants(plain: Site) -> None:
 _SWITCH = """
 import dataclasses
 from closedmail.sync import publication
-class Nothing:
-    def commit(self):
-        pass
 real = publication.switch
-def switch(state_dir, maps, store):
+def switch(state_dir, maps, commit):
     {body}
 publication.switch = switch
 """
 _TRANSPORT_FIRST = (
-    "real(state_dir, [dataclasses.replace(built, demands=built.routes, routes=built.demands) for built in maps], store)"
+    "maps = [dataclasses.replace(built, demands=built.routes, routes=built.demands) for built in maps];"
+    "real(state_dir, maps, commit)"
 )
 _IN_PLACE = """
 from pathlib import Path
@@ -127,13 +125,13 @@ FAULTS = {
         "the TLS row of .* is None",
     ),
     "the store after the routes": (
-        _SWITCH.format(body="real(state_dir, maps, Nothing()); store.commit()"),
+        _SWITCH.format(body="real(state_dir, maps, lambda: None); commit()"),
         "writev",
         1,
         "not in this order",
     ),
     "the store before the TLS policy": (
-        _SWITCH.format(body="store.commit(); real(state_dir, maps, Nothing())"),
+        _SWITCH.format(body="commit(); real(state_dir, maps, lambda: None)"),
         "rename",
         3,
         "not in this order",

@@ -52,13 +52,13 @@ def maps(site: Site) -> dict[str, tuple[bytes, int]]:
 
 
 def leftovers(site: Site) -> set[str]:
-    """What a run leaves in the state directory when it could not clean up."""
+    """List what a run leaves in the state directory when it could not clean up."""
     names = {path.name for path in site.state_dir.iterdir()} if site.state_dir.exists() else set()
     return names - {"store", "lists", "sync.json", "sync.lock"}
 
 
-class Standing:
-    """A generation in force, and that nothing of it changes: maps, store, what `explain` and the daemon say."""
+class InForce:
+    """A generation in force; `check` that nothing of it changed: maps, store, what `explain` and the daemon answer."""
 
     def __init__(self, site: Site, daemon: Daemon) -> None:
         self._site, self._daemon = site, daemon
@@ -78,7 +78,7 @@ class Standing:
         return (action or "").partition(" ")[0]
 
 
-class Nothing:
+class NothingInForce:
     """No generation, and none half made."""
 
     def __init__(self, site: Site) -> None:
@@ -138,7 +138,7 @@ class Crowded:
     disk: SmallDisk
     step: int
 
-    def fill_up(self, standing: Standing | Nothing) -> list[str]:
+    def fill_up(self, in_force: InForce | NothingInForce) -> list[str]:
         """Try with ever more room until a sync succeeds; nothing may change before. The lines of those that failed."""
         lines = []
         for room in range(0, MOST, self.step):
@@ -147,7 +147,7 @@ class Crowded:
             if outcome.status == 0:
                 break
             lines.append(error_of(outcome))
-            standing.check()
+            in_force.check()
         else:
             raise AssertionError("there is never enough room")
         assert lines
@@ -168,7 +168,7 @@ def crowded(request: pytest.FixtureRequest, disk: SmallDisk) -> Crowded:
     return Crowded(site, disk, step)
 
 
-def assert_told(lines: list[str], disk: SmallDisk) -> None:
+def assert_explained(lines: list[str], disk: SmallDisk) -> None:
     """Each line names a place on the disk, and says what is wrong with it."""
     unclear = [line for line in lines if not re.search("[Nn]o space (is )?left", line) or str(disk.place) not in line]
     assert not unclear
@@ -177,19 +177,19 @@ def assert_told(lines: list[str], disk: SmallDisk) -> None:
 @pytest.mark.parametrize("crowded", ["maps"], indirect=True)
 def test_a_full_disk_changes_nothing(crowded: Crowded) -> None:
     with put_in_force(crowded.site) as daemon:
-        crowded.fill_up(Standing(crowded.site, daemon))
+        crowded.fill_up(InForce(crowded.site, daemon))
 
 
 @pytest.mark.parametrize("crowded", ["state", "state, signed", "all"], indirect=True)
 def test_a_full_disk_is_told(crowded: Crowded) -> None:
     with put_in_force(crowded.site) as daemon:
-        assert_told(crowded.fill_up(Standing(crowded.site, daemon)), crowded.disk)
+        assert_explained(crowded.fill_up(InForce(crowded.site, daemon)), crowded.disk)
 
 
 @pytest.mark.parametrize("crowded", ["state", "state, signed"], indirect=True)
 def test_a_disk_that_is_full_from_the_first(crowded: Crowded) -> None:
     crowded.site.put(routes(NEW))
-    assert_told(crowded.fill_up(Nothing(crowded.site)), crowded.disk)
+    assert_explained(crowded.fill_up(NothingInForce(crowded.site)), crowded.disk)
 
 
 def test_without_a_lock_file_on_a_full_disk(plain: Site, disk: SmallDisk) -> None:
@@ -200,7 +200,7 @@ def test_without_a_lock_file_on_a_full_disk(plain: Site, disk: SmallDisk) -> Non
     (plain.state_dir / "store" / "lock.mdb").unlink()
     disk.leave(0)
     assert plain.fork("explain", "--recipient", "a@d00001.example").status == 0
-    assert_told([error_of(plain.fork("rollback", "1"))], disk)
+    assert_explained([error_of(plain.fork("rollback", "1"))], disk)
     disk.empty()
     assert plain.fork("explain", "--recipient", "a@d00001.example").status == 0
 
@@ -230,7 +230,7 @@ SIGNED: dict[str, tuple[Callable[[Signer, bytes], bytes], int]] = {
 @pytest.mark.real("gpg")
 @pytest.mark.parametrize("how", SIGNED)
 def test_gpg_on_a_full_disk(disk: SmallDisk, signers: Signers, how: str) -> None:
-    """It goes on without the keys that it can't write down; nobody may be told to mistrust the signer for that."""
+    """It goes on without the keys that it can't write down; no message may make anybody mistrust the signer then."""
     sign, least = SIGNED[how]
     text = (routes(250) if how == "clearsigned" else routes(250) * 20).encode()
     folder, keys = disk.place.parent, disk.place.parent / "keys"
@@ -266,14 +266,14 @@ def test_a_disk_without_inodes(plain: Site, surroundings: Path) -> None:
         move(plain, disk, "state maps")
         plain.settings["postfix.map_type"] = "lmdb"
         with put_in_force(plain) as daemon:
-            standing = Standing(plain, daemon)
+            in_force = InForce(plain, daemon)
             for free in range(40):
                 disk.leave_inodes(free)
                 outcome = plain.fork("sync")
                 if outcome.status == 0:
                     break
-                assert_told([error_of(outcome)], disk)
-                standing.check()
+                assert_explained([error_of(outcome)], disk)
+                in_force.check()
         assert free > 4
         disk.empty()
         plain.assert_consistent()
@@ -290,7 +290,7 @@ def test_a_full_folder_for_temporary_files(site: Site, disk: SmallDisk, monkeypa
     site.put(routes(NEW))
     for room in (0, 12 * KIB, 60 * KIB):
         disk.leave(room)
-        assert_told([error_of(site.fork("sync", "--dry-run"))], disk)
+        assert_explained([error_of(site.fork("sync", "--dry-run"))], disk)
         status = site.fork("status")
         assert (status.status, status.stderr) == (1, "")
         assert "generation 1 " in status.stdout
@@ -346,10 +346,10 @@ def test_a_read_only_disk(plain: Site, disk: SmallDisk, what: str) -> None:
     move(plain, disk, what)
     place = {"maps": plain.map_dir, "state": plain.state_dir}[what]
     with put_in_force(plain) as daemon:
-        standing = Standing(plain, daemon)
+        in_force = InForce(plain, daemon)
         disk.write_protect(True)
         line = error_of(plain.fork("sync"))
-        standing.check()
+        in_force.check()
         disk.write_protect(False)
         assert plain.fork("sync").status == 0
     plain.assert_consistent()
@@ -397,7 +397,7 @@ def test_a_part_that_root_owns(owned: Site, what: str) -> None:
     place.chmod(mode)
     assert owned.fork("sync").status == 0
     owned.assert_consistent()
-    # A file of the store is told by the store, which is what has to be given back as a whole.
+    # A file of the store is known by the store, which is what has to be given back as a whole.
     assert str(place).removesuffix(".mdb").removesuffix("/data").removesuffix("/lock") in line
 
 
@@ -454,7 +454,7 @@ def test_a_first_list_while_the_clock_is_back(site: Site) -> None:
     site.put(routes(OLD))
     site.now -= YEAR
     assert site.sync().generation is None
-    Nothing(site).check()
+    NothingInForce(site).check()
     site.now += YEAR
     site.published()
 
@@ -602,7 +602,7 @@ def test_a_postmap_that_dies(plain: Site, monkeypatch: pytest.MonkeyPatch, kind:
     script, word = DYING[kind]
     plain.settings["postfix.map_type"] = "hash"
     with put_in_force(plain) as daemon, monkeypatch.context() as context:
-        standing = Standing(plain, daemon)
+        in_force = InForce(plain, daemon)
         put_in_path(plain, "postmap", script, context)
         if "hangs" in kind:
             settings = read_settings(str(plain.etc))
@@ -611,7 +611,7 @@ def test_a_postmap_that_dies(plain: Site, monkeypatch: pytest.MonkeyPatch, kind:
         line = error_of(plain.fork("sync"))
         assert line.startswith("publish-failed: ")
         assert word in line
-        standing.check()
+        in_force.check()
     assert plain.published().domains == NEW
     plain.assert_consistent()
 
@@ -646,13 +646,13 @@ DEAD_POSTCONF = {
 def test_a_postconf_that_dies(plain: Site, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     script, word = DEAD_POSTCONF[kind]
     with put_in_force(plain) as daemon, monkeypatch.context() as context:
-        standing = Standing(plain, daemon)
+        in_force = InForce(plain, daemon)
         put_in_path(plain, "postconf", script, context)
         context.setattr("closedmail.mta.postfix_settings._TIME_LIMIT", 0.02)
         line = error_of(plain.fork("sync"))
         assert line.startswith("publish-failed: ")
         assert word in line
-        standing.check()
+        in_force.check()
     assert plain.published().domains == NEW
 
 
@@ -662,7 +662,7 @@ def test_a_program_that_can_not_be_run(plain: Site, monkeypatch: pytest.MonkeyPa
     folder = plain.folder / "bin"
     folder.mkdir()
     with put_in_force(plain) as daemon, monkeypatch.context() as context:
-        standing = Standing(plain, daemon)
+        in_force = InForce(plain, daemon)
         for name in {"postmap", "postconf"} - {program}:
             (folder / name).symlink_to(str(shutil.which(name)))
         if kind == "a folder":
@@ -673,7 +673,7 @@ def test_a_program_that_can_not_be_run(plain: Site, monkeypatch: pytest.MonkeyPa
         context.setenv("PATH", str(folder))
         line = error_of(plain.fork("sync"))
         assert line.startswith(f"publish-failed: {program} ")
-        standing.check()
+        in_force.check()
     assert plain.published().domains == NEW
 
 
@@ -742,19 +742,19 @@ def test_syncs_that_start_at_the_same_moment_again_and_again(plain: Site) -> Non
 
 def read_and_stay(site: Site) -> int:
     """A process that reads the store and is killed in the midst of its transaction; its number."""
-    told, tell = os.pipe()
+    ready, report = os.pipe()
     child = os.fork()
     if not child:
         try:
             with site.store() as store:
                 next(store.current().records())
-                os.write(tell, b"x")
+                os.write(report, b"x")
                 signal.pause()
         finally:
             os._exit(99)
-    os.close(tell)
-    assert os.read(told, 1) == b"x"
-    os.close(told)
+    os.close(report)
+    assert os.read(ready, 1) == b"x"
+    os.close(ready)
     return child
 
 

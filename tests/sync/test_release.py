@@ -1,4 +1,4 @@
-"""`closedmail release`: what is held is let go at once, and stays so."""
+"""`closedmail release`: what is held is released at once, and stays so."""
 
 import pytest
 from support.network import DAY, Site
@@ -169,7 +169,7 @@ def test_a_rollback_stays_in_force(holding: Site) -> None:
 
 @pytest.mark.parametrize("domain", ["bonn.example", "essen.example", "elsewhere.example", ".koeln.example"])
 def test_what_is_not_held(holding: Site, domain: str) -> None:
-    message = f"{domain} is not held; closedmail status names what is"
+    message = f"{domain} is not held; closedmail --config {holding.config_path} status names what is"
     assert refused(holding, domain) == message
     # All or none.
     assert refused(holding, "koeln.example", domain) == message

@@ -40,7 +40,7 @@ def in_force(site: Site) -> dict[str, str]:
 
 
 def accepts(site: Site, client: str, sender: str = "x@koeln.example") -> bool:
-    """Whether the generation in force lets a mail in."""
+    """Tell whether the generation in force lets a mail in."""
     return site.run("explain", "--sender", sender, "--client-address", client).status == 0
 
 
@@ -116,7 +116,7 @@ def test_nothing_to_tell(site: Site) -> None:
         outcome = site.run(*command)
         assert (outcome.status, outcome.stdout) == (1, "")
         assert outcome.stderr.startswith("closedmail: error: ")
-        assert "no generation is in force yet; run: closedmail sync" in outcome.stderr
+        assert f"no generation is in force yet; run: closedmail --config {site.config_path} sync" in outcome.stderr
 
 
 # --- back ----------------------------------------------------------------------------------------------------------
@@ -162,9 +162,9 @@ def test_the_next_run_does_not_undo_it(two: Site) -> None:
         network = outcome.json["networks"]["ndb"]
         assert (outcome.status, network["result"], network["code"]) == (1, "refused", "rolled-back")
         assert network["reason"] == (
-            f"the list of ndb was signed no later than the one of {iso(two.now - MINUTE)} that was rolled back from: "
-            "what was put back in force stays until a newer list comes; take this one with: closedmail sync --network "
-            "ndb --force"
+            f"the list of ndb was signed no later than the one of {iso(two.now - MINUTE)} that was rolled back from; "
+            "the list that was put back stays in force until a newer one comes; to accept this one now: closedmail "
+            f"--config {two.config_path} sync --network ndb --force"
         )
         assert outcome.json["generation"] == 3
         assert two.in_force() == before
@@ -272,7 +272,7 @@ def test_rules_stay_until_the_file_changes(plain: Site) -> None:
     plain.published()
     assert (accepts(plain, "192.0.2.7"), accepts(plain, "198.51.100.7")) == (True, False)
     assert "partner" not in str(plain.manifest.rules[1:])
-    # Doors and places are not rules.
+    # Daemons and paths are not rules.
     plain.settings["policyd.on_failure"] = "dunno"
     plain.settings["gateway.keep_generations"] = 20
     assert plain.sync().generation == 4
@@ -436,8 +436,8 @@ def test_a_list_that_is_no_longer_there(two: Site, change: str) -> None:
     outcome = two.run("rollback", "1")
     assert (outcome.status, outcome.stdout) == (1, "")
     assert outcome.stderr == (
-        "closedmail: error: the list of ndb in generation 1 is no longer there, or is not what was verified then: go "
-        "back to another generation, see closedmail history\n"
+        "closedmail: error: the list of ndb in generation 1 is no longer there, or is not what was verified then; go "
+        f"back to another generation, see: closedmail --config {two.config_path} history\n"
     )
     assert two.in_force() == before
 

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from itertools import count
 
 import pytest
-from support.sendmail import Observer, Sendmail, makemap
-from support.sendmail_gateway import CONFIG, MAPS, MC, SendmailGateway
-from support.tree import IN_TREE, NEEDS, Machine
+from support.machines.sendmail import Observer, Sendmail, makemap
+from support.machines.sendmail_gateway import CONFIG, MAPS, MC, SendmailGateway
+from support.machines.tree import IN_TREE, NEEDS, Machine
 
 pytestmark = pytest.mark.real(*NEEDS)
 
-DYING = f"{IN_TREE}/tests/support/dying.py"
+DYING = f"{IN_TREE}/tests/support/killed_runs/dying.py"
 ENCRYPT, LIFTED = "ENCR:128", "OK"
 
 

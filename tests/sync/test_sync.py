@@ -13,7 +13,8 @@ from support.network import DAY, MINUTE, Recorder, Site, nexthops, routes, tree
 from support.real import require
 
 from closedmail.errors import ConfigError
-from closedmail.inbound.decision import Envelope, decide
+from closedmail.inbound.decision import decide
+from closedmail.inbound.facts import Envelope
 
 pytestmark = pytest.mark.real("gpg", "postmap", "postconf")
 
@@ -22,7 +23,7 @@ BONN = "bonn.example\tesmtp:[192.0.2.2]\n"
 
 
 def verdict(site: Site, sender: str, client: str = "203.0.113.9") -> str:
-    """What a door says of a mail, by the generation in force."""
+    """Judge a mail by the generation in force."""
     with site.store() as store:
         return decide(Envelope(sender, client), store.current()).outcome
 
@@ -440,7 +441,7 @@ def test_a_lost_domain_is_held_and_let_go(plain: Site) -> None:
     report = plain.sync()
     assert (report.generation, report.networks["ndb"].held) == (4, [])
     assert list(report.networks["ndb"].notes) == [
-        "koeln.example is let go: the list lost it, and its hold (hold_for) has ended"
+        "koeln.example is no longer held: the list lost it, and its hold (hold_for) has ended"
     ]
     assert plain.route("koeln.example") is None
     assert verdict(plain, "a@koeln.example") == "none"
@@ -559,7 +560,7 @@ def test_configuration_alone(plain: Site) -> None:
     assert (report.generation, report.networks["ndb"].result) == (2, "published")
     assert plain.manifest.reason == "configuration"
     assert verdict(plain, "a@koeln.example") == "none"
-    # Where things lie, and the doors, are no part of a generation.
+    # Paths and daemons are no part of a generation.
     plain.settings["policyd.on_failure"] = "dunno"
     plain.settings["gateway.keep_generations"] = 3
     assert plain.sync().generation == 2

@@ -395,7 +395,7 @@ def test_a_full_disk_is_one_line(plain: Site, monkeypatch: pytest.MonkeyPatch) -
         raise OSError(28, "No space left on device", str(plain.state_dir / "work"))
 
     with monkeypatch.context() as context:
-        context.setattr("closedmail.sync.session.fresh_folder", full)
+        context.setattr("closedmail.sync.locked_run.fresh_folder", full)
         with pytest.raises(ClosedmailError, match="work: No space left"):
             plain.sync()
     with monkeypatch.context() as context:

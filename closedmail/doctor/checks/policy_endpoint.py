@@ -1,9 +1,12 @@
-"""Where smtpd asks policyd: the endpoint in main.cf, and the socket that it comes to."""
+"""Where smtpd asks policyd: the endpoint in main.cf, the socket that it leads to, and whether policyd answers there."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from closedmail.core.where import parse_endpoint, parse_where
-from closedmail.mta.postfix_facts import Facts, Service
+from closedmail.doctor.finding import Finding, Fix
+from closedmail.doctor.postfix_facts import PostfixFacts
+from closedmail.mta.postfix_config import Service
 from closedmail.mta.restrictions import PolicyClient, Restriction, parse_policy_client
 
 CHECK = "closedmail_check"  # the parameter of main.cf that holds the check
@@ -20,13 +23,13 @@ class Endpoint:
     where: str
 
 
-def queue_directory(facts: Facts) -> str:
-    """Without a slash at its end."""
+def queue_directory(facts: PostfixFacts) -> str:
+    """Return it without a slash at its end."""
     return facts.postfix.main.get("queue_directory", "/var/spool/postfix").rstrip("/")
 
 
-def endpoints(facts: Facts) -> list[Endpoint]:
-    """Where policyd listens, or where its socket unit has it listen, the best for smtpd first: a socket below the queue
+def endpoints(facts: PostfixFacts) -> list[Endpoint]:
+    """List where policyd listens, or its socket unit has it listen, the best for smtpd first: a socket below the queue
     directory is found by a chrooted smtpd, too."""
     queue = queue_directory(facts)
     inside, inet, outside = [], [], []
@@ -42,13 +45,13 @@ def endpoints(facts: Facts) -> list[Endpoint]:
     return [*inside, *inet, *outside]
 
 
-def chrooted(facts: Facts) -> bool:
+def chrooted(facts: PostfixFacts) -> bool:
     """Whether any listener is."""
     return any(service.chroot for service in facts.postfix.listeners)
 
 
-def best_endpoint(facts: Facts) -> Endpoint | None:
-    """The one to write into main.cf: one that answers, else one that is configured; None where none can be reached."""
+def best_endpoint(facts: PostfixFacts) -> Endpoint | None:
+    """Choose the one for main.cf: one that answers, else one that is configured; None where none can be reached."""
     queue = queue_directory(facts)
     usable = [
         item for item in endpoints(facts) if not chrooted(facts) or item.where.startswith(("inet:", f"unix:{queue}/"))
@@ -58,13 +61,13 @@ def best_endpoint(facts: Facts) -> Endpoint | None:
     return next(answering, None) or next(configured, None)
 
 
-def resolve(facts: Facts, endpoint: str, service: Service) -> str:
-    """Which socket an endpoint of main.cf is for a listener: a relative path begins at the queue directory, and for a
-    chrooted one an absolute path does, too."""
+def resolve(facts: PostfixFacts, endpoint: str, service: Service) -> str:
+    """Find which socket an endpoint of main.cf is for a listener: a relative path begins at the queue directory, and
+    for a chrooted one an absolute path does, too."""
     return parse_endpoint(endpoint, queue_directory(facts), chrooted=service.chroot)
 
 
-def is_ours(facts: Facts, restriction: Restriction, service: Service) -> bool:
+def is_ours(facts: PostfixFacts, restriction: Restriction, service: Service) -> bool:
     """Whether a restriction asks closedmail: where it listens, or where somebody thinks that it does."""
     if restriction.name != "check_policy_service":
         return False
@@ -81,5 +84,30 @@ def fails_closed(client: PolicyClient, service: Service) -> bool:
 
 
 def definition(endpoint: Endpoint) -> str:
-    """The value of `closedmail_check`."""
+    """Render the value of `closedmail_check`."""
     return f"check_policy_service {{ {endpoint.spelled}, timeout={_TIMEOUT}, {{ default_action = {DEFAULT_ACTION} }} }}"
+
+
+def unreachable(facts: PostfixFacts) -> str:
+    """Say what to do where smtpd can find no socket of policyd's."""
+    path = f"{queue_directory(facts)}/closedmail/policy.sock"
+    return (
+        f'smtpd is chrooted and finds no socket outside of its queue directory: write listen = ["unix:{path}"] and '
+        'socket_group = "postfix" into [policyd], and restart policyd'
+    )
+
+
+def policyd_findings(facts: PostfixFacts, start: Fix | None) -> Iterator[Finding]:
+    """Find whether policyd answers where this Postfix can ask. `start` is the command that starts it, None where
+    systemd does not run it."""
+    answering = [item for item in endpoints(facts) if facts.machine.answers(item.where)]
+    queue = queue_directory(facts)
+    if not answering:
+        names = " or ".join(dict.fromkeys(facts.config.policyd.listen))
+        text = f"policyd does not answer on {names}: Postfix defers all mail"
+        if start:
+            yield Finding.of("policyd", text, (start,))
+        else:
+            yield Finding.of("policyd", f"{text}; start it: {facts.config.command('policyd')}")
+    elif chrooted(facts) and not any(item.where.startswith(("inet:", f"unix:{queue}/")) for item in answering):
+        yield Finding.of("socket-chroot", f"policyd answers on {answering[0].where} alone, but {unreachable(facts)}")

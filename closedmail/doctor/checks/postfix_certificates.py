@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from closedmail.core.model import CertificatePin
 from closedmail.doctor.finding import Finding
+from closedmail.doctor.postfix_facts import PostfixFacts, Setting, settings_of
 from closedmail.inbound.digests import incomparable
-from closedmail.mta.postfix_facts import Facts, Place, places
 
 # More certificates than a closed network has CAs: the bundle of the public ones.
 _PUBLIC = 40
@@ -13,8 +13,8 @@ _SYSTEM = ("/etc/ssl/certs", "/usr/share/ca-certificates", "/usr/lib/ssl", "/etc
 _SNAKEOIL = "/etc/ssl/certs/ssl-cert-snakeoil.pem", "/etc/ssl/private/ssl-cert-snakeoil.key"
 
 
-def certificate_findings(facts: Facts) -> Iterator[Finding]:
-    """All about TLS and certificates of those who bring mail."""
+def certificate_findings(facts: PostfixFacts) -> Iterator[Finding]:
+    """Find all about TLS and certificates of those who bring mail."""
     if any(_pins(facts)):
         yield from _ask_findings(facts)
         yield from _digest_findings(facts)
@@ -25,75 +25,73 @@ def certificate_findings(facts: Facts) -> Iterator[Finding]:
         yield from _authority_findings(facts)
 
 
-def _pins(facts: Facts) -> Iterator[CertificatePin]:
+def _pins(facts: PostfixFacts) -> Iterator[CertificatePin]:
     for rule in facts.active:
         if rule.inbound.require != "ip":
             yield from rule.inbound.certificates
 
 
-def _settings(facts: Facts, name: str) -> Iterator[Place]:
-    """Where the listeners that partners come to have a setting from: not those that only users log in to."""
+def _settings(facts: PostfixFacts, name: str) -> Iterator[Setting]:
+    """Find where the listeners that partners come to have a setting from: not those that only users log in to."""
     users = [item for item in facts.guarded if item.options.get("smtpd_sasl_auth_enable") == "yes"]
-    return places(facts.postfix, [item for item in facts.guarded if item not in users], name)
+    return settings_of(facts.postfix, [item for item in facts.guarded if item not in users], name)
 
 
-def _ask_findings(facts: Facts) -> Iterator[Finding]:
-    for place in _settings(facts, "smtpd_tls_ask_ccert"):
-        required = Place(facts.postfix, "smtpd_tls_req_ccert", None)
-        if place.value != "yes" and required.value != "yes":
-            yield Finding(
+def _ask_findings(facts: PostfixFacts) -> Iterator[Finding]:
+    for setting in _settings(facts, "smtpd_tls_ask_ccert"):
+        required = Setting(facts.postfix, "smtpd_tls_req_ccert", None)
+        if setting.value != "yes" and required.value != "yes":
+            yield Finding.of(
                 "ask-ccert",
-                "error",
-                f"{place} is not yes: no client shows a certificate, and partners that must are refused",
-                place.set("yes"),
+                f"{setting} is not yes: no client shows a certificate, and partners that must are refused",
+                setting.set("yes"),
             )
 
 
-def _digest_findings(facts: Facts) -> Iterator[Finding]:
-    for place in _settings(facts, "smtpd_tls_fingerprint_digest"):
-        wrong = list(incomparable(facts.rules, place.value))
+def _digest_findings(facts: PostfixFacts) -> Iterator[Finding]:
+    for setting in _settings(facts, "smtpd_tls_fingerprint_digest"):
+        sync = facts.config.command("sync")
+        wrong = list(incomparable(facts.rules, setting.value, sync))
         if wrong:
-            better = not any(incomparable(facts.rules, "sha256"))
-            text = f"{place} = {place.value}: {wrong[0]}" + (f", and {len(wrong) - 1} more" if wrong[1:] else "")
-            yield Finding("fingerprint-digest", "error", text, place.set("sha256") if better else ())
+            better = not any(incomparable(facts.rules, "sha256", sync))
+            text = f"{setting} = {setting.value}: {wrong[0]}" + (f", and {len(wrong) - 1} more" if wrong[1:] else "")
+            yield Finding.of("fingerprint-digest", text, setting.set("sha256") if better else ())
 
 
-def _log_findings(facts: Facts) -> Iterator[Finding]:
-    for place in _settings(facts, "smtpd_tls_loglevel"):
-        words = place.value.lower().replace(",", " ").split()
+def _log_findings(facts: PostfixFacts) -> Iterator[Finding]:
+    for setting in _settings(facts, "smtpd_tls_loglevel"):
+        words = setting.value.lower().replace(",", " ").split()
         if not {"peercert", "2", "3", "4", "debug", "ssl-expert", "ssl-developer"} & set(words):
-            yield Finding(
+            yield Finding.of(
                 "tls-loglevel",
-                "warning",
-                f"{place} = {place.value}: the log does not tell of certificates, and closedmail replay can't say what "
-                "would happen to mail that needs one",
-                place.set("summary, peercert") or place.set("2"),
+                f"{setting} = {setting.value}: the log has no certificates, and {facts.config.command('replay')} "
+                "can't say what would happen to mail that needs one",
+                setting.set("summary, peercert") or setting.set("2"),
             )
 
 
-def _tls_findings(facts: Facts) -> Iterator[Finding]:
-    for place in _settings(facts, "smtpd_tls_security_level"):
+def _tls_findings(facts: PostfixFacts) -> Iterator[Finding]:
+    for setting in _settings(facts, "smtpd_tls_security_level"):
         old = ("smtpd_use_tls", "smtpd_enforce_tls", "smtpd_tls_wrappermode")
-        listeners = [item for item in facts.guarded if item == place.service or not place.service]
-        if place.value in ("", "none") and not any(item.get(name) == "yes" for item in listeners for name in old):
-            yield Finding(
+        listeners = [item for item in facts.guarded if item == setting.service or not setting.service]
+        if setting.value in ("", "none") and not any(item.get(name) == "yes" for item in listeners for name in old):
+            yield Finding.of(
                 "smtpd-tls",
-                "error",
-                f"{place} is {place.value or 'empty'}: no mail comes encrypted, and partners that must show a "
+                f"{setting} is {setting.value or 'empty'}: no mail comes encrypted, and partners that must show a "
                 "certificate or use TLS are refused",
-                place.set("may"),
+                setting.set("may"),
             )
     yield from _own_certificate(facts)
-    for place in _settings(facts, "smtpd_tls_CAfile"):
-        if place.value and not facts.machine.file(place.value).kind:
-            yield Finding(
+    for setting in _settings(facts, "smtpd_tls_CAfile"):
+        if setting.value and not facts.machine.file(setting.value).kind:
+            yield Finding.of(
                 "client-ca-missing",
-                "error",
-                f"{place} = {place.value} is not there: Postfix answers STARTTLS with 454; put the network's CA there",
+                f"{setting} = {setting.value} is not there: Postfix answers STARTTLS with 454; put the network's CA "
+                "there",
             )
 
 
-def _own_certificate(facts: Facts) -> Iterator[Finding]:
+def _own_certificate(facts: PostfixFacts) -> Iterator[Finding]:
     names = ("smtpd_tls_chain_files", "smtpd_tls_cert_file", "smtpd_tls_eccert_file")
     values = {name: facts.postfix.main.get(name, "") for name in names}
     files = [path.strip() for value in values.values() for path in value.split(",") if path.strip() not in ("", "none")]
@@ -106,50 +104,46 @@ def _own_certificate(facts: Facts) -> Iterator[Finding]:
     certificate, key = _SNAKEOIL
     if facts.machine.file(certificate).kind and certificate not in missing:
         fix = (
-            facts.postfix.postconf("-e", f"smtpd_tls_cert_file = {certificate}", f"smtpd_tls_key_file = {key}"),
-            *([facts.postfix.postconf("-e", "smtpd_tls_chain_files =")] if values["smtpd_tls_chain_files"] else []),
+            facts.postconf("-e", f"smtpd_tls_cert_file = {certificate}", f"smtpd_tls_key_file = {key}"),
+            *([facts.postconf("-e", "smtpd_tls_chain_files =")] if values["smtpd_tls_chain_files"] else []),
         )
     else:
         fix = ()
         text += "; apt install ssl-cert makes one, or name your own"
-    yield Finding("smtpd-certificate", "error", text, fix)
+    yield Finding.of("smtpd-certificate", text, fix)
 
 
-def _authority_findings(facts: Facts) -> Iterator[Finding]:
+def _authority_findings(facts: PostfixFacts) -> Iterator[Finding]:
     """Subject and issuer count where Postfix verified the chain: so whom it trusts is who may be a partner."""
     main = facts.postfix.main
-    for place in _settings(facts, "smtpd_tls_CAfile"):
-        path = place.value
+    for setting in _settings(facts, "smtpd_tls_CAfile"):
+        path = setting.value
         state = facts.machine.file(path) if path else None
         if state and (path.startswith(_SYSTEM) or state.certificates >= _PUBLIC):
-            yield Finding(
+            yield Finding.of(
                 "client-ca-public",
-                "warning",
-                f"{place} = {path} has the public CAs: anybody's certificate with the right name counts as the "
+                f"{setting} = {path} has the public CAs: anybody's certificate with the right name counts as the "
                 "partner's; name a file with the network's CA alone",
             )
-    for place in _settings(facts, "smtpd_tls_CApath"):
-        path = place.value
+    for setting in _settings(facts, "smtpd_tls_CApath"):
+        path = setting.value
         if path.startswith(_SYSTEM):
-            yield Finding(
+            yield Finding.of(
                 "client-ca-public",
-                "warning",
-                f"{place} = {path} has the public CAs: anybody's certificate with the right name counts as the "
+                f"{setting} = {path} has the public CAs: anybody's certificate with the right name counts as the "
                 "partner's",
-                place.set(""),
+                setting.set(""),
             )
     if main.get("tls_append_default_CA") == "yes":
-        yield Finding(
+        yield Finding.of(
             "client-ca-public",
-            "warning",
             "tls_append_default_CA = yes trusts the system's public CAs: anybody's certificate with the right name "
             "counts as the partner's",
-            (facts.postfix.postconf("-e", "tls_append_default_CA = no"),),
+            (facts.postconf("-e", "tls_append_default_CA = no"),),
         )
     elif not main.get("smtpd_tls_CAfile") and not main.get("smtpd_tls_CApath"):
-        yield Finding(
+        yield Finding.of(
             "client-ca",
-            "error",
             "smtpd_tls_CAfile is empty: Postfix verifies no client, and no subject or issuer in certificates ever "
             "counts; name a file with the network's CA",
         )

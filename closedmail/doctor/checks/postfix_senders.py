@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from closedmail.doctor.finding import Finding
-from closedmail.mta.postfix_facts import Facts, Place, Service, place_of
+from closedmail.doctor.postfix_facts import PostfixFacts, Setting, setting_of
+from closedmail.mta.postfix_config import Service
 from closedmail.mta.restrictions import split_list
 
 # The parameter, the one that says whose addresses it is for, and the id.
@@ -14,8 +15,8 @@ _REWRITING = (
 )
 
 
-def sender_findings(facts: Facts) -> Iterator[Finding]:
-    """All that rewrites envelope senders."""
+def sender_findings(facts: PostfixFacts) -> Iterator[Finding]:
+    """Find all that rewrites envelope senders."""
     cleanups = [item for item in facts.postfix.services if item.command == "cleanup"]
     cleanup = next((item for item in cleanups if item.name == "cleanup"), cleanups[0] if cleanups else None)
     for name, classes, identifier in _REWRITING:
@@ -23,33 +24,33 @@ def sender_findings(facts: Facts) -> Iterator[Finding]:
     yield from _command_filter(facts)
 
 
-def _rewriting(facts: Facts, cleanup: Service | None, name: str, classes: str, identifier: str) -> Iterator[Finding]:
-    place, scope = place_of(facts.postfix, cleanup, name), place_of(facts.postfix, cleanup, classes)
+def _rewriting(
+    facts: PostfixFacts, cleanup: Service | None, name: str, classes: str, identifier: str
+) -> Iterator[Finding]:
+    setting, scope = setting_of(facts.postfix, cleanup, name), setting_of(facts.postfix, cleanup, classes)
     kinds = split_list(scope.value)
-    if not split_list(place.value) or "envelope_sender" not in kinds:
+    if not split_list(setting.value) or "envelope_sender" not in kinds:
         return
     rest = [kind for kind in kinds if kind != "envelope_sender"]
-    yield Finding(
+    yield Finding.of(
         identifier,
-        "warning",
-        f"{place} = {place.value} changes senders after closedmail was asked: keep partners' domains out of it, or "
+        f"{setting} = {setting.value} changes senders after closedmail was asked: keep partners' domains out of it, or "
         f"take envelope_sender out of {classes}",
         scope.set(", ".join(rest)),
         by_hand=True,
     )
 
 
-def _command_filter(facts: Facts) -> Iterator[Finding]:
+def _command_filter(facts: PostfixFacts) -> Iterator[Finding]:
     seen = set()
     for service in facts.guarded:
-        place: Place = place_of(facts.postfix, service, "smtpd_command_filter")
-        if place.value and str(place) not in seen:
-            seen.add(str(place))
-            yield Finding(
+        setting: Setting = setting_of(facts.postfix, service, "smtpd_command_filter")
+        if setting.value and str(setting) not in seen:
+            seen.add(str(setting))
+            yield Finding.of(
                 "command-filter",
-                "warning",
-                f"{place} = {place.value} changes what clients say, MAIL FROM as well: closedmail is asked about what "
-                "comes out of it, so keep partners' domains out of it",
-                place.set(""),
+                f"{setting} = {setting.value} changes what clients say, MAIL FROM as well: closedmail is asked about "
+                "what comes out of it, so keep partners' domains out of it",
+                setting.set(""),
                 by_hand=True,
             )

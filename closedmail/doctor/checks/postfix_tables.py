@@ -3,8 +3,9 @@
 import re
 from collections.abc import Iterator
 
-from closedmail.doctor.finding import Finding
-from closedmail.mta.postfix_facts import Facts, Place, Service, places
+from closedmail.doctor.finding import Finding, Fix
+from closedmail.doctor.postfix_facts import PostfixFacts, Setting, settings_of
+from closedmail.mta.postfix_config import Service
 from closedmail.mta.restrictions import split_list
 
 TRANSPORT, TLS_POLICY = "transport", "tls_policy"
@@ -12,73 +13,69 @@ TRANSPORT, TLS_POLICY = "transport", "tls_policy"
 _INDEX = {"hash": ".db", "btree": ".db", "lmdb": ".lmdb", "cdb": ".cdb", "dbm": ".pag", "sdbm": ".pag"}
 
 
-def map_findings(facts: Facts) -> Iterator[Finding]:
-    """All about `transport_maps` and `smtp_tls_policy_maps`; nothing where no maps are made."""
+def map_findings(facts: PostfixFacts) -> Iterator[Finding]:
+    """Find all about `transport_maps` and `smtp_tls_policy_maps`; nothing where no maps are made."""
     if not facts.config.postfix:
         return
-    yield from _reference_findings(facts, Place(facts.postfix, "transport_maps"), TRANSPORT)
-    for place in places(facts.postfix, closed_services(facts), "smtp_tls_policy_maps"):
-        yield from _reference_findings(facts, place, TLS_POLICY)
+    yield from _reference_findings(facts, Setting(facts.postfix, "transport_maps"), TRANSPORT)
+    for setting in settings_of(facts.postfix, closed_services(facts), "smtp_tls_policy_maps"):
+        yield from _reference_findings(facts, setting, TLS_POLICY)
     yield from _file_findings(facts)
     yield from _parent_findings(facts)
 
 
-def closed_services(facts: Facts) -> list[Service]:
-    """The entries of master.cf that deliver to partners."""
+def closed_services(facts: PostfixFacts) -> list[Service]:
+    """Find the entries of master.cf that deliver to partners."""
     names = dict.fromkeys(rule.outbound.transport for rule in facts.rules if rule.outbound)
     return [service for name in names if (service := facts.postfix.service(name))]
 
 
-def _path(facts: Facts, name: str) -> str:
+def _path(facts: PostfixFacts, name: str) -> str:
     return f"{facts.config.postfix.map_dir.rstrip('/') if facts.config.postfix else ''}/{name}"
 
 
-def _reference_findings(facts: Facts, place: Place, name: str) -> Iterator[Finding]:
+def _reference_findings(facts: PostfixFacts, setting: Setting, name: str) -> Iterator[Finding]:
     path = _path(facts, name)
-    items = split_list(place.value)
+    items = split_list(setting.value)
     ours = [item for item in items if _names(item, path)]
-    raw = [item for item in split_list(place.raw) if not _names(_expand(facts, item), path)]
+    raw = [item for item in split_list(setting.raw) if not _names(_expand(facts, item), path)]
     table = f"{facts.map_type}:{path}"
     first = name == TLS_POLICY
-    fix = place.set(", ".join([table, *raw] if first else [*raw, table]))
+    fix = setting.set(", ".join([table, *raw] if first else [*raw, table]))
     if not ours:
         what = "partners' mail leaves by the public MX" if name == TRANSPORT else "partners' mail may leave unencrypted"
-        yield Finding(
+        yield Finding.of(
             "transport-maps" if name == TRANSPORT else "tls-policy-maps",
-            "error",
-            f"{place} does not name {table}: {what}",
+            f"{setting} does not name {table}: {what}",
             fix,
         )
         return
     wrong = [item for item in ours if _type(item) != facts.map_type]
     if wrong:
-        yield Finding(
+        yield Finding.of(
             "map-type",
-            "error",
-            f"{place} names {wrong[0]}, but sync makes tables of type {facts.map_type}",
+            f"{setting} names {wrong[0]}, but sync makes tables of type {facts.map_type}",
             fix,
         )
         return
     at, others = items.index(ours[0]), [index for index, item in enumerate(items) if item not in ours]
     if name == TRANSPORT and others and at < max(others):
-        yield Finding(
+        yield Finding.of(
             "transport-order",
-            "warning",
-            f"{place} has closedmail's table before your own, {items[max(others)]}: yours is to stand first, so that "
+            f"{setting} has closedmail's table before your own, {items[max(others)]}: yours is to stand first, so that "
             "no list routes what is yours",
             fix,
         )
     if name == TLS_POLICY and at > 0:
-        yield Finding(
+        yield Finding.of(
             "tls-policy-order",
-            "error",
-            f"{place} has {items[0]} before closedmail's table: a row of yours loosens a partner's TLS policy",
+            f"{setting} has {items[0]} before closedmail's table: a row of yours loosens a partner's TLS policy",
             fix,
         )
 
 
-def _expand(facts: Facts, item: str) -> str:
-    """`$name` of main.cf, as far as a table's name needs it."""
+def _expand(facts: PostfixFacts, item: str) -> str:
+    """Expand `$name` of main.cf, as far as a table's name needs it."""
     return re.sub(r"\$\{?\(?(\w+)\)?\}?", lambda found: facts.postfix.main.get(found[1], found[0]), item)
 
 
@@ -90,37 +87,34 @@ def _type(item: str) -> str:
     return item.removeprefix("proxy:").partition(":")[0]
 
 
-def _file_findings(facts: Facts) -> Iterator[Finding]:
+def _file_findings(facts: PostfixFacts) -> Iterator[Finding]:
     for name in (TRANSPORT, TLS_POLICY):
         path = _path(facts, name)
         index = path + _INDEX.get(facts.map_type, "")
         state = facts.machine.file(index)
         if not state.kind and not facts.machine.file(path).stopped_at:
             made = "as a text only" if facts.machine.file(path).kind else "not there"
-            yield Finding(
+            yield Finding.of(
                 "map-missing",
-                "error",
                 f"{index} is {made}: where main.cf names it, Postfix accepts no mail",
-                (facts.config.command("sync"),),
+                (Fix.closedmail(facts.config, "sync"),),
             )
         elif state.stopped_at:
             mode = "0755" if facts.machine.file(state.stopped_at).kind == "folder" else "0644"
-            yield Finding(
+            yield Finding.of(
                 "map-access",
-                "error",
                 f"{index} can't be read by the user postfix, because of {state.stopped_at}",
-                (f"chmod {mode} {state.stopped_at}",),
+                (Fix.chmod(mode, state.stopped_at),),
             )
 
 
-def _parent_findings(facts: Facts) -> Iterator[Finding]:
-    place = Place(facts.postfix, "parent_domain_matches_subdomains")
-    items = split_list(place.value)
+def _parent_findings(facts: PostfixFacts) -> Iterator[Finding]:
+    setting = Setting(facts.postfix, "parent_domain_matches_subdomains")
+    items = split_list(setting.value)
     if "transport_maps" in items:
         rest = [item for item in items if item != "transport_maps"]
-        yield Finding(
+        yield Finding.of(
             "parent-domain-transport",
-            "error",
-            f"{place} contains transport_maps: rows for .domain are never found, and mail for what is below leaves",
-            place.set(", ".join(rest)),
+            f"{setting} contains transport_maps: rows for .domain are never found, and mail for what is below leaves",
+            setting.set(", ".join(rest)),
         )

@@ -5,28 +5,28 @@ from collections.abc import Iterator
 from closedmail.core.model import Outbound
 from closedmail.doctor.checks.postfix_tables import closed_services
 from closedmail.doctor.finding import Finding
+from closedmail.doctor.postfix_facts import PostfixFacts, setting_of, settings_of
 from closedmail.inbound.digests import LENGTHS, digest_length, digest_name
-from closedmail.mta.postfix_facts import Facts, Service, place_of, places
+from closedmail.mta.postfix_config import Service
 
 # Services that deliver other mail as well.
 _SHARED = ("smtp", "relay", "lmtp")
 _HOST_LISTS = (3, 5)  # the first Postfix that takes several hosts in one row, and that asks for all that we decide by
 
 
-def version_findings(facts: Facts) -> Iterator[Finding]:
-    """Whether this Postfix can do what it is asked for."""
+def version_findings(facts: PostfixFacts) -> Iterator[Finding]:
+    """Find whether this Postfix can do what it is asked for."""
     if facts.postfix.version < _HOST_LISTS:
         shown = ".".join(map(str, facts.postfix.version))
-        yield Finding(
+        yield Finding.of(
             "postfix-version",
-            "error",
             f"Postfix {shown} is too old: routes with several hosts need 3.5 (public keys' fingerprints 2.9, the "
             "check's own default_action 3.0); install a newer one",
         )
 
 
-def missing_findings(facts: Facts) -> Iterator[Finding]:
-    """Transports that the configuration names and master.cf lacks: then nothing is published."""
+def missing_findings(facts: PostfixFacts) -> Iterator[Finding]:
+    """Find transports that the configuration names and master.cf lacks: then nothing is published."""
     pattern = facts.postfix.service("smtp")
     chroot = "y" if pattern and pattern.chroot else "n"
     for name in _transports(facts):
@@ -35,16 +35,15 @@ def missing_findings(facts: Facts) -> Iterator[Finding]:
                 f"{name} unix - - {chroot} - - smtp -o syslog_name=postfix/$service_name -o smtp_fallback_relay= "
                 "-o smtp_tls_security_level=encrypt"
             )
-            yield Finding(
+            yield Finding.of(
                 "transport-missing",
-                "error",
                 f"master.cf has no unix service {name}, which outbound.transport names: sync publishes nothing",
-                (facts.postfix.postconf("-M", f"{name}/unix={entry}"),),
+                (facts.postconf("-M", f"{name}/unix={entry}"),),
             )
 
 
-def transport_findings(facts: Facts) -> Iterator[Finding]:
-    """All about the settings of those that are there."""
+def transport_findings(facts: PostfixFacts) -> Iterator[Finding]:
+    """Find all about the settings of those that are there."""
     services = closed_services(facts)
     yield from _fallback_findings(facts, services)
     yield from _tls_required_findings(facts, services)
@@ -54,13 +53,13 @@ def transport_findings(facts: Facts) -> Iterator[Finding]:
         yield from _dane_findings(facts, service, used)
 
 
-def _transports(facts: Facts) -> dict[str, None]:
+def _transports(facts: PostfixFacts) -> dict[str, None]:
     if not facts.config.postfix:
         return {}
     return dict.fromkeys(rule.outbound.transport for rule in facts.rules if rule.outbound)
 
 
-def _fallback_findings(facts: Facts, services: list[Service]) -> Iterator[Finding]:
+def _fallback_findings(facts: PostfixFacts, services: list[Service]) -> Iterator[Finding]:
     for service in services:
         relay = service.get("smtp_fallback_relay")
         if relay:
@@ -69,54 +68,46 @@ def _fallback_findings(facts: Facts, services: list[Service]) -> Iterator[Findin
                 "; give the network a service of its own in master.cf, with -o smtp_fallback_relay=, and name it in "
                 "outbound.transport"
             )
-            yield Finding(
+            yield Finding.of(
                 "fallback-relay",
-                "error",
                 f"smtp_fallback_relay of {service.key} in master.cf is {relay}: partners' mail goes there when their "
                 f"hosts are down{advice if shared else ''}",
-                () if shared else (facts.postfix.postconf("-P", f"{service.key}/smtp_fallback_relay="),),
+                () if shared else (facts.postconf("-P", f"{service.key}/smtp_fallback_relay="),),
             )
 
 
-def _tls_required_findings(facts: Facts, services: list[Service]) -> Iterator[Finding]:
+def _tls_required_findings(facts: PostfixFacts, services: list[Service]) -> Iterator[Finding]:
     """From Postfix 3.10 on; an older one knows no such parameter."""
-    for place in places(facts.postfix, services, "tls_required_enable"):
-        if place.value == "yes":
-            yield Finding(
+    for setting in settings_of(facts.postfix, services, "tls_required_enable"):
+        if setting.value == "yes":
+            yield Finding.of(
                 "tls-required",
-                "error",
-                f"{place} = yes: a header TLS-Required: no in a mail switches the partner's TLS policy off",
-                place.set("no"),
+                f"{setting} = yes: a header TLS-Required: no in a mail switches the partner's TLS policy off",
+                setting.set("no"),
             )
 
 
-def _fingerprint_findings(facts: Facts, service: Service, used: list[Outbound]) -> Iterator[Finding]:
-    place = place_of(facts.postfix, service, "smtp_tls_fingerprint_digest")
-    digest = digest_length(service.get(place.name))
+def _fingerprint_findings(facts: PostfixFacts, service: Service, used: list[Outbound]) -> Iterator[Finding]:
+    setting = setting_of(facts.postfix, service, "smtp_tls_fingerprint_digest")
+    digest = digest_length(service.get(setting.name))
     pins = [pin for outbound in used if outbound.tls == "fingerprint" for pin in outbound.tls_match]
     lengths = {length for pin in pins if (length := len(pin.replace(":", ""))) in LENGTHS}
     wrong = lengths - {digest}
     if digest and wrong:
         better = "sha256" if lengths == {64} else ""
-        yield Finding(
+        yield Finding.of(
             "smtp-fingerprint-digest",
-            "error",
-            f"{place} = {place.value}, but tls_match has {digest_name(min(wrong))} fingerprints, which never match: "
-            "mail waits",
-            place.set(better) if better else (),
+            f"{setting} = {setting.value}, but tls_match has {digest_name(min(wrong))} fingerprints, which never "
+            "match: mail waits",
+            setting.set(better) if better else (),
         )
 
 
-def _dane_findings(facts: Facts, service: Service, used: list[Outbound]) -> Iterator[Finding]:
-    place = place_of(facts.postfix, service, "smtp_dns_support_level")
-    if place.value != "dnssec" and any(outbound.tls.startswith("dane") for outbound in used):
-        yield Finding(
+def _dane_findings(facts: PostfixFacts, service: Service, used: list[Outbound]) -> Iterator[Finding]:
+    setting = setting_of(facts.postfix, service, "smtp_dns_support_level")
+    if setting.value != "dnssec" and any(outbound.tls.startswith("dane") for outbound in used):
+        yield Finding.of(
             "dane-dns",
-            "error",
-            f"{place} is {place.value or 'empty'}: tls = dane goes out in plain text without DNSSEC look-ups",
-            _own_setting(facts, service, "smtp_dns_support_level", "dnssec"),
+            f"{setting} is {setting.value or 'empty'}: tls = dane goes out in plain text without DNSSEC look-ups",
+            (facts.postconf("-P", f"{service.key}/smtp_dns_support_level=dnssec"),),
         )
-
-
-def _own_setting(facts: Facts, service: Service, name: str, value: str) -> tuple[str, ...]:
-    return (facts.postfix.postconf("-P", f"{service.key}/{name}={value}"),)

@@ -4,15 +4,14 @@ from collections.abc import Iterator
 
 from closedmail.core.model import CertificatePin
 from closedmail.core.rule import Rule
-from closedmail.doctor.checks.sendmail_tables import blamed
-from closedmail.doctor.finding import Finding
+from closedmail.doctor.finding import Finding, Fix
+from closedmail.doctor.sendmail_facts import SENDMAIL_MC, SendmailFacts, rebuild
 from closedmail.inbound.digests import digest_length, digest_name
-from closedmail.mta.sendmail_facts import SENDMAIL_MC, SendmailFacts, rebuild
 
 # More certificates than a closed network has CAs: the bundle of the public ones.
 _PUBLIC = 40
 _SYSTEM = ("/etc/ssl/certs", "/usr/share/ca-certificates", "/usr/lib/ssl", "/etc/pki")
-_DEFAULT_DIGEST = "md5"  # without CertFingerprintAlgorithm only {cert_md5} is told
+_DEFAULT_DIGEST = "md5"  # without CertFingerprintAlgorithm only {cert_md5} is sent
 # Without one of them Sendmail 8.17 does not offer STARTTLS.
 _NEEDED = {
     "ServerCertFile": "confSERVER_CERT",
@@ -30,7 +29,7 @@ _SHA256 = "define(`confCERT_FINGERPRINT_ALGORITHM', `sha256')dnl"
 
 
 def sendmail_certificate_findings(facts: SendmailFacts) -> Iterator[Finding]:
-    """All about TLS, in and out."""
+    """Find all about TLS, in and out."""
     pins = [(rule, pin) for rule in facts.active if rule.inbound.require != "ip" for pin in rule.inbound.certificates]
     if pins or any(rule.inbound.require_tls for rule in facts.active):
         yield from _starttls_findings(facts)
@@ -48,16 +47,15 @@ def _starttls_findings(facts: SendmailFacts) -> Iterator[Finding]:
         path = facts.cf.option(option)
         if not path:
             line = f"define(`{macro}', `{_PLACES[option]}')dnl"
-            yield Finding("starttls", "error", f"sendmail.cf has no {option}: {what}; {rebuild(line)}")
+            yield Finding.of("starttls", f"sendmail.cf has no {option}: {what}; {rebuild(line)}")
         elif not facts.machine.path(path).kind:
-            yield Finding("starttls", "error", f"{path}, {option} of sendmail.cf, is not there: {what}; put it there")
+            yield Finding.of("starttls", f"{path}, {option} of sendmail.cf, is not there: {what}; put it there")
         elif option != "CACertPath":
             yield from _file_findings(facts, option, path, what)
     for daemon in facts.cf.daemons:
         if "S" in daemon.get("M", "") and not ("a" in daemon["M"] and facts.config.gateway.exempt_sasl):
-            yield Finding(
+            yield Finding.of(
                 "starttls",
-                "error",
                 f"the listener {daemon.get('N', daemon.get('P', 'MTA'))} in sendmail.cf has M=S and offers no "
                 "STARTTLS: partners that must show a certificate or use TLS are refused; take the S out of its "
                 f"DAEMON_OPTIONS in {SENDMAIL_MC}, and run: sendmailconfig",
@@ -65,17 +63,16 @@ def _starttls_findings(facts: SendmailFacts) -> Iterator[Finding]:
 
 
 def _file_findings(facts: SendmailFacts, option: str, path: str, what: str) -> Iterator[Finding]:
-    """A file that Sendmail calls unsafe."""
+    """Find a file that Sendmail calls unsafe."""
     mode = facts.machine.path(path).mode
     wrong = mode & 0o022
     if option == "ServerKeyFile":
-        wrong |= mode & (0o033 if "groupreadablekeyfile" in blamed(facts) else 0o077)
+        wrong |= mode & (0o033 if "groupreadablekeyfile" in facts.blamed else 0o077)
     if wrong:
-        yield Finding(
+        yield Finding.of(
             "starttls",
-            "error",
             f"{path}, {option} of sendmail.cf, has mode {mode:04o}, which Sendmail calls unsafe: {what}",
-            (f"chmod {mode & ~wrong:04o} {path}",),
+            (Fix.chmod(f"{mode & ~wrong:04o}", path),),
             by_hand=True,
         )
 
@@ -83,33 +80,31 @@ def _file_findings(facts: SendmailFacts, option: str, path: str, what: str) -> I
 def _ask_findings(facts: SendmailFacts) -> Iterator[Finding]:
     text = "no client is asked for a certificate, and partners that must show one are refused"
     if "V" in facts.cf.option("TLSSrvOptions"):
-        yield Finding(
+        yield Finding.of(
             "ask-ccert",
-            "error",
             f"sendmail.cf has V in TLSSrvOptions: {text}; take define(`confTLS_SRV_OPTIONS', `V') out of "
             f"{SENDMAIL_MC}, and run: sendmailconfig",
         )
     for key, value in facts.own_access.items():
         if key.startswith("srv_features:") and "V" in value.split():
             who = key.partition(":")[2]
-            yield Finding(
+            yield Finding.of(
                 "ask-ccert",
-                "error" if not who else "warning",
                 f"{facts.maps.own_access} has Srv_Features:{who} with V: "
                 f"{text if not who else f'{who} is not asked for a certificate'}; take it out, and run: "
                 f"{facts.config.command('sync')}",
+                severity="warning" if who else "error",
             )
 
 
 def _fingerprint_findings(facts: SendmailFacts, pins: list[tuple[Rule, CertificatePin]]) -> Iterator[Finding]:
     digest = facts.cf.option("CertFingerprintAlgorithm") or _DEFAULT_DIGEST
-    sent, told = digest_length(digest), set()
+    sent, seen = digest_length(digest), set()
     for rule, pin in pins:
-        if pin.pubkey_fingerprint and (rule.network, pin) not in told:
-            told.add((rule.network, pin))
-            yield Finding(
+        if pin.pubkey_fingerprint and (rule.network, pin) not in seen:
+            seen.add((rule.network, pin))
+            yield Finding.of(
                 "pubkey-fingerprint",
-                "error",
                 f"{rule.table}.inbound.certificates has pubkey_fingerprint {pin.pubkey_fingerprint[:16]}…, which "
                 "Sendmail does not tell the milter: whoever shows any certificate passes; pin its fingerprint "
                 "or its subject in its place",
@@ -119,16 +114,15 @@ def _fingerprint_findings(facts: SendmailFacts, pins: list[tuple[Rule, Certifica
     if wrong:
         first = next(rule.table for rule, pin in pins if len(pin.fingerprint) == wrong[0])
         names = [name for name in ("sha256", "sha384", "sha512", "sha1") if lengths == {digest_length(name)}]
-        mend = (
+        remedy = (
             rebuild(f"define(`confCERT_FINGERPRINT_ALGORITHM', `{names[0]}')dnl")
             if names
             else "write all fingerprints in SHA-256, and " + rebuild(_SHA256)
         )
-        yield Finding(
+        yield Finding.of(
             "fingerprint-digest",
-            "error",
             f"{first}.inbound.certificates has a fingerprint in {digest_name(wrong[0])}, but Sendmail makes "
-            f"{digest_name(sent)} (CertFingerprintAlgorithm), which never matches it; {mend}",
+            f"{digest_name(sent)} (CertFingerprintAlgorithm), which never matches it; {remedy}",
         )
 
 
@@ -137,9 +131,8 @@ def _authority_findings(facts: SendmailFacts) -> Iterator[Finding]:
     for option, macro in (("CACertFile", "confCACERT"), ("CACertPath", "confCACERT_PATH")):
         path = facts.cf.option(option)
         if path and (path.startswith(_SYSTEM) or facts.machine.path(path).certificates >= _PUBLIC):
-            yield Finding(
+            yield Finding.of(
                 "client-ca-public",
-                "warning",
                 f"{option} = {path} in sendmail.cf has the public CAs: anybody's certificate with the right name "
                 f"counts as the partner's; name what has the network's CA alone, by {macro} in {SENDMAIL_MC}, and run: "
                 "sendmailconfig",
@@ -151,25 +144,22 @@ def _outbound_findings(facts: SendmailFacts) -> Iterator[Finding]:
     if levels & {"verify", "secure"}:
         places = [path for path in map(facts.cf.option, ("CACertFile", "CACertPath")) if path]
         if not any(facts.machine.path(path).kind for path in places):
-            yield Finding(
+            yield Finding.of(
                 "outbound-ca",
-                "error",
                 "sendmail.cf names no CACertFile or CACertPath that is there, and outbound.tls wants partners' "
                 f"certificates verified: their mail waits; put the network's CA into {_PLACES['CACertFile']}, and "
                 + rebuild(f"define(`confCACERT', `{_PLACES['CACertFile']}')dnl"),
             )
         if facts.cf.has_rule("cert_altnames", "TLS_req"):
-            yield Finding(
+            yield Finding.of(
                 "cert-altnames",
-                "error",
                 "sendmail.cf has FEATURE(`check_cert_altnames'): it goes on to compare a certificate with the name of "
                 "the server that was reached, where a partner's own name was asked for; take it out of "
                 f"{SENDMAIL_MC}, and run: sendmailconfig",
             )
     if levels & {"verify", "secure", "encrypt"} and facts.cf.has_rule("<554:5.7.0> <$2 $3>", "TLS_connection"):
-        yield Finding(
+        yield Finding.of(
             "tls-perm-err",
-            "warning",
             "sendmail.cf has TLS_PERM_ERR: mail that meets no TLS at a partner is returned at once, and does not wait; "
             f"take it out of {SENDMAIL_MC}, and run: sendmailconfig",
         )

@@ -5,31 +5,29 @@ from collections.abc import Iterator
 from ipaddress import ip_address, ip_network
 
 from closedmail.core.model import IPNetwork
-from closedmail.doctor.client_networks import allowed_networks, covered, overlap, trusted_findings
+from closedmail.doctor.checks.client_networks import allowed_networks, covered, overlap, trusted_findings
 from closedmail.doctor.finding import Finding
-from closedmail.mta.sendmail_facts import SendmailFacts
+from closedmail.doctor.sendmail_facts import SendmailFacts
 
 _OCTETS = re.compile(r"\d{1,3}(\.\d{1,3}){0,3}\.?")
 
 
 def sendmail_client_findings(facts: SendmailFacts) -> Iterator[Finding]:
-    """All about clients."""
+    """Find all about clients."""
     gateway, seen = facts.config.gateway, set()
     relaying = relaying_networks(facts)
     for network, place in relaying.items():
         for other, table in allowed_networks(facts.active):
             if overlap(network, other) and (other, table) not in seen:
                 seen.add((other, table))
-                yield Finding(
+                yield Finding.of(
                     "allow-from-mynetworks",
-                    "warning",
                     f"{table}.inbound.allow_from has {other}, which overlaps {network} of {place}: such clients may "
                     "relay, and your own may write in the partner's name; make one of the two narrower",
                 )
         if not covered(network, gateway.trusted_clients):
-            yield Finding(
+            yield Finding.of(
                 "mynetworks-trusted",
-                "warning",
                 f"{place} lets {network} relay, and trusted_clients does not have it: mail that your own servers pass "
                 f'on is checked as a stranger\'s; write "{network}" into trusted_clients of [gateway] in '
                 f"{facts.config.path}, or take it out there",
@@ -38,7 +36,7 @@ def sendmail_client_findings(facts: SendmailFacts) -> Iterator[Finding]:
 
 
 def relaying_networks(facts: SendmailFacts) -> dict[IPNetwork, str]:
-    """Networks that may relay, each with where that stands; without loopback."""
+    """Collect networks that may relay, each with where that stands; without loopback."""
     found: dict[IPNetwork, str] = {}
     for word, file in facts.class_words("R").items():
         if network := access_network(word):
@@ -51,8 +49,8 @@ def relaying_networks(facts: SendmailFacts) -> dict[IPNetwork, str]:
 
 
 def access_network(text: str) -> IPNetwork | None:
-    """A key of the access table as a network (cf/README: the first numbers of an address stand for all that begin so;
-    `IPv6:` in front of an IPv6 address, and no `::` where it is cut short)."""
+    """Parse a key of the access table as a network (cf/README: the first numbers of an address stand for all that begin
+    so; `IPv6:` in front of an IPv6 address, and no `::` where it is cut short)."""
     try:
         if text[:5].lower() == "ipv6:":
             groups = text[5:].rstrip(":").split(":") if "::" not in text else []

@@ -1,4 +1,4 @@
-"""The milter in sendmail.cf: there for every listener, with mail put off while it does not answer, and answering.
+"""The milter in sendmail.cf: there for every listener, with mail deferred while it does not answer, and answering.
 
 Which macros sendmail.cf sends at MAIL is not asked for: the milter names those that it needs when it is connected.
 """
@@ -6,34 +6,31 @@ Which macros sendmail.cf sends at MAIL is not asked for: the milter names those 
 from collections.abc import Iterator
 
 from closedmail.core.where import parse_where
-from closedmail.doctor.checks.running import UnitState
-from closedmail.doctor.checks.sendmail_tables import closed_folder
-from closedmail.doctor.finding import Finding
+from closedmail.doctor.finding import Finding, Fix
+from closedmail.doctor.sendmail_facts import SENDMAIL_MC, SendmailFacts, rebuild
 from closedmail.mta.sendmail_cf import MailFilter
-from closedmail.mta.sendmail_facts import SENDMAIL_MC, SendmailFacts, rebuild
 
-UNIT = "closedmail-milter.service"
 NAME = "closedmail"
 # libmilter's words for a socket.
 _TIMES = "T=C:1m;S:30s;R:30s;E:2m"
 
 
-def milter_findings(facts: SendmailFacts, unit: UnitState) -> Iterator[Finding]:
-    """All about it; nothing where no rule asks anything of mail. `unit` is what systemd says of its unit."""
+def milter_findings(facts: SendmailFacts, start: Fix | None) -> Iterator[Finding]:
+    """Find all about it; nothing where no rule asks anything of mail. `start` is the command that starts the milter,
+    None where systemd does not run it."""
     if not facts.active:
         return
     ours = _ours(facts)
     if not ours:
-        yield Finding(
+        yield Finding.of(
             "milter-missing",
-            "error",
-            "sendmail.cf does not ask closedmail milter: mail in a partner's name passes unchecked; "
+            "sendmail.cf does not ask closedmail's milter: mail in a partner's name passes unchecked; "
             + rebuild(_line(facts)),
         )
-        yield from _answer_findings(facts, facts.config.milter.listen[0], unit)
+        yield from _answer_findings(facts, facts.config.milter.listen[0], start)
         return
     for item in ours:
-        yield from _judge(facts, item, unit)
+        yield from _judge(facts, item, start)
     yield from _listener_findings(facts, {item.name for item in ours})
 
 
@@ -43,63 +40,58 @@ def _ours(facts: SendmailFacts) -> list[MailFilter]:
 
 
 def _line(facts: SendmailFacts) -> str:
-    """The line of the .mc that has the milter asked."""
-    socket = parse_where(facts.config.milter.listen[0]).libmilter()
+    """Make the line of the .mc that has the milter asked."""
+    place = parse_where(facts.config.milter.listen[0])
+    socket = f"local:{place.path}" if place.path else place.libmilter()  # as cf/README spells it
     return f"INPUT_MAIL_FILTER(`{NAME}', `S={socket}, F=T, {_TIMES}')dnl"
 
 
-def _judge(facts: SendmailFacts, item: MailFilter, unit: UnitState) -> Iterator[Finding]:
+def _judge(facts: SendmailFacts, item: MailFilter, start: Fix | None) -> Iterator[Finding]:
     replace = f"replace its line in {SENDMAIL_MC} by {_line(facts)} and run: sendmailconfig"
     if item.flag not in ("T", "R", "4"):
-        yield Finding(
+        yield Finding.of(
             "milter-flags",
-            "error",
             f"the mail filter {item.name} in sendmail.cf has no F=T: while the milter does not answer, mail passes "
             f"unchecked; {replace}",
         )
     elif item.flag == "R":
-        yield Finding(
+        yield Finding.of(
             "milter-flags",
-            "warning",
             f"the mail filter {item.name} in sendmail.cf has F=R: while the milter does not answer, all mail is "
             f"refused for good; {replace}",
+            severity="warning",
         )
     if item.where not in facts.config.milter.listen:
-        yield Finding(
+        yield Finding.of(
             "milter-socket",
-            "error",
             f"the mail filter {item.name} in sendmail.cf asks at {item.where or 'no known socket'}, but listen of "
             f"[milter] has {', '.join(facts.config.milter.listen)}; {replace}",
         )
         return
-    yield from _answer_findings(facts, item.where, unit)
+    yield from _answer_findings(facts, item.where, start)
 
 
-def _answer_findings(facts: SendmailFacts, where: str, unit: UnitState) -> Iterator[Finding]:
+def _answer_findings(facts: SendmailFacts, where: str, start: Fix | None) -> Iterator[Finding]:
     path = where.removeprefix("unix:")
     state = facts.machine.path(path) if path != where else None
     if state and state.writable_at:
-        yield Finding(
+        yield Finding.of(
             "milter-folder",
-            "error",
             f"{state.writable_at} can be written by its group or by others: Sendmail calls the milter's socket below "
             "it unsafe, and does not start",
-            (closed_folder(facts, state.writable_at),),
+            (facts.close_folder(state.writable_at),),
         )
     if facts.machine.answers(where):
         return
-    text, fix = f"closedmail milter does not answer on {where}: Sendmail puts mail off, or lets it pass", ""
-    if unit == "off":
-        fix = f"systemctl enable --now {UNIT}"
-    elif unit == "on":
-        fix = f"systemctl restart {UNIT}"
+    text = f"closedmail's milter does not answer on {where}: Sendmail defers mail, or lets it pass unchecked"
+    if start:
+        yield Finding.of("milter", text, (start,))
     else:
-        text += "; start closedmail milter"
-    yield Finding("milter", "error", text, (fix,) if fix else ())
+        yield Finding.of("milter", f"{text}; start it: {facts.config.command('milter')}")
 
 
 def _listener_findings(facts: SendmailFacts, names: set[str]) -> Iterator[Finding]:
-    """Listeners that don't ask it: InputMailFilters counts, unless a listener has a list of its own."""
+    """Find listeners that don't ask it: InputMailFilters counts, unless a listener has a list of its own."""
     for daemon in facts.cf.daemons:
         own = daemon.get("I")
         asked = facts.cf.option("InputMailFilters") if own is None else own
@@ -108,14 +100,13 @@ def _listener_findings(facts: SendmailFacts, names: set[str]) -> Iterator[Findin
         if own is not None and (_on_loopback(daemon) or _for_users(facts, daemon)):
             continue
         if own is None:
-            where, mend = "InputMailFilters in sendmail.cf", rebuild(_line(facts))
+            where, remedy = "InputMailFilters in sendmail.cf", rebuild(_line(facts))
         else:
             where = f"InputMailFilters of the listener {daemon.get('N', daemon.get('P', 'MTA'))} in sendmail.cf"
-            mend = f"add {NAME} to it in {SENDMAIL_MC}, and run: sendmailconfig"
-        yield Finding(
+            remedy = f"add {NAME} to it in {SENDMAIL_MC}, and run: sendmailconfig"
+        yield Finding.of(
             "milter-unused",
-            "error",
-            f"{where} does not name {', '.join(sorted(names))}: mail in a partner's name passes unchecked; {mend}",
+            f"{where} does not name {', '.join(sorted(names))}: mail in a partner's name passes unchecked; {remedy}",
         )
         if own is None:
             return

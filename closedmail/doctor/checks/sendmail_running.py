@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from closedmail.doctor.finding import Finding
-from closedmail.mta.sendmail_facts import SENDMAIL_MC
+from closedmail.doctor.finding import Finding, Fix
+from closedmail.doctor.sendmail_facts import SENDMAIL_MC
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,18 +18,16 @@ class SendmailRunning:
 
 
 def sendmail_running_findings(running: SendmailRunning) -> Iterator[Finding]:
-    """What is not yet in force."""
+    """Find what is not yet in force."""
     if running.unmade:
-        yield Finding(
+        yield Finding.of(
             "sendmail-mc",
-            "warning",
             f"{SENDMAIL_MC} was changed since sendmail.cf was made of it; run: sendmailconfig",
         )
     if running.changed:
-        yield Finding(
+        yield Finding.of(
             "sendmail-stale",
-            "error",
             f"{', '.join(running.changed)} changed since Sendmail was started, which reads it then only"
             + ("" if running.systemd else "; run: /etc/init.d/sendmail restart"),
-            ("systemctl restart sendmail",) if running.systemd else (),
+            (Fix.restart("sendmail"),) if running.systemd else (),
         )

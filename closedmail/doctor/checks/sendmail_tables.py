@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from closedmail.doctor.finding import Finding
-from closedmail.mta.sendmail_cf import KeyedMap, SendmailCf
-from closedmail.mta.sendmail_facts import SENDMAIL_MC, SendmailFacts, rebuild
+from closedmail.doctor.finding import Finding, Fix
+from closedmail.doctor.sendmail_facts import SENDMAIL_MC, SendmailFacts, rebuild
+from closedmail.mta.sendmail_cf import KeyedMap
 
 MAILERTABLE, ACCESS = "mailertable", "access"
 # What cf/m4/proto.m4 makes rules of where the map is defined by its FEATURE: the rule sets look into it by this.
@@ -18,25 +18,24 @@ _MAILERS = ("smtp", "esmtp", "smtp8", "dsmtp", "relay")
 
 
 def sendmail_map_findings(facts: SendmailFacts) -> Iterator[Finding]:
-    """All about the mailertable and the access table."""
+    """Find all about the mailertable and the access table."""
     for name in (MAILERTABLE, ACCESS):
         yield from _reference_findings(facts, name)
         yield from _file_findings(facts, name)
     missing = [mailer for mailer in _MAILERS if mailer not in facts.cf.mailers]
     if missing:
-        yield Finding(
+        yield Finding.of(
             "sendmail-mailers",
-            "error",
             f"sendmail.cf has no mailer {missing[0]}, which partners' routes name: their mail is returned; write "
             "MAILER(`smtp')dnl into /etc/mail/sendmail.mc, and run: sendmailconfig",
         )
     yield from _own_row_findings(facts)
     if not facts.machine.has_program("makemap"):
-        yield Finding("makemap", "error", "makemap is not there, and sync makes no maps: apt install sendmail-bin")
+        yield Finding.of("makemap", "makemap is not there, and sync makes no maps: apt install sendmail-bin")
 
 
 def feature(facts: SendmailFacts, name: str) -> str:
-    """The line of the .mc that names one of our maps."""
+    """Make the line of the .mc that names one of our maps."""
     path, kind = f"{facts.map_folder}/{name}", facts.maps.map_type
     if name == ACCESS:
         return f"FEATURE(`access_db', `{kind} -T<TMPF> {path}')dnl"
@@ -48,36 +47,35 @@ def _reference_findings(facts: SendmailFacts, name: str) -> Iterator[Finding]:
     named = facts.cf.files(name)
     ours = next((item for item in named if item.path == path), None)
     line = feature(facts, name)
-    mend = f"replace its FEATURE in {SENDMAIL_MC} by {line} and run: sendmailconfig" if named else rebuild(line)
+    remedy = f"replace its FEATURE in {SENDMAIL_MC} by {line} and run: sendmailconfig" if named else rebuild(line)
     if ours is None or not facts.cf.has_rule(_USED[name]):
         text = f"sendmail.cf does not look into {path}: {_UNUSED[name]}"
         if ours is None and named:
             text = f"sendmail.cf has {named[0].path or named[0].type} for {name}, not {path}: {_UNUSED[name]}"
-        yield Finding(f"{name}-map", "error", f"{text}; {mend}{_rows_of(facts, name, named if ours is None else [])}")
+        yield Finding.of(f"{name}-map", f"{text}; {remedy}{_rows_of(facts, name, named if ours is None else [])}")
         return
     if ours.type != facts.maps.map_type:
-        yield Finding(
+        yield Finding.of(
             "sendmail-map-type",
-            "error",
             f"sendmail.cf looks into {path} as of type {ours.type}, but sync makes it of type {facts.maps.map_type}: "
-            f"Sendmail opens another file, or none; {mend}",
+            f"Sendmail opens another file, or none; {remedy}",
         )
     if ours.forgives:
         what = "partners' mail leaves by the public MX" if name == MAILERTABLE else "no TLS is demanded"
-        yield Finding(
+        yield Finding.of(
             "map-optional",
-            "error",
             f"sendmail.cf has {ours.forgives} for {name}: while {path} is not there or can't be read, {what}, where "
-            f"Sendmail should put mail off; {mend}",
+            f"Sendmail should defer mail; {remedy}",
         )
 
 
 def _rows_of(facts: SendmailFacts, name: str, others: list[KeyedMap]) -> str:
-    """What to do with rows that stand in another table, which is no longer looked into."""
+    """Say what to do with rows that stand in another table, which is no longer looked into."""
     key = f"own_{name}"
     if not others or not others[0].path or getattr(facts.maps, key):
         return ""
-    return f'; rows of yours in it are kept by {key} = "{others[0].path}" in [sendmail], and: closedmail sync'
+    sync = facts.config.command("sync")
+    return f'; rows of yours in it are kept by {key} = "{others[0].path}" in [sendmail], and: {sync}'
 
 
 def _file_findings(facts: SendmailFacts, name: str) -> Iterator[Finding]:
@@ -86,40 +84,23 @@ def _file_findings(facts: SendmailFacts, name: str) -> Iterator[Finding]:
     state = facts.machine.path(index)
     if state.stopped_at:
         mode = facts.machine.path(state.stopped_at).mode | 0o055
-        yield Finding(
+        yield Finding.of(
             "map-access",
-            "error",
             f"Sendmail, which runs as root, but looks at the modes, does not come to {index}, because of "
-            f"{state.stopped_at}: it puts all mail off",
-            (f"chmod {mode:04o} {state.stopped_at}",),
+            f"{state.stopped_at}: it defers all mail",
+            (Fix.chmod(f"{mode:04o}", state.stopped_at),),
         )
     elif not state.kind:
         made = "as a text only" if facts.machine.path(path).kind else "not there"
         what = "partners' mail waits" if name == MAILERTABLE else "Sendmail accepts no mail"
-        yield Finding("map-missing", "error", f"{index} is {made}: {what}", (facts.config.command("sync"),))
-    elif state.writable_at and "mapinunsafedirpath" not in blamed(facts):
-        yield Finding(
+        yield Finding.of("map-missing", f"{index} is {made}: {what}", (Fix.closedmail(facts.config, "sync"),))
+    elif state.writable_at and "mapinunsafedirpath" not in facts.blamed:
+        yield Finding.of(
             "map-folder",
-            "error",
             f"{state.writable_at} can be written by its group or by others: Sendmail calls {index} an unsafe map file, "
-            "and puts all mail off",
-            (closed_folder(facts, state.writable_at),),
+            "and defers all mail",
+            (facts.close_folder(state.writable_at),),
         )
-
-
-def closed_folder(facts: SendmailFacts, folder: str) -> str:
-    """The command that takes a folder from its group and from others."""
-    return f"chmod {facts.machine.path(folder).mode & ~0o022:04o} {folder}"
-
-
-def blamed(facts: SendmailFacts) -> list[str]:
-    """The words of DontBlameSendmail, lower case."""
-    return blamed_by(facts.cf)
-
-
-def blamed_by(cf: SendmailCf) -> list[str]:
-    """The same of a sendmail.cf alone."""
-    return cf.option("DontBlameSendmail").lower().replace(",", " ").split()
 
 
 def _own_row_findings(facts: SendmailFacts) -> Iterator[Finding]:
@@ -129,11 +110,12 @@ def _own_row_findings(facts: SendmailFacts) -> Iterator[Finding]:
         if not reason:
             continue
         state = facts.machine.path(path)
-        mend = (f"chmod {state.mode | 0o044:04o} {path}",) if state.kind == "file" and not state.mode & 0o004 else ()
-        yield Finding(
+        fixes: tuple[Fix, ...] = ()
+        if state.kind == "file" and not state.mode & 0o004:
+            fixes = (Fix.chmod(f"{state.mode | 0o044:04o}", path),)
+        yield Finding.of(
             "own-rows",
-            "error",
             f"{path}, {key} of [sendmail], can't be read by the owner of {facts.config.gateway.state_dir} ({reason}): "
-            "sync is refused" + ("" if mend else "; mend that, or take the key out"),
-            mend,
+            "sync is refused" + ("" if fixes else "; make it readable, or take the key out"),
+            fixes,
         )

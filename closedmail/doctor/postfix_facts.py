@@ -1,0 +1,141 @@
+"""A gateway with Postfix, as its checks see it: its configuration, its Postfix, and its machine."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from closedmail.core.model import Config
+from closedmail.core.rule import Rule
+from closedmail.doctor.finding import Fix
+from closedmail.mta.postfix_config import PostfixConfig, Service
+
+# The restrictions that must have the check.
+CHECK_LISTS = ("smtpd_sender_restrictions", "smtpd_data_restrictions")
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A parameter where it is set: in main.cf, or (`service`) among the -o of an entry of master.cf."""
+
+    postfix: PostfixConfig
+    name: str
+    service: Service | None = None
+
+    def __str__(self) -> str:
+        return f"{self.name} of {self.service.key} in master.cf" if self.service else self.name
+
+    @property
+    def raw(self) -> str:
+        """The text there; for a parameter that nobody set, its default."""
+        if self.service:
+            return self.service.options[self.name]
+        return self.postfix.raw.get(self.name, self.postfix.main.get(self.name, ""))
+
+    @property
+    def value(self) -> str:
+        """The same with `$name` expanded."""
+        return self.service.get(self.name) if self.service else self.postfix.main.get(self.name, "")
+
+    def set(self, value: str) -> tuple[Fix, ...]:
+        """Make the command that sets it; () where postconf -P can't, which takes no white space."""
+        if not self.service:
+            return (Fix.postconf(self.postfix.directory, "-e", f"{self.name} = {value}".rstrip()),)
+        spelled = re.sub(r"\s*,\s*|\s+", ",", value.strip())
+        if re.search(r"[{}]", spelled):
+            return ()
+        return (Fix.postconf(self.postfix.directory, "-P", f"{self.service.key}/{self.name}={spelled}"),)
+
+
+def setting_of(postfix: PostfixConfig, service: Service | None, name: str) -> Setting:
+    """Find where a service has a parameter from."""
+    return Setting(postfix, name, service if service and name in service.options else None)
+
+
+def settings_of(postfix: PostfixConfig, services: list[Service], *names: str) -> Iterator[Setting]:
+    """Find each place that these services have one of the parameters from, once."""
+    seen = set()
+    for name in names:
+        for service in services:
+            setting = setting_of(postfix, service, name)
+            key = (name, setting.service.key if setting.service else "")
+            if key not in seen:
+                seen.add(key)
+                yield setting
+
+
+@dataclass(frozen=True, slots=True)
+class FileState:
+    """A file or folder: what it is ("" for nothing), what stops the user postfix ("" for nothing: the path whose mode
+    or owner does), and how many certificates are in it."""
+
+    kind: str = ""
+    stopped_at: str = ""
+    certificates: int = 0
+
+
+class PostfixLookups(Protocol):
+    """What has to be looked up on the machine itself."""
+
+    def file(self, path: str) -> FileState:
+        """Look at a file as the user postfix sees it."""
+
+    def table(self, table: str) -> Mapping[str, str] | None:
+        """Read the rows of a table (`hash:/etc/postfix/x`, or the path of a list); None where that is impossible."""
+
+    def answers(self, where: str) -> bool:
+        """Whether a policy service answers there (`unix:/PATH`, `inet:HOST:PORT`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class PostfixFacts:
+    """A gateway: its configuration, its Postfix, its machine, and the keys of all partners, those of the list in force
+    among them."""
+
+    config: Config
+    rules: tuple[Rule, ...]
+    postfix: PostfixConfig
+    machine: PostfixLookups
+    partner_keys: frozenset[str] = frozenset()
+
+    @property
+    def active(self) -> list[Rule]:
+        """Rules that ask anything of mail."""
+        return [rule for rule in self.rules if rule.inbound.mode != "off"]
+
+    @property
+    def map_type(self) -> str:
+        """The type of our maps."""
+        asked = self.config.postfix.map_type if self.config.postfix else ""
+        return asked or self.postfix.main.get("default_database_type", "")
+
+    @property
+    def guarded(self) -> list[Service]:
+        """The listeners that must have the check: all but those that take mail back from a content filter."""
+        return [service for service in self.postfix.listeners if not self.takes_back(service)]
+
+    def postconf(self, *arguments: str) -> Fix:
+        """Make a change of this Postfix's configuration."""
+        return Fix.postconf(self.postfix.directory, *arguments)
+
+    def takes_back(self, service: Service) -> bool:
+        """Whether mail comes back here that another listener has checked and given to a content filter: it has no
+        filter of its own, is on loopback or has no restrictions on purpose, and a filter is in use or XFORWARD is
+        allowed."""
+        blank = all(name in service.options and not service.get(name) for name in CHECK_LISTS)
+        return (service.on_loopback or blank) and self._after_filter(service)
+
+    def _after_filter(self, service: Service) -> bool:
+        if _filter_of(service):
+            return False
+        others = [item for item in self.postfix.listeners if item is not service]
+        filtered = any(map(_filter_of, others))
+        own = {"content_filter", "smtpd_proxy_filter"} & service.options.keys()
+        xforward = "smtpd_authorized_xforward_hosts" in service.options
+        if service.get("smtpd_sasl_auth_enable") == "yes" and "smtpd_sasl_auth_enable" in service.options:
+            return False
+        return (filtered and bool(own or service.on_loopback)) or xforward
+
+
+def _filter_of(service: Service) -> str:
+    return service.get("content_filter") or service.get("smtpd_proxy_filter")

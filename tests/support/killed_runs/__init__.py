@@ -1,0 +1,1 @@
+"""Runs of `sync` that are killed, and readers that watch what is in force meanwhile."""

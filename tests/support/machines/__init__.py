@@ -1,0 +1,1 @@
+"""Debian trees, booted machines, containers and packages, and Sendmail, which has a machine of its own."""

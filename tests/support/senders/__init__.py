@@ -1,0 +1,1 @@
+"""Sender addresses: a corpus, a grammar of spellings, and a running Postfix as the oracle."""
