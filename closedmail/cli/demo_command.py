@@ -8,7 +8,7 @@ from closedmail.errors import ClosedmailError
 
 @click.command("demo")
 def command() -> int:
-    """Run a closed mail network on loopback, and show what passes.
+    """Run a closed mail network on loopback.
 
     It lives in a temporary directory: nothing of this machine is changed, and nothing is left behind.
     """

@@ -23,7 +23,10 @@ from closedmail.programs import environment
 )
 @click.pass_obj
 def command(settings: Settings, as_json: bool, sendmail_cf: str) -> int:
-    """Check the mail server's configuration and what runs, and show what fixes it; exit 1 if anything is found."""
+    """Check the mail server's configuration and what runs.
+
+    Each finding comes with the command that fixes it. Exit 1 if anything is found.
+    """
     config = load(settings.config_path)
     if sendmail_cf and not config.sendmail:
         raise click.UsageError(f"--sendmail-cf: {config.path} has no table [sendmail]; write one")

@@ -31,7 +31,10 @@ from closedmail.sync.rules import other_rules_note, rules_digest
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @click.pass_obj
 def command(settings: Settings, /, recipient: str | None, as_json: bool, **attributes: str | None) -> int:
-    """Say why a mail is accepted or refused (--sender and --client-address), or where it is routed (--recipient)."""
+    """Show why a mail is accepted or refused, or where it goes.
+
+    Inbound with --sender and --client-address, outbound with --recipient.
+    """
     inbound = attributes["sender"] is not None
     if inbound == (recipient is not None):
         raise click.UsageError("give either --sender and --client-address, or --recipient")

@@ -47,10 +47,11 @@ _SIGNED = "mailertable"
 def command(
     settings: Settings, /, name: str, output: Path | None, form: Form, sign: str | None, **given: Given
 ) -> None:
-    """Write the routes and rules in force as the configuration of another system, to standard output or to PATH.
+    """Write what is in force as another system's configuration.
 
-    The same generation gives the same text. PATH is replaced in one step, and not touched where it says the same
-    already. Each export begins with what it could not express, and how it is applied.
+    It goes to standard output, or to PATH, which is replaced in one step, and not touched where it says the same
+    already. The same generation gives the same text. Each export begins with what it could not express, and how it is
+    applied.
     """
     target = _target(name, output, form, sign)
     request = request_of(name, target, form, given)

@@ -17,7 +17,10 @@ from closedmail.words import counted
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @click.pass_obj
 def command(settings: Settings, as_json: bool) -> None:
-    """List the generations that are kept, newest first; closedmail rollback puts one of them back in force."""
+    """List the generations that are kept, newest first.
+
+    closedmail rollback puts one of them back in force.
+    """
     config = load(settings.config_path)
     with StoreReader(store_path(config.gateway.state_dir)) as store:
         snapshot = store.current()

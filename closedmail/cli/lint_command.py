@@ -23,7 +23,10 @@ _MAX_SIZE = 1 << 30  # bytes; a file at hand is the administrator's own
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @click.pass_obj
 def command(settings: Settings, file: Path, as_json: bool) -> int:
-    """Read a mailertable, plain or signed (the signature is not checked), and name each line that sync would skip."""
+    """Check a mailertable line by line.
+
+    FILE is plain or signed; the signature is not checked. Each line that sync would skip is named.
+    """
     listing = lint(file, _admission(settings))
     if as_json:
         print_json({"lines": listing.lines, "bad": [skipped.to_json() for skipped in listing.skipped]})

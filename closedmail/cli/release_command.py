@@ -15,7 +15,10 @@ from closedmail.sync.release import release
 @click.argument("domains", metavar="DOMAIN...", nargs=-1, required=True)
 @click.pass_obj
 def command(settings: Settings, domains: tuple[str, ...]) -> None:
-    """Release held domains, as closedmail status names them, at once: the ordinary rules route their mail again."""
+    """Release held domains at once.
+
+    closedmail status names them. The ordinary rules route their mail again.
+    """
     keys = [_key(domain) for domain in domains]
     config = load(settings.config_path)
     become_owner(Path(config.gateway.state_dir))

@@ -14,10 +14,11 @@ from closedmail.sync.rollback import rollback
 @click.argument("generation", type=click.IntRange(min=1))
 @click.pass_obj
 def command(settings: Settings, generation: int) -> None:
-    """Put an earlier GENERATION back in force, lists and rules, in and out; closedmail history lists them.
+    """Put an earlier generation back in force.
 
-    It gets a number of its own, and stays until a list comes that was signed later than the one rolled back from, until
-    the configuration file's rules change, or until sync --force.
+    Lists and rules, in both directions; closedmail history lists the generations. GENERATION gets a new number, and
+    stays in force until a list comes that was signed later than the one rolled back from, until the configuration
+    file's rules change, or until sync --force.
     """
     config = load(settings.config_path)
     become_owner(Path(config.gateway.state_dir))

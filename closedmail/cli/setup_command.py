@@ -18,7 +18,10 @@ from closedmail.programs import environment
 @click.option("--undo", is_flag=True, help="Take back what setup did.")
 @click.pass_obj
 def command(settings: Settings, yes: bool, undo: bool) -> int:
-    """Apply what `closedmail doctor` proposes, asking before each step; exit 1 if anything is left."""
+    """Apply what closedmail doctor proposes.
+
+    Asks before each step. Exit 1 if anything is left.
+    """
     config = load(settings.config_path)
     if os.geteuid() != 0:
         raise click.UsageError("setup changes the mail server's configuration: run it as root")

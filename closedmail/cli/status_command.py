@@ -23,7 +23,10 @@ from closedmail.status.textfile import write_textfile
 )
 @click.pass_obj
 def command(settings: Settings, as_json: bool, nagios: bool, textfile: str | None) -> int:
-    """Say what is in force, how old it is and what is wrong; exit 1 unless everything is ok."""
+    """Show what is in force, how old it is, and what is wrong.
+
+    Exit 1 unless everything is ok.
+    """
     if as_json and nagios:
         raise click.UsageError("give either --json or --nagios")
     if textfile is not None and not textfile.endswith(TEXTFILE_END):

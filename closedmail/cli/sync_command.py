@@ -25,7 +25,10 @@ from closedmail.sync.sync_report import SyncReport
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @click.pass_obj
 def command(settings: Settings, names: tuple[str, ...], dry_run: bool, force: bool, as_json: bool) -> int:
-    """Fetch the lists, verify them, and put them in force as one generation."""
+    """Fetch and verify the lists, and put them in force.
+
+    All networks are published together, as one generation.
+    """
     config = load(settings.config_path)
     become_owner(Path(config.gateway.state_dir))
     try:

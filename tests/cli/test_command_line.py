@@ -55,6 +55,15 @@ def open_gateway(open_directory: Path) -> Gateway:
 # Help
 
 
+def test_summaries_are_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """click cuts a summary that is too long for 80 columns, and says so by three dots."""
+    monkeypatch.setenv("COLUMNS", "80")
+    said = closedmail("--help", config=Path("/nowhere/closedmail.toml")).stdout
+    summaries = said.partition("Commands:\n")[2].splitlines()
+    assert len(summaries) >= 16
+    assert all(line.endswith(".") and not line.endswith("...") for line in summaries), said
+
+
 @pytest.mark.parametrize("option", ["--help", "-h"])
 def test_help(option: str) -> None:
     said = closedmail(option)
