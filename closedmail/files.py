@@ -1,11 +1,19 @@
 """Files that are whole or not there: written aside, synced, renamed, the folder synced."""
 
 import errno
+import fcntl
+import filecmp
 import os
+import secrets
 import shutil
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
+
+Owner = tuple[int, int]  # user and group, by number
+
+_ASIDE = ".closedmail-new-"  # and 16 random hex digits: a file that is being written
 
 # A killed run's postmap or gpg may be at work in its folder for a moment longer: files come and go while it is emptied.
 _ATTEMPTS = 50
@@ -30,29 +38,89 @@ def sync_path(path: Path) -> None:
         os.close(descriptor)
 
 
-def replace_file(path: Path, chunks: Iterable[bytes], mode: int = 0o644) -> None:
-    """Put new contents in place of a file, in one step; of two callers at a time one fails.
+def replace_file(
+    path: Path, chunks: Iterable[bytes], mode: int = 0o644, owner: Owner | None = None, *, unless_same: bool = False
+) -> bool:
+    """Put new contents in place of a file in one step, and sync file and folder; give whether it was replaced.
 
-    Raises OSError, and then the old contents stand.
+    Of several writers at a time each succeeds, and the last one's file stays, whole. The file has its mode and its
+    owner (None: whoever writes) before it gets its name. `unless_same` leaves a file alone that has these contents.
+    Raises OSError with `path` as its file name, and then the old contents stand; only where the folder alone can't be
+    synced, the new ones do.
     """
-    aside = path.with_name(f".{path.name}.new")  # one name, so that what a killed run leaves is not there for ever
     try:
-        aside.unlink(missing_ok=True)
-        write_synced(aside, chunks, mode)
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
-    sync_path(path.parent)
+        _sweep(path.parent)
+        aside, descriptor = _open_aside(path.parent)
+        try:
+            with open(descriptor, "wb") as file:  # closed last, which lets the lock go
+                file.writelines(chunks)
+                file.flush()
+                if unless_same and path.is_file() and filecmp.cmp(path, aside, shallow=False):
+                    return False
+                if owner is not None:
+                    os.fchown(descriptor, *owner)
+                os.fchmod(descriptor, mode)
+                os.fsync(descriptor)
+                aside.replace(path)
+        finally:
+            with suppress(OSError):
+                aside.unlink(missing_ok=True)
+        sync_path(path.parent)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    return True
 
 
-def give_to_owner(path: Path) -> None:
-    """What root has written into the state directory belongs to that one's owner, who writes it the next time.
+def _open_aside(folder: Path) -> tuple[Path, int]:
+    """Make a file of our own, locked for as long as it is open. Raises OSError."""
+    while True:
+        aside = folder / f"{_ASIDE}{secrets.token_hex(8)}"
+        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        try:
+            if _lock(descriptor) and os.fstat(descriptor).st_nlink:
+                return aside, descriptor
+        except OSError:
+            os.close(descriptor)
+            aside.unlink(missing_ok=True)
+            raise
+        os.close(descriptor)  # another writer sweeps it, or has: it came before our lock
 
-    Raises OSError.
+
+def _lock(descriptor: int) -> bool:
+    """Lock a file, unless another process has. Where a file system has no locks nobody sweeps, and all may write."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno != errno.EWOULDBLOCK
+    return True
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what killed writers have left: regular files with our names that no living process has locked.
+
+    A lock ends with its process, which a number in the name, or an age, would not tell as well.
     """
-    if os.geteuid() == 0:
-        owner = path.parent.stat()
-        os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if not entry.name.startswith(_ASIDE) or not entry.is_file(follow_symlinks=False):
+                continue
+            with suppress(OSError):
+                descriptor = os.open(entry.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    Path(entry.path).unlink()
+                finally:
+                    os.close(descriptor)
+
+
+def folder_owner(path: Path) -> Owner | None:
+    """Find who is to own a file of the state directory that root writes: the folder's owner, who writes it the next
+    time. None for everybody but root. Raises OSError.
+    """
+    if os.geteuid() != 0:
+        return None
+    folder = path.parent.stat()
+    return folder.st_uid, folder.st_gid
 
 
 def make_folder(path: Path, mode: int = 0o755) -> None:
@@ -64,7 +132,7 @@ def make_folder(path: Path, mode: int = 0o755) -> None:
 
 
 def fresh_folder(path: Path, mode: int = 0o700) -> Path:
-    """An empty folder; what an interrupted run left there goes."""
+    """Make an empty folder; what an interrupted run left there goes. Raises OSError."""
     remove_tree(path)
     path.mkdir(parents=True)
     path.chmod(mode)

@@ -18,6 +18,7 @@ IO = {
 # Who may use them, room by room; cli/ and demo/ as they like. A room that is not named decides, parses or renders.
 MAY_DO_IO = {
     "files": "files",
+    "programs": "programs",
     "maps": "local_rows_file",
     "store": "environment private_copy snapshot writer",
     "mta": "postfix_settings sendmail_client",

@@ -10,7 +10,7 @@ from closedmail.cli.output import print_json
 from closedmail.config import load
 from closedmail.doctor.doctor import find_findings
 from closedmail.doctor.finding import Finding
-from closedmail.doctor.fix_command import environment
+from closedmail.programs import environment
 
 
 @click.command("doctor")

@@ -14,7 +14,7 @@ from closedmail.maps.local_rows_file import read_local_rows
 from closedmail.policyd.policy_protocol import Request, envelope_of
 from closedmail.store.environment import store_path
 from closedmail.store.snapshot import StoreReader
-from closedmail.sync.rules import is_set_aside, rules_digest, set_aside_sentence
+from closedmail.sync.rules import other_rules_note, rules_digest
 
 
 @click.command("explain")
@@ -57,7 +57,7 @@ def command(settings: Settings, /, recipient: str | None, as_json: bool, **attri
         except SenderError as error:
             raise ClosedmailError(f"{error}: the door would close the connection, and Postfix defer the mail") from None
         stale = snapshot.manifest.rules_digest != rules_digest(config)
-        set_aside = is_set_aside(config, snapshot.manifest)
+        note = other_rules_note(config, snapshot.manifest)
     if as_json:
         print_json({**found.to_json(), "configuration_changed": stale})
     else:
@@ -71,10 +71,8 @@ def command(settings: Settings, /, recipient: str | None, as_json: bool, **attri
         elif found.sendmail:
             click.echo(found.sendmail.text())
         click.echo(f"generation: {found.generation}")
-        if set_aside:
-            click.echo(f"Note: {set_aside_sentence(config, snapshot.manifest)}.")
-        elif stale:
-            click.echo(f"The configuration file has changed since; {config.command('sync')} puts it in force.")
+        if note:
+            click.echo(f"Note: {note}.")
     if isinstance(found, ExplainedSender):
         return 1 if found.refused else 0
     return 0 if found.verdict == "routed" else 1

@@ -12,13 +12,14 @@ from closedmail.cli.export_options import Given, request_of, target_options
 from closedmail.cli.main import Settings
 from closedmail.cli.streams import lost_output
 from closedmail.config import load
-from closedmail.exports.export_files import chunks, published_generation, put_file, write_export
+from closedmail.exports.export_files import chunks, published_generation, write_export
 from closedmail.exports.export_signature import clearsigned, says_the_same, with_signer
 from closedmail.exports.target import Form, Target
 from closedmail.exports.targets import TARGETS
+from closedmail.files import replace_file
 from closedmail.store.environment import store_path
 from closedmail.store.snapshot import StoreReader
-from closedmail.sync.rules import is_set_aside, rules_digest, set_aside_sentence
+from closedmail.sync.rules import other_rules_note
 
 _EPILOG = "\b\nTargets:\n" + "\n".join(f"  {name:16} {target.title}" for name, target in TARGETS.items())
 _PLACE = re.compile(r"[A-Za-z0-9/._+-]+", re.ASCII)
@@ -64,7 +65,7 @@ def command(
             if output is None:
                 _print([signed])
             elif not says_the_same(output, signed):
-                put_file(output, [signed])
+                replace_file(output, [signed])
         elif output is None:
             _print(chunks(target, target.render(published, request)[0].lines))
         else:
@@ -72,14 +73,8 @@ def command(
             if settings.verbose:
                 click.echo(f"closedmail: {len(changed)} changed: {', '.join(map(str, changed)) or 'none'}", err=True)
         manifest = snapshot.manifest
-    if is_set_aside(config, manifest):
-        click.echo(f"closedmail: note: {set_aside_sentence(config, manifest)}", err=True)
-    elif manifest.rules_digest != rules_digest(config):
-        click.echo(
-            f"closedmail: note: the configuration file has changed since generation {manifest.generation}; "
-            f"{config.command('sync')} puts it in force",
-            err=True,
-        )
+    if note := other_rules_note(config, manifest):
+        click.echo(f"closedmail: note: {note}", err=True)
 
 
 def _targets(word: str) -> list[CompletionItem]:

@@ -10,7 +10,7 @@ from closedmail.cli.output import print_json
 from closedmail.config import load
 from closedmail.store.environment import store_path
 from closedmail.store.snapshot import StoreReader
-from closedmail.sync.sync_report import counted
+from closedmail.words import counted
 
 
 @click.command("history")

@@ -11,6 +11,7 @@ from closedmail import __version__
 from closedmail.cli.streams import status_after, take_over_streams
 from closedmail.core.model import DEFAULT_PATH, closedmail_command
 from closedmail.errors import ClosedmailError, ConfigError, Refused
+from closedmail.words import one_line
 
 DEFAULT_CONFIG = DEFAULT_PATH
 # Each is `cli/NAME_command.py`, imported when it is called, so that `explain` does not pay for what `sync` needs.
@@ -116,5 +117,5 @@ def _run() -> int:
 def _say(message: str, status: int = 1) -> int:
     """Print an error in one line and give the exit status back."""
     with suppress(OSError):  # a terminal that takes nothing at the moment
-        click.echo(f"closedmail: error: {' '.join(message.split())}", err=True)
+        click.echo(f"closedmail: error: {one_line(message)}", err=True)
     return status

@@ -12,7 +12,10 @@ import click
 def print_json(value: dict[str, Any]) -> None:
     """One JSON object, and nothing else on stdout."""
     unicode = getattr(sys.stdout, "encoding", None) in ("utf-8", None)
-    click.echo(json.dumps(value, ensure_ascii=not unicode, indent=2))
+    text = json.dumps(value, ensure_ascii=not unicode, indent=2)
+    if not text.replace("\n", "").isprintable():  # a list's lines may have anything in them, and stdout is a terminal
+        text = "".join(char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in text)
+    click.echo(text)
 
 
 @contextmanager

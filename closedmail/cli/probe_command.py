@@ -21,7 +21,7 @@ from closedmail.probe.probe_result import HostResult, paste_lines
 from closedmail.probe.probe_targets import ProbeTarget, postfix_targets, sendmail_targets
 from closedmail.store.environment import store_path
 from closedmail.store.snapshot import Snapshot, StoreReader
-from closedmail.sync.sync_report import counted, iso
+from closedmail.words import counted, iso
 
 
 @click.command("probe")
@@ -43,7 +43,7 @@ def command(settings: Settings, domains: tuple[str, ...], as_json: bool) -> int:
     with progress(len(targets), verbose=settings.verbose) as step:
         results = prober.probe(targets, step)
     try:
-        keep_probe(Path(config.gateway.state_dir), results, "" if domains else iso(int(time.time())) or "")
+        keep_probe(Path(config.gateway.state_dir), results, "" if domains else iso(int(time.time())))
     except OSError as error:
         click.echo(
             f"closedmail: note: the result is not kept for the report: {error.filename}: {error.strerror}",

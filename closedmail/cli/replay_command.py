@@ -8,7 +8,7 @@ from closedmail.config import load
 from closedmail.replay.replay import replay
 from closedmail.store.environment import store_path
 from closedmail.store.snapshot import StoreReader
-from closedmail.sync.rules import is_set_aside, rules_digest, set_aside_sentence
+from closedmail.sync.rules import other_rules_note, rules_digest
 
 
 @click.command("replay")
@@ -28,14 +28,11 @@ def command(settings: Settings, logs: tuple[str, ...], as_json: bool) -> int:
         with progress(len(logs), verbose=settings.verbose) as step:
             report = replay(logs, snapshot, step)
         manifest = snapshot.manifest
-    stale = manifest.rules_digest != rules_digest(config)
     if as_json:
-        print_json({**report.to_json(), "configuration_changed": stale})
+        print_json({**report.to_json(), "configuration_changed": manifest.rules_digest != rules_digest(config)})
         return 0
     for line in report.lines():
         click.echo(line)
-    if is_set_aside(config, manifest):
-        click.echo(f"Note: {set_aside_sentence(config, manifest)}.")
-    elif stale:
-        click.echo(f"The configuration file has changed since; {config.command('sync')} puts it in force.")
+    if note := other_rules_note(config, manifest):
+        click.echo(f"Note: {note}.")
     return 0

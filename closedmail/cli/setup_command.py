@@ -9,8 +9,8 @@ from closedmail.cli.doctor_command import print_finding
 from closedmail.cli.main import Settings
 from closedmail.config import load
 from closedmail.doctor.finding import Finding
-from closedmail.doctor.fix_command import environment
 from closedmail.doctor.setup import Setup, take_back
+from closedmail.programs import environment
 
 
 @click.command("setup")

@@ -11,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from closedmail.config.tables import read_config
-from closedmail.config.wording import one_line
 from closedmail.core.model import Config
 from closedmail.errors import ConfigError, NothingSet
+from closedmail.words import printable
 
 __all__ = ["build", "load", "parse"]
 
@@ -29,7 +29,7 @@ def load(path: Path) -> Config:
     Raises ConfigError, for a file that can't be read with an empty key, and NothingSet, which is one, for a file of
     comments alone.
     """
-    name = one_line(str(path))
+    name = printable(str(path))
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_FILE + 1)
@@ -40,7 +40,7 @@ def load(path: Path) -> Config:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise ConfigError(
-            "", f"{name}: can't be read: {one_line(reason)}; it must be a file that this user may read"
+            "", f"{name}: can't be read: {printable(reason)}; it must be a file that this user may read"
         ) from None
     if len(raw) > MAX_FILE:
         raise ConfigError("", f"{name}: larger than {MAX_FILE // 1024**2} MiB; is this the configuration file?")
@@ -59,13 +59,14 @@ def parse(text: str, path: str = "closedmail.toml") -> Config:
         data = tomllib.loads(text)
     except RecursionError:
         raise ConfigError(
-            "", f"{one_line(path)}: nested too deeply; no key here nests deeper than four tables"
+            "", f"{printable(path)}: nested too deeply; no key here nests deeper than four tables"
         ) from None
     except ValueError as error:  # TOMLDecodeError, and what Python's int() says of thousands of digits
-        raise ConfigError("", f"{one_line(path)}: {_syntax(str(error))}") from None
+        raise ConfigError("", f"{printable(path)}: {_syntax(str(error))}") from None
     if not data:
         raise NothingSet(
-            "", f"{one_line(path)}: nothing is set in it yet; begin with own_domains in [gateway], and a [network.NAME]"
+            "",
+            f"{printable(path)}: nothing is set in it yet; begin with own_domains in [gateway], and a [network.NAME]",
         )
     return replace(build(data, path), text=text)
 
@@ -82,4 +83,4 @@ def _syntax(message: str) -> str:
         what = "the same key is set twice"
     if what == r"Illegal character '\n'":
         what = "the line ends within a string: a quote is missing"
-    return f"{where}{one_line(what[:1].lower() + what[1:])}; mend the TOML syntax there"
+    return f"{where}{printable(what[:1].lower() + what[1:])}; fix the TOML syntax there"

@@ -1,16 +1,17 @@
-"""Rules that hang on several keys: what nothing can satisfy, and sockets that stand twice."""
+"""Rules about several keys at a time: what nothing can satisfy, and sockets that stand twice."""
 
 from closedmail.config.toml_table import Table
-from closedmail.config.wording import quote
 from closedmail.core.model import Inbound, Milter, Network, Partner, Policyd
+from closedmail.core.where import parse_where
 from closedmail.errors import ConfigError
 from closedmail.mailertable.grammar import Route, parse_value
+from closedmail.words import quote
 
 _REMEDY = 'set allow_from, certificates or another require, or mode = "off"'
 
 
 def check_listeners(policyd: Policyd, milter: Milter) -> None:
-    """Each socket can be bound once. Raises ConfigError."""
+    """Check that no socket is to be bound twice. Raises ConfigError."""
     sockets = [(f"policyd.listen[{at}]", where) for at, where in enumerate(policyd.listen)]
     if policyd.metrics_listen:
         sockets.append(("policyd.metrics_listen", policyd.metrics_listen))
@@ -19,12 +20,12 @@ def check_listeners(policyd: Policyd, milter: Milter) -> None:
     for key, where in sockets:
         if where in taken:
             raise ConfigError(key, f"found {quote(where)}, which {taken[where]} has already; choose another")
-        if not where.endswith(":0") or where.startswith("unix:"):  # port 0 is another one each time
+        if parse_where(where).path or parse_where(where).port:  # port 0 is another one each time
             taken[where] = key
 
 
 def check_network_rule(table: Table, network: Network, *, has_partners: bool) -> None:
-    """A rule that nothing can satisfy is an error, unless it applies to nobody. Raises ConfigError.
+    """Refuse a rule that nothing can satisfy, unless it applies to nobody. Raises ConfigError.
 
     It applies to nobody where the network has neither a list nor closed domains: then its partners are checked, each
     with what it inherits.
@@ -36,7 +37,7 @@ def check_network_rule(table: Table, network: Network, *, has_partners: bool) ->
 
 
 def check_partner_rule(table: Table, partner: Partner, network: Network | None) -> None:
-    """A rule that nothing can satisfy is an error. Raises ConfigError."""
+    """Refuse a rule that nothing can satisfy. Raises ConfigError."""
     line = network is not None and network.source is not None and network.source.format == "mailertable"
     _check_rule(table, partner.inbound, literals=line or _names_address(partner.route))
 

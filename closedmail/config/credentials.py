@@ -3,20 +3,20 @@
 import re
 
 from closedmail.config.toml_table import Kind
-from closedmail.config.values import parse_line
-from closedmail.config.wording import one_of, quote
+from closedmail.config.wording import one_of
 from closedmail.core.domain import DomainError, parse_key
+from closedmail.core.host import parse_line
+from closedmail.routes.tls_protocols import GRADES, NAMES
+from closedmail.words import quote
 
 # MD5, SHA-1, SHA-256, SHA-384 and SHA-512: what smtpd_tls_fingerprint_digest of postconf(5) may name.
 DIGEST_BYTES = (16, 20, 32, 48, 64)
 # What a postconf(5) match list may name instead of a name (smtp_tls_verify_cert_match).
 _MATCH_STRATEGIES = ("hostname", "nexthop", "dot-nexthop")
-_TLS_VERSIONS = ("SSLv2", "SSLv3", "TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
-_CIPHER_GRADES = ("export", "low", "medium", "high", "null")
 
 
 def parse_signing_key(text: str) -> str:
-    """The fingerprint of an OpenPGP key, 40 hex digits in upper case; blanks between groups, as gpg prints them, go."""
+    """Parse the fingerprint of an OpenPGP key, with or without blanks as gpg prints them; give 40 upper-case digits."""
     digits = text.replace(" ", "").upper()
     if not re.fullmatch(r"[0-9A-F]{40}", digits):
         raise ValueError(
@@ -27,7 +27,7 @@ def parse_signing_key(text: str) -> str:
 
 
 def parse_common_name(text: str) -> str:
-    """The common name of a certificate's subject or issuer, kept as it is written."""
+    """Parse the common name of a certificate's subject or issuer, kept as it is written."""
     if not text.strip():
         raise ValueError("found an empty common name, which no certificate is matched by; write it or remove the key")
     # `openssl x509 -subject` prints the whole distinguished name, of which the MTA hands over the CN alone.
@@ -37,7 +37,7 @@ def parse_common_name(text: str) -> str:
 
 
 def parse_fingerprint(text: str) -> str:
-    """A digest of a certificate or public key, as lower-case hex without colons."""
+    """Parse a digest of a certificate or public key; give lower-case hex without colons."""
     if not re.fullmatch(r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2})*|[0-9A-Fa-f]+", text):
         raise ValueError(
             f'found {quote(text)}; a fingerprint is hex digits, with a colon after each two ("AA:BB:…") or none'
@@ -52,13 +52,13 @@ def parse_fingerprint(text: str) -> str:
 
 
 def parse_fingerprint_match(text: str) -> str:
-    """A fingerprint as Postfix spells it: AA:BB:…"""
+    """Parse a fingerprint; give it as Postfix spells it: AA:BB:…"""
     digits = parse_fingerprint(text).upper()
     return ":".join(digits[at : at + 2] for at in range(0, len(digits), 2))
 
 
 def parse_name_match(text: str) -> str:
-    """What a server certificate's name must be: `x`, `.x`, or a strategy of postconf(5)."""
+    """Parse what a server certificate's name must be: `x`, `.x`, or a strategy of postconf(5)."""
     if text in _MATCH_STRATEGIES:
         return text
     try:
@@ -71,20 +71,18 @@ def parse_name_match(text: str) -> str:
 
 
 def parse_tls_protocols(text: str) -> str:
-    """Protocols as a TLS policy row takes them, separated by colons; blanks and commas, as in main.cf, separate too."""
-    low, high = 0, len(_TLS_VERSIONS) - 1
+    """Parse protocols, separated by colons, blanks or commas; give them as a TLS policy row takes them, with colons."""
+    low, high = 0, len(NAMES) - 1
     named, excluded, words = set(), set(), []
     for word in re.split(r"[\s,:]+", text) if text else []:
         found = re.fullmatch(r"(!|>=|<=|)([A-Za-z0-9.]+)", word)
-        version = next(
-            (at for at, name in enumerate(_TLS_VERSIONS) if found and name.lower() == found[2].lower()), None
-        )
+        version = next((at for at, name in enumerate(NAMES) if found and name.lower() == found[2].lower()), None)
         if not found or version is None:
             raise ValueError(
                 f'found {quote(text)}: {quote(word)} is no protocol; write such as ">=TLSv1.2" or "!SSLv3:!TLSv1",'
-                f" of {', '.join(_TLS_VERSIONS)}"
+                f" of {', '.join(NAMES)}"
             )
-        words.append(found[1] + _TLS_VERSIONS[version])
+        words.append(found[1] + NAMES[version])
         match found[1]:
             case ">=":
                 low = version
@@ -94,15 +92,15 @@ def parse_tls_protocols(text: str) -> str:
                 excluded.add(version)
             case _:
                 named.add(version)
-    if not (named or set(range(len(_TLS_VERSIONS)))) & set(range(low, high + 1)) - excluded:
+    if not (named or set(range(len(NAMES)))) & set(range(low, high + 1)) - excluded:
         raise ValueError(f"found {quote(text)}, which leaves no protocol at all; allow one, or leave the key out")
     return ":".join(words)
 
 
 def parse_tls_ciphers(text: str) -> str:
-    """A cipher grade of postconf(5) (smtp_tls_mandatory_ciphers), or "" for the one in main.cf."""
-    if text and text.lower() not in _CIPHER_GRADES:
-        raise ValueError(f'found {quote(text)}; allowed are {one_of(_CIPHER_GRADES)}, or "" for main.cf\'s')
+    """Parse a cipher grade of postconf(5) (smtp_tls_mandatory_ciphers), or "" for the one in main.cf."""
+    if text and text.lower() not in GRADES:
+        raise ValueError(f'found {quote(text)}; allowed are {one_of(GRADES)}, or "" for main.cf\'s')
     return text.lower()
 
 

@@ -63,7 +63,7 @@ _MOST = 1_000_000_000
 
 
 def read_networks(top: Table) -> tuple[Network, ...]:
-    """All networks in the order of the file. Raises ConfigError."""
+    """Read all networks in the order of the file. Raises ConfigError."""
     # Which networks have partners must be known before those are read: see check_network_rule.
     with_partners = [table.get("network") for _, table in top.members("partner") if isinstance(table, dict)]
     networks = []
@@ -106,7 +106,7 @@ def _read_network(name: str, table: Table) -> Network:
 
 
 def _read_source(table: Table) -> Source | None:
-    """The keys about the list. All are checked, also where no source is named: it may be taken out for a day."""
+    """Read the keys about the list. All are checked, also where no source is named: it may be taken out for a day."""
     location = table.text("source", "", OPTIONAL_LOCATION)
     default = Source(location)
     source = Source(
@@ -151,7 +151,7 @@ def _read_brakes(table: Table) -> Brakes:
 
 
 def read_inbound(table: Table, base: Inbound | None = None) -> Inbound:
-    """An `inbound` table over the rule that it inherits, if any. Raises ConfigError."""
+    """Read an `inbound` table over the rule that it inherits, if any. Raises ConfigError."""
     default = base or Inbound(mode="off")
     certificates = default.certificates
     if table.has("certificates"):
@@ -187,7 +187,7 @@ def _read_certificate(table: Table) -> CertificatePin:
 
 
 def read_outbound(table: Table, base: Outbound | None = None, *, required: bool = True) -> Outbound:
-    """An `outbound` table over the one that it inherits, if any. Raises ConfigError.
+    """Read an `outbound` table over the one that it inherits, if any. Raises ConfigError.
 
     Without a base, `tls` must be set, unless it is not `required`.
     """

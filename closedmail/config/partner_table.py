@@ -4,18 +4,20 @@ from closedmail.config.addresses import NEXTHOP, ROUTE, parse_partner_key
 from closedmail.config.checks import check_partner_rule
 from closedmail.config.network_tables import read_inbound, read_outbound
 from closedmail.config.toml_table import Kind, Table, keys_of
-from closedmail.config.values import NOTE, parse_line
-from closedmail.config.wording import one_of, quote
+from closedmail.config.values import NOTE
+from closedmail.config.wording import one_of
+from closedmail.core.host import parse_line
 from closedmail.core.model import Inbound, Network, Outbound, Partner
 from closedmail.errors import ConfigError
 from closedmail.mailertable.grammar import Route, parse_value
+from closedmail.words import quote
 
 _PARTNER_KEYS = [key for key in keys_of(Partner) if key != "key"]
 _NETWORK_NAME = Kind(parse_line, '"ndb"')
 
 
 def read_partners(top: Table, networks: tuple[Network, ...]) -> tuple[Partner, ...]:
-    """All partners in the order of the file, merged with their networks. Raises ConfigError."""
+    """Read all partners in the order of the file, merged with their networks. Raises ConfigError."""
     by_name = {network.name: network for network in networks}
     first_spelling: dict[str, str] = {}
     partners = []

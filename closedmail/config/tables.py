@@ -1,6 +1,6 @@
 """The whole file, and the tables in it that stand once: gateway, postfix, sendmail, policyd, milter, monitoring.
 
-What a key is when it isn't set, the model says: defaults are written down there and nowhere else.
+The defaults of keys that are not set are those of `core.model`, written down there and nowhere else.
 """
 
 from typing import Literal
@@ -26,7 +26,7 @@ _ON_FAILURE: tuple[Literal["disconnect", "dunno"], ...] = ("disconnect", "dunno"
 
 
 def read_config(data: dict[str, object], path: str) -> Config:
-    """The whole file, as tomllib gives it. Raises ConfigError for the first thing that is wrong in it."""
+    """Read the whole file, as tomllib gives it. Raises ConfigError for the first thing that is wrong in it."""
     top = Table("", data, _TOP)
     gateway = _read_gateway(top.table("gateway", keys_of(Gateway)))
     postfix = _read_postfix(top.table("postfix", keys_of(PostfixMaps))) if top.has("postfix") else None

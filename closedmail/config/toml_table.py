@@ -9,8 +9,9 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, fields
 from typing import Generic, TypeVar
 
-from closedmail.config.wording import describe, join, one_of, quote
+from closedmail.config.wording import describe, join, one_of
 from closedmail.errors import ConfigError
+from closedmail.words import quote
 
 T = TypeVar("T")
 S = TypeVar("S", bound=str)
@@ -35,7 +36,7 @@ class Table:
     __slots__ = ("_values", "key")
 
     def __init__(self, key: str, value: object, known: Collection[str]) -> None:
-        """Raises ConfigError when `value` is no table, or for the first key in it that is not among `known`."""
+        """Take a table. Raises ConfigError when `value` is none, or for the first key in it that is not `known`."""
         if not isinstance(value, dict):
             raise ConfigError(key, f"found {describe(value)}; write a table: [{key}]")
         self.key = key
@@ -46,27 +47,27 @@ class Table:
 
     @classmethod
     def member(cls, parent: str, name: str, value: object, known: Collection[str]) -> "Table":
-        """A table whose name is the administrator's own, in the table of full key `parent`."""
+        """Make a table whose name is the administrator's own, in the table of full key `parent`."""
         return cls(join(parent, name), value, known)
 
     def key_of(self, name: str) -> str:
-        """The full key of one of this table's keys."""
+        """Spell the full key of one of this table's keys."""
         return join(self.key, name)
 
     def has(self, name: str) -> bool:
-        """Whether the key is set, to whatever value."""
+        """Tell whether the key is set, to whatever value."""
         return name in self._values
 
     def error(self, name: str, message: str) -> ConfigError:
-        """A ConfigError about one of this table's keys, to be raised."""
+        """Make a ConfigError about one of this table's keys."""
         return ConfigError(self.key_of(name), message)
 
     def text(self, name: str, default: T, kind: Kind[T]) -> T:
-        """A value that is written as a string, parsed."""
+        """Read a value that is written as a string, parsed."""
         return _parsed(self.key_of(name), self._values[name], kind) if name in self._values else default
 
     def texts(self, name: str, default: tuple[T, ...], kind: Kind[T]) -> tuple[T, ...]:
-        """An array of such values. An error names the element (`allow_from[1]`), the first being 0."""
+        """Read an array of such values. An error names the element (`allow_from[1]`), the first being 0."""
         if name not in self._values:
             return default
         key = self.key_of(name)
@@ -74,7 +75,7 @@ class Table:
         return tuple(_parsed(f"{key}[{at}]", item, kind) for at, item in enumerate(self._array(name, like)))
 
     def tables(self, name: str, like: str, known: Collection[str]) -> list["Table"]:
-        """An array of tables, empty where the key is not set."""
+        """Read an array of tables, empty where the key is not set."""
         if name not in self._values:
             return []
         key = self.key_of(name)
@@ -86,7 +87,7 @@ class Table:
         return tables
 
     def choice(self, name: str, allowed: tuple[S, ...], default: S | None) -> S:
-        """One of a few words; where the default is None, the key is required, and "" counts as not set."""
+        """Read one of a few words; where the default is None, the key is required, and "" counts as not set."""
         value = self._values.get(name, "" if default is None else default)
         key = self.key_of(name)
         if default is None and value == "":
@@ -98,14 +99,14 @@ class Table:
         return value
 
     def flag(self, name: str, default: bool) -> bool:
-        """True or false."""
+        """Read true or false."""
         value = self._values.get(name, default)
         if not isinstance(value, bool):
             raise self.error(name, f"found {describe(value)}; write true or false, without quotes")
         return value
 
     def integer(self, name: str, default: int, least: int, most: int) -> int:
-        """A whole number between two bounds, both allowed."""
+        """Read a whole number between two bounds, both allowed."""
         value = self._values.get(name, default)
         # To Python a bool is an int, to TOML it is not.
         if isinstance(value, bool) or not isinstance(value, int):
@@ -115,11 +116,11 @@ class Table:
         return value
 
     def table(self, name: str, known: Collection[str]) -> "Table":
-        """A table within this one; where it is not set, an empty one."""
+        """Read a table within this one; where it is not set, an empty one."""
         return Table(self.key_of(name), self._values.get(name, {}), known)
 
     def members(self, name: str) -> Iterator[tuple[str, object]]:
-        """The members of a table whose keys are names of the administrator's own (`network`, `partner`)."""
+        """Read the members of a table whose keys are names of the administrator's own (`network`, `partner`)."""
         value = self._values.get(name, {})
         if not isinstance(value, dict):
             raise self.error(name, f"found {describe(value)}; write tables with names: [{name}.NAME]")

@@ -1,8 +1,8 @@
 """Amounts, names and texts that the configuration writes as strings, each with its parser.
 
 A parser takes the text and gives the value in the unit of the model, or raises ValueError with one line that says what
-was found, what is allowed and what to write. None of them knows of keys or tables. So in the sister modules `places`,
-`addresses` and `credentials`.
+was found, what is allowed and what to write. None of them knows of keys or tables. `locations`, `addresses`
+and `credentials` are alike.
 """
 
 import re
@@ -10,7 +10,9 @@ import string
 from collections.abc import Callable
 
 from closedmail.config.toml_table import Kind
-from closedmail.config.wording import one_of, quote
+from closedmail.config.wording import one_of
+from closedmail.core.host import CONTROL, parse_line
+from closedmail.words import quote
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _BYTES = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
@@ -21,7 +23,6 @@ MAX_REJECT_TEXT = 400
 _NO_TRANSPORTS = ("error", "retry", "discard", "local", "virtual", "pipe")
 
 # Control characters, and what else breaks a line of a map, a log or an SMTP reply. Lone surrogates are no text at all.
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _CONTROL_BUT_LINE_ENDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
@@ -37,7 +38,7 @@ def parse_duration(text: str) -> int:
 
 
 def parse_positive_duration(text: str) -> int:
-    """A duration of a second or more, in seconds."""
+    """Parse a duration of a second or more; give seconds."""
     seconds = parse_duration(text)
     if not seconds:
         raise ValueError(f"found {quote(text)}; zero makes no sense here, the shortest is 1s")
@@ -45,7 +46,7 @@ def parse_positive_duration(text: str) -> int:
 
 
 def parse_limit(text: str) -> int | None:
-    """A duration of a second or more, in seconds, or None for "", no limit."""
+    """Parse a duration of a second or more; give seconds, or None for "", no limit."""
     return parse_positive_duration(text) if text else None
 
 
@@ -77,27 +78,20 @@ def parse_socket_mode(text: str) -> int:
     return int(text, 8)
 
 
-def parse_line(text: str) -> str:
-    """Text without control characters, for people."""
-    if _CONTROL.search(text):
-        raise ValueError(f"found {quote(text)}; control characters and line breaks can't stand here, remove them")
-    return text
-
-
 def parse_note(text: str) -> str:
-    """Text for people that may have several lines."""
+    """Parse text for people that may have several lines."""
     if _CONTROL_BUT_LINE_ENDS.search(text):
         raise ValueError(f"found {quote(text)}; control characters can't stand here, remove them")
     return text
 
 
 def parse_reject_text(text: str) -> str:
-    """A template with the fields of REJECT_FIELDS, "" for the built-in text."""
+    """Parse a template with the fields of REJECT_FIELDS, "" for the built-in text."""
     fields = one_of(tuple("{" + name + "}" for name in REJECT_FIELDS)).replace('"', "")
     size = len(text.encode("utf-8", "replace"))
     if size > MAX_REJECT_TEXT:
         raise ValueError(f"the text has {size} bytes; allowed are {MAX_REJECT_TEXT}, make it shorter")
-    if _CONTROL.search(text):
+    if CONTROL.search(text):
         raise ValueError(f"found {quote(text)}; an SMTP reply has no control characters or line breaks, remove them")
     try:
         parts = list(string.Formatter().parse(text))
@@ -112,7 +106,7 @@ def parse_reject_text(text: str) -> str:
 
 
 def _pattern(pattern: str, allowed: str, *, empty: bool = False) -> Callable[[str], str]:
-    """A parser for text of one shape that is kept as it is; `allowed` ends the error message."""
+    """Make a parser for text of one shape that is kept as it is; `allowed` ends the error message."""
     compiled = re.compile(pattern)
 
     def parse(text: str) -> str:
@@ -141,7 +135,7 @@ _master_service = _pattern(
 
 
 def parse_transport(text: str) -> str:
-    """The name of a service in master.cf that delivers by SMTP."""
+    """Parse the name of a service in master.cf that delivers by SMTP."""
     if text.lower() in _NO_TRANSPORTS:
         raise ValueError(f'found {quote(text)}, which does not deliver by SMTP; write "smtp" or a service like it')
     return _master_service(text)

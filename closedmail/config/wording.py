@@ -2,24 +2,19 @@
 
 import re
 
+from closedmail.words import LONGEST_QUOTE, quote
+
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
-_LONGEST = 80
-
-
-def quote(text: str) -> str:
-    """A string as TOML would write it, cut after 80 characters, with everything unprintable escaped."""
-    cut = text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
-    return '"' + "".join(map(_escape, cut)) + '"'
 
 
 def join(parent: str, name: str) -> str:
-    """The full key of `name` in the table `parent` ("" for the file itself); names that are no bare keys are quoted."""
-    spelled = name if _BARE_KEY.fullmatch(name) and len(name) <= _LONGEST else quote(name)
+    """Spell the full key of `name` in the table `parent` ("" for the file); names that are no bare keys are quoted."""
+    spelled = name if _BARE_KEY.fullmatch(name) and len(name) <= LONGEST_QUOTE else quote(name)
     return f"{parent}.{spelled}" if parent else spelled
 
 
 def describe(value: object) -> str:
-    """What stands in the file where something else was expected."""
+    """Say what stands in the file where something else was expected."""
     if isinstance(value, bool):
         return f"the boolean {str(value).lower()}"
     if isinstance(value, int):
@@ -37,21 +32,5 @@ def describe(value: object) -> str:
 
 
 def one_of(words: tuple[str, ...]) -> str:
-    """A list of allowed values, each in quotes."""
+    """Spell a list of allowed values, each in quotes."""
     return ", ".join(map(quote, words))
-
-
-def one_line(text: str) -> str:
-    """Text of another program or a file name, made fit for one line."""
-    return "".join(map(_escape_control, text))
-
-
-def _escape(char: str) -> str:
-    return "\\" + char if char in '"\\' else _escape_control(char)
-
-
-def _escape_control(char: str) -> str:
-    if char.isprintable():
-        return char
-    named = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}.get(char)
-    return named or (f"\\u{ord(char):04x}" if ord(char) < 0x10000 else f"\\U{ord(char):08x}")

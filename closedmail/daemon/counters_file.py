@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from closedmail.files import give_to_owner, replace_file
+from closedmail.files import folder_owner, replace_file
 from closedmail.inbound.counters import Counters, Series
 
 POLICYD, MILTER = "counters.json", "counters-milter.json"
@@ -82,8 +82,8 @@ class CountersFile:
             if counters.mails <= self._saved:
                 return  # also where a slow thread comes after the last save of all
             try:
-                replace_file(self._file, _encoded(counters, int(time.time())), 0o640)
-                give_to_owner(self._file)
+                owner = folder_owner(self._file)
+                replace_file(self._file, _encoded(counters, int(time.time())), 0o640, owner)
             except OSError as error:
                 if str(error) != self._trouble:
                     self._write(f"error: {self._file}: {_reason(error)}: counters are kept in memory only\n")

@@ -10,8 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from closedmail.config.locations import Where, split_where
-from closedmail.daemon.systemd_sockets import inet_where, where_of
+from closedmail.core.where import Where, parse_where
+from closedmail.daemon.systemd_sockets import where_of
 from closedmail.errors import ClosedmailError, ConfigError
 
 BACKLOG = 1024  # Postfix's smtpd processes all connect at once after a restart
@@ -20,7 +20,7 @@ BACKLOG = 1024  # Postfix's smtpd processes all connect at once after a restart
 def parse_listen(text: str) -> Where:
     """Parse a `--listen` value. Raises ConfigError."""
     try:
-        return split_where(text)
+        return parse_where(text)
     except ValueError as error:
         raise ConfigError("--listen", str(error)) from None
 
@@ -147,7 +147,7 @@ def _inet_sockets(host: str, port: int, besides: Collection[str]) -> list[socket
     listeners = []
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     for family, kind, protocol, _, address in dict.fromkeys(found):
-        if inet_where(*address[:2]) in besides:
+        if str(Where(host=str(address[0]), port=int(address[1]))) in besides:
             continue
         listener = socket.socket(family, kind | socket.SOCK_NONBLOCK, protocol)
         listeners.append(listener)

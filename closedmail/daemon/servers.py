@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from closedmail.config.locations import split_where
+from closedmail.core.where import parse_where
 from closedmail.daemon.listener import BACKLOG, Listener, has_access, open_listener
 from closedmail.daemon.systemd_sockets import HandedOver
 from closedmail.errors import ClosedmailError
@@ -49,7 +49,7 @@ class Servers:
         try:
             for key in wanted:
                 if key not in self._open:
-                    opened[key] = open_listener(split_where(key[1]), mode, group, besides=self.handed_over)
+                    opened[key] = open_listener(parse_where(key[1]), mode, group, besides=self.handed_over)
             for key in wanted:
                 if key in self._open:
                     self._open[key].listener.set_access(mode, group)
@@ -74,7 +74,7 @@ class Servers:
         """List the wanted UNIX sockets that were handed over with another mode or group."""
         found = []
         for each in (self.handed_over[where] for where in wanted if where in self.handed_over):
-            path = split_where(each.where).path
+            path = parse_where(each.where).path
             with suppress(OSError):
                 if path and not has_access(Path(path), mode, group):
                     found.append(each)

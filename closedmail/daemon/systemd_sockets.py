@@ -5,6 +5,7 @@ import socket
 from collections.abc import MutableMapping
 from dataclasses import dataclass
 
+from closedmail.core.where import Where
 from closedmail.errors import ClosedmailError
 
 _FIRST = 3  # SD_LISTEN_FDS_START
@@ -46,12 +47,7 @@ def where_of(listener: socket.socket) -> str:
     if listener.family == socket.AF_UNIX:
         name = os.fsdecode(address)
         return f"unix:@{name[1:]}" if name.startswith("\0") else f"unix:{name}"
-    return inet_where(*address[:2])
-
-
-def inet_where(host: str, port: int) -> str:
-    """Return WHERE of an address."""
-    return f"inet:[{host}]:{port}" if ":" in host else f"inet:{host}:{port}"
+    return str(Where(host=address[0], port=address[1]))
 
 
 def _take(descriptor: int, unit: str) -> HandedOver:

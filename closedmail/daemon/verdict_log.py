@@ -6,6 +6,7 @@ from typing import Protocol
 
 from closedmail.inbound.counters import ALONE
 from closedmail.inbound.decision import Verdict
+from closedmail.words import ascii_text
 
 # Instances remembered at the least, to tell a repeated question from a new mail; twice as many at the most, since half
 # of them are forgotten at a time. With verdict and partner about 300 bytes each, as an instance of Postfix has some 20,
@@ -67,5 +68,5 @@ def _word(text: str) -> str:
     """Make a value that can neither end its field nor its line, of bounded length."""
     if _PLAIN(text):
         return text
-    shown = "".join(char if "!" <= char <= "~" and char != '"' else "?" for char in text[:255])
+    shown = ascii_text(text[:255]).replace(" ", "?").replace('"', "?")
     return shown or "-"

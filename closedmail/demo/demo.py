@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from closedmail.core.where import parse_where
 from closedmail.demo.demo_certificates import Authority, CertificateFiles, self_signed
 from closedmail.demo.demo_network import LIST, OWN, DemoNetwork, make_network
 from closedmail.demo.demo_postfix import DemoPostfix
@@ -101,7 +102,7 @@ def _policyd(network: DemoNetwork) -> Iterator[None]:
         start_new_session=True,
     )
     try:
-        socket = Path(network.config.policyd.listen[0].removeprefix("unix:"))
+        socket = Path(parse_where(network.config.policyd.listen[0]).path)
         deadline = time.monotonic() + _START
         while not socket.exists():
             if process.poll() is not None or time.monotonic() > deadline:

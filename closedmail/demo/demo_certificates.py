@@ -3,16 +3,14 @@
 For a demonstration and for tests: keys are not protected, and are kept in the directory that is given.
 """
 
-import shutil
 import ssl
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from ipaddress import ip_address
 from pathlib import Path
 
-from closedmail.errors import ClosedmailError
+from closedmail.programs import run
 
 _NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc")
 
@@ -119,10 +117,4 @@ def _digest(data: bytes) -> str:
 
 
 def _openssl(*arguments: str, stdin: bytes = b"") -> bytes:
-    if shutil.which("openssl") is None:
-        raise ClosedmailError("openssl not found: install it (Debian: apt install openssl)")
-    result = subprocess.run(["openssl", *arguments], input=stdin, capture_output=True, timeout=60, check=False)  # noqa: S607
-    if result.returncode != 0:
-        said = result.stderr.decode(errors="replace").strip().splitlines()
-        raise ClosedmailError(f"openssl {arguments[0]}: {said[-1] if said else 'failed'}")
-    return result.stdout
+    return run(["openssl", *arguments], time_limit=60, stdin=stdin).stdout

@@ -1,7 +1,6 @@
 """The invented closed network of the demo: its partners, its signed list, and the gateway's configuration for it."""
 
 import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from closedmail.config import parse
 from closedmail.core.model import Config
 from closedmail.demo.demo_certificates import CertificateFiles
 from closedmail.errors import ClosedmailError
+from closedmail.programs import run
 
 OWN = "city.example"
 RELAY = "127.0.0.10"  # the network's mail relay: the one client that may bring partners' mail
@@ -113,5 +113,5 @@ def _signed_list(directory: Path) -> str:
         (directory / "network-key.asc").write_text(gpg.export_keys(key.fingerprint), encoding="ascii")
     finally:
         # gpg started an agent for this home, which would outlive the demo.
-        subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "gpg-agent"], check=False)  # noqa: S607
+        run(["gpgconf", "--homedir", str(home), "--kill", "gpg-agent"], time_limit=60, accepted=None)
     return str(key.fingerprint)

@@ -17,7 +17,6 @@ import re
 import shutil
 import signal
 import stat
-import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -29,6 +28,7 @@ from closedmail.demo.ports import free_port, has_ipv6, is_free, smtp_answers
 from closedmail.demo.postfix_configuration import SmtpdListener, main_cf, master_cf
 from closedmail.demo.processes import processes_in, send_signal, signals_held, signals_raise, works_in
 from closedmail.errors import ClosedmailError
+from closedmail.programs import run
 
 # Debian keeps Postfix's commands in /usr/sbin, which is not in every caller's PATH.
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
@@ -147,18 +147,8 @@ class DemoPostfix:
 
     def run(self, command: str, *arguments: str, stdin: bytes = b"", accept: Sequence[int] = (0,)) -> str:
         """Run one of Postfix's commands; its output. Raises ClosedmailError for a status not in `accept`."""
-        result = subprocess.run(
-            [command, *arguments],
-            env=_environment(),
-            input=stdin,
-            capture_output=True,
-            timeout=300,
-            check=False,
-        )
-        if result.returncode not in accept:
-            said = result.stderr.decode(errors="replace").strip() or f"exit status {result.returncode}"
-            raise ClosedmailError(f"{command} {' '.join(arguments)}: {said}")
-        return result.stdout.decode(errors="replace")
+        done = run([command, *arguments], time_limit=300, stdin=stdin, env=_environment(), accepted=accept)
+        return done.stdout.decode(errors="replace")
 
     def _check_machine(self) -> None:
         if os.geteuid() != 0:
@@ -215,17 +205,9 @@ class DemoPostfix:
         self._choose_ports()
         self._write_configuration()
         # A session of its own: a Ctrl-C on the terminal is for us, not for the half-started Postfix.
-        result = subprocess.run(
-            ["postfix", "-c", str(self.etc), "start"],  # noqa: S607 - found by the PATH of the environment below
-            env=_environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=timeout,
-            start_new_session=True,
-            check=False,
-        )
-        if result.returncode == 0:
+        command = ["postfix", "-c", str(self.etc), "start"]
+        started = run(command, time_limit=timeout, env=_environment(), package="Postfix", accepted=None)
+        if started.status == 0:
             return True
         # What master complains of is lost, as the log is a service that it has not started yet.
         taken = [f"{at.address}:{at.port}" for at in self.listeners if not is_free(at.address, at.port)]
@@ -233,7 +215,7 @@ class DemoPostfix:
             return False
         if taken:
             raise ClosedmailError(f"Postfix does not start: cannot listen on {', '.join(taken)}, it is in use")
-        said = result.stdout.decode(errors="replace").split("\n")
+        said = (started.stdout + started.stderr).decode(errors="replace").split("\n")
         reasons = [line.strip() for line in (*said, self.last_complaints()) if line.strip()]
         raise ClosedmailError(f"Postfix does not start: {' / '.join(reasons)}")
 

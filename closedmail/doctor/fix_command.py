@@ -1,17 +1,14 @@
 """Run one command of a finding, after what it will change has been written down. Never through a shell."""
 
-import os
-import shlex
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import assert_never
 
+from closedmail import programs
 from closedmail.doctor.finding import Fix, Program
 from closedmail.doctor.setup_record import SetupRecord, SetupStep
-from closedmail.errors import ClosedmailError
 
 FILES = ("main.cf", "master.cf")
 _TIME_LIMIT = 120  # seconds
@@ -70,29 +67,10 @@ def _mode(path: str) -> int:
 
 
 def run(words: list[str], *, limit: int = _TIME_LIMIT, quiet: bool = True) -> None:
-    """Run a command; what it says goes to the terminal unless `quiet`. Raises ClosedmailError when it fails."""
-    shown = shlex.join(words)
-    try:
-        done = subprocess.run(
-            words, stdin=subprocess.DEVNULL, capture_output=quiet, timeout=limit, check=False, env=environment()
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise ClosedmailError(f"{shown}: {getattr(error, 'strerror', '') or 'it did not end in time'}") from None
-    if done.returncode:
-        said = (done.stderr or b"").decode("utf-8", "replace").strip().splitlines()
-        raise ClosedmailError(f"{shown}: {said[-1] if said else f'exit status {done.returncode}'}")
-
-
-def environment() -> dict[str, str]:
-    """Return the environment, with the administrator's programs in its PATH."""
-    return {**os.environ, "PATH": f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"}
+    """Run a command; what it says goes to the terminal unless `quiet`. Raises ProgramError when it fails."""
+    programs.run(words, time_limit=limit, quiet=quiet, env=programs.environment())
 
 
 def _systemctl(question: str, unit: str) -> bool:
-    done = subprocess.run(
-        ["systemctl", question, "--quiet", unit],  # noqa: S607, systemd's
-        capture_output=True,
-        timeout=_TIME_LIMIT,
-        check=False,
-    )
-    return done.returncode == 0
+    done = programs.run(["systemctl", question, "--quiet", unit], time_limit=_TIME_LIMIT, accepted=None)
+    return done.status == 0

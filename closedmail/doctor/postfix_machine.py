@@ -10,9 +10,9 @@ from pathlib import Path
 from closedmail.doctor.path_access import groups_of, stopped_at
 from closedmail.doctor.postfix_facts import FileState
 from closedmail.doctor.socket_query import ask
-from closedmail.errors import Refused
 from closedmail.mta.postfix_settings import run_postfix
 from closedmail.mta.restrictions import split_list
+from closedmail.programs import ProgramError
 
 _LARGEST = 64 * 1024 * 1024  # bytes of a file that is read
 _INDEXED = ("hash", "btree", "lmdb", "cdb", "dbm", "sdbm")
@@ -59,7 +59,7 @@ class PostfixMachine:
         if kind in _INDEXED:
             try:
                 rows = run_postfix("postmap", "-c", self._directory, "-s", f"{kind}:{name}")
-            except Refused:
+            except ProgramError:
                 return None
             return dict(_pair(line) for line in rows.splitlines())
         if kind in _TEXTS:

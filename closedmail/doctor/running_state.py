@@ -1,6 +1,5 @@
 """The running state of a gateway: what is in force, what systemd runs, how old lists and keys are."""
 
-import subprocess
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from closedmail.doctor.finding import Fix
 from closedmail.doctor.systemd_unit import UnitState, start_fix
 from closedmail.errors import StoreError
 from closedmail.lists.fetch_log import FetchRecord, read_log
+from closedmail.programs import ProgramError, run
 from closedmail.status.problems import Problem, Problems
 from closedmail.status.status import judge_age, judge_keys
 from closedmail.store.environment import store_path
@@ -48,11 +48,11 @@ def unit_state(unit: str) -> UnitState:
         return ""
     command = ["systemctl", "show", "--property=LoadState,ActiveState,UnitFileState", unit]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIME_LIMIT, check=False)
-    except (OSError, subprocess.TimeoutExpired):
+        done = run(command, time_limit=_TIME_LIMIT)
+    except ProgramError:
         return ""
-    found = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
-    if done.returncode or not found:
+    found = dict(line.split("=", 1) for line in done.stdout.decode("utf-8", "replace").splitlines() if "=" in line)
+    if not found:
         return ""
     if found.get("LoadState") != "loaded":
         return "missing"

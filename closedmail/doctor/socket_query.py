@@ -3,6 +3,8 @@
 import socket
 from contextlib import closing
 
+from closedmail.core.where import parse_where
+
 _PATIENCE = 5.0  # seconds
 
 
@@ -11,22 +13,21 @@ def ask(where: str, question: bytes, most: int, farewell: bytes = b"") -> bytes:
 
     `farewell` is said after the answer. Raises PermissionError where this user may not connect.
     """
-    kind, _, rest = where.partition(":")
-    family = socket.AF_UNIX if kind == "unix" else socket.AF_INET6 if rest.startswith("[") else socket.AF_INET
+    try:
+        place = parse_where(where)
+    except ValueError:
+        return b""
+    family = socket.AF_UNIX if place.path else socket.AF_INET6 if ":" in place.host else socket.AF_INET
     with closing(socket.socket(family, socket.SOCK_STREAM)) as connection:
         connection.settimeout(_PATIENCE)
         try:
-            if kind == "unix":
-                connection.connect(rest)
-            else:
-                host, _, port = rest.rpartition(":")
-                connection.connect((host.strip("[]"), int(port)))
+            connection.connect(place.path or (place.host, place.port))
             connection.sendall(question)
             answer = connection.recv(most)
             if farewell:
                 connection.sendall(farewell)
         except PermissionError:
             raise
-        except (OSError, ValueError, OverflowError):
+        except OSError:
             return b""
         return answer

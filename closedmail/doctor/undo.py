@@ -28,8 +28,9 @@ def _undo_file(path: Path, changes: list[list[str]]) -> Iterator[str]:
     current = path.read_text(encoding="utf-8", errors="surrogateescape")
     text, changed = _former(current, changes, master=path.name == "master.cf")
     if text != current:
-        mode = path.stat().st_mode & 0o7777
-        replace_file(path, [text.encode("utf-8", "surrogateescape")], mode)
+        found = path.stat()
+        owner = found.st_uid, found.st_gid
+        replace_file(path, [text.encode("utf-8", "surrogateescape")], found.st_mode & 0o7777, owner)
         yield f"{path}: taken back"
     yield from (f"{path}: {key} was changed since setup, and is left as it is" for key in changed)
 

@@ -1,18 +1,16 @@
 """Exports on disk: the generation in force is rendered by a target, and its files are put in place."""
 
-import filecmp
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from closedmail.core.model import Config
 from closedmail.exports.published_generation import PublishedGeneration
 from closedmail.exports.target import ExportRequest, Target
-from closedmail.files import make_folder, sync_path, write_synced
+from closedmail.files import make_folder, replace_file
 from closedmail.store.snapshot import Snapshot
 from closedmail.sync.rules import archived_rules
-from closedmail.sync.sync_report import iso
+from closedmail.words import iso
 
 _BATCH = 1 << 16  # bytes written at a time
 
@@ -27,7 +25,7 @@ def published_generation(snapshot: Snapshot, config: Config) -> PublishedGenerat
     rules = archived_rules(archived, config, snapshot.generation) if archived else config
     return PublishedGeneration(
         generation=manifest.generation,
-        published_at=iso(manifest.published_at) or "",
+        published_at=iso(manifest.published_at),
         rules=manifest.rules,
         own=snapshot.own,
         records=snapshot.records,
@@ -67,20 +65,4 @@ def write_export(target: Target, published: PublishedGeneration, request: Export
     if target.folder:
         make_folder(path)
     places = [(path / file.name if target.folder else path, file) for file in files]
-    return [place for place, file in places if put_file(place, chunks(target, file.lines))]
-
-
-def put_file(path: Path, data: Iterable[bytes]) -> bool:
-    """Put a file in place of what is there, unless it is the same. Raises OSError, and then the old file stands."""
-    aside = path.with_name(f".{path.name}.new")
-    try:
-        aside.unlink(missing_ok=True)
-        write_synced(aside, data)
-        if path.is_file() and filecmp.cmp(path, aside, shallow=False):
-            return False
-        aside.replace(path)
-    finally:
-        with suppress(OSError):
-            aside.unlink(missing_ok=True)
-    sync_path(path.parent)
-    return True
+    return [place for place, file in places if replace_file(place, chunks(target, file.lines), unless_same=True)]

@@ -5,6 +5,7 @@ from textwrap import wrap
 
 from closedmail.exports.notes import Notes
 from closedmail.exports.published_generation import PublishedGeneration
+from closedmail.words import printable
 
 _WIDTH = 110
 MARK = "closedmail export"
@@ -31,7 +32,7 @@ def header(
 
 def _wrapped(text: str, prefix: str) -> Iterator[str]:
     # A control character would end the comment; nothing that comes here has one, and nothing has to be believed.
-    text = "".join(char if char.isprintable() else "?" for char in text)
+    text = printable(text)
     if text.startswith(" "):
         yield prefix + text
         return

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+from closedmail.words import counted
+
 _SHOWN = 20
 
 
@@ -29,5 +31,4 @@ class Notes:
                 yield f"{reason}."
                 continue
             more = f", … and {count - _SHOWN} more" if count > _SHOWN else ""
-            noun = "domain" if count == 1 else "domains"
-            yield f"{reason} ({count} {noun}): {', '.join(self._first[reason])}{more}"
+            yield f"{reason} ({counted(count, 'domain')}): {', '.join(self._first[reason])}{more}"

@@ -7,6 +7,7 @@ the client.
 from typing import Literal, assert_never
 
 from closedmail.core.rule import Rule
+from closedmail.words import smtp_text
 
 Missing = Literal["address", "certificate", "tls"]  # the proof that a mail lacks
 
@@ -39,8 +40,7 @@ def refusal_text(
         where = " in its From: or Sender: header" if in_header else ""
         proof = _lacking(missing, client_address)
         text = f"Mail from {domain}{where} is accepted through {rule.title} only: {proof}"
-    if not text.isprintable():
-        text = "".join(char if char.isprintable() else "?" for char in text)
+    text = smtp_text(text)
     if len(text) * 4 <= _TEXT_LIMIT:  # no character has more bytes
         return text
     return text.encode("utf-8", "replace")[:_TEXT_LIMIT].decode("utf-8", "ignore")

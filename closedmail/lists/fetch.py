@@ -21,9 +21,9 @@ from closedmail.lists.transfer import (
     RetryError,
     Validators,
     fetch_failed,
-    printable,
     shown_url,
 )
+from closedmail.words import excerpt
 
 __all__ = ["Fetched", "Progress", "Validators", "fetch"]
 
@@ -97,7 +97,7 @@ def _identity(found: os.stat_result) -> tuple[int, ...]:
 class _PathSource(ListSource):
     def __init__(self, path: str) -> None:
         self._path = path
-        self.shown = printable(path)
+        self.shown = excerpt(path)
 
     def read(self, part: Path, previous: Validators, copier: Copier, deadline: Deadline) -> Validators | None:
         try:

@@ -7,12 +7,11 @@ revoked keys too.
 import logging
 import os
 import re
-import signal
 import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -20,6 +19,8 @@ from typing import IO, Any
 import gnupg
 
 from closedmail.errors import Refused
+from closedmail.programs import kill
+from closedmail.words import excerpt
 
 # python-gnupg logs every exit status but 0, and tracebacks; what matters of them reaches the administrator as Refused.
 logging.getLogger("gnupg").propagate = False
@@ -97,10 +98,10 @@ class Gpg(gnupg.GPG):  # type: ignore[misc]
             return ""
         lines = [line for line in _LOG_PREFIX.sub("", text).split("\n") if line.strip()]
         last = next((line for line in reversed(lines) if not line.startswith("WARNING:")), (lines or [""])[-1])
-        return "".join(c if c.isprintable() else "?" for c in last)[:200]
+        return excerpt(last)
 
     def _open_subprocess(self, args: list[str], passphrase: bool = False) -> "subprocess.Popen[bytes]":
-        # In a session of its own, so that whatever it starts can be killed with it.
+        # python-gnupg feeds and reads the pipes, so that programs.run can't; the process heads a session, as there.
         return subprocess.Popen(
             self.make_args(args, passphrase),
             stdin=subprocess.DEVNULL,
@@ -115,7 +116,7 @@ class Gpg(gnupg.GPG):  # type: ignore[misc]
     ) -> Any:
         def stop() -> None:
             self.timed_out = True
-            self._kill(process)
+            kill(process)
 
         timer = threading.Timer(self.time_limit, stop)
         timer.daemon = True
@@ -124,13 +125,7 @@ class Gpg(gnupg.GPG):  # type: ignore[misc]
             return super()._collect_output(process, result, writer, stdin)
         finally:
             timer.cancel()
-            self._kill(process)
-
-    @staticmethod
-    def _kill(process: "subprocess.Popen[bytes]") -> None:
-        if process.returncode is None:  # not waited for yet, so the number is still its own
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+            kill(process)
 
     def _read_response(self, stream: IO[str], result: Any) -> None:
         # python-gnupg splits lines where Unicode does, and reads UTF-8 as Latin-1: the second octet of "Å" would end

@@ -19,9 +19,9 @@ from closedmail.lists.transfer import (
     RetryError,
     Validators,
     fetch_failed,
-    printable,
     shown_url,
 )
+from closedmail.words import excerpt
 
 _MOST_REDIRECTS = 5
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -42,7 +42,7 @@ def tls_context(ca_file: str, client_cert: str, client_key: str) -> ssl.SSLConte
     except (OSError, ValueError) as error:
         # OpenSSL's own number and text of a file that is no PEM say less than this.
         why = "not a usable PEM file" if isinstance(error, ssl.SSLError) else getattr(error, "strerror", None) or error
-        raise fetch_failed(f"{what}: {printable(why)}; fix ca_file, client_cert or client_key") from None
+        raise fetch_failed(f"{what}: {excerpt(str(why))}; fix ca_file, client_cert or client_key") from None
     return context
 
 
@@ -145,16 +145,16 @@ class UrlSource(ListSource):
     def _trouble(self, error: object) -> Exception:
         if isinstance(error, ssl.SSLCertVerificationError):
             return fetch_failed(
-                f"{self.shown}: the server's certificate is not accepted ({printable(error.verify_message)}); set "
+                f"{self.shown}: the server's certificate is not accepted ({excerpt(error.verify_message)}); set "
                 "ca_file to the CA of the network, or ask its operator"
             )
         if isinstance(error, ssl.SSLError) and not isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
             why = error.reason or error
             return fetch_failed(
-                f"{self.shown}: TLS fails ({printable(why)}); check ca_file, client_cert and client_key"
+                f"{self.shown}: TLS fails ({excerpt(str(why))}); check ca_file, client_cert and client_key"
             )
         if isinstance(error, (ValueError, http.client.InvalidURL)):
-            return fetch_failed(f"{self.shown}: {printable(error)}; check source")
+            return fetch_failed(f"{self.shown}: {excerpt(str(error))}; check source")
         if isinstance(error, TimeoutError):
             why = "no answer in time"
         elif isinstance(error, http.client.HTTPException):
@@ -163,7 +163,7 @@ class UrlSource(ListSource):
             why = error.strerror or str(error)
         else:
             why = str(error)
-        return RetryError(f"{self.shown}: {printable(why)}; check source, network and proxy, the next sync tries again")
+        return RetryError(f"{self.shown}: {excerpt(why)}; check source, network and proxy, the next sync tries again")
 
     def _take(
         self, answer: http.client.HTTPResponse, part: Path, previous: Validators, copier: Copier, deadline: Deadline
@@ -171,7 +171,7 @@ class UrlSource(ListSource):
         if answer.status == 304 and (previous.etag or previous.last_modified):
             return None
         if answer.status != 200:
-            raise self._status(answer.status, printable(answer.reason))
+            raise self._status(answer.status, excerpt(answer.reason))
         if answer.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
             raise fetch_failed(
                 f"{self.shown}: the server compresses the list though it was asked not to; ask its operator"

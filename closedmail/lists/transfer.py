@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from closedmail.errors import Refused
+from closedmail.words import excerpt
 
 Progress = Callable[[int, int | None], None]
 
@@ -54,16 +55,11 @@ def too_large(what: str, max_size: int) -> Refused:
     return Refused("too-large", f"{what} is longer than max_size ({max_size} bytes); raise max_size if it may be")
 
 
-def printable(text: object) -> str:
-    """Put a server's words on one line, with nothing in them that moves a terminal."""
-    return "".join(c if c.isprintable() else "?" for c in str(text))[:200]
-
-
 def shown_url(url: str) -> str:
     """Give a URL without user and password, fit for a message."""
     try:
         parts = urlsplit(url)
-        return printable(parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl())
+        return excerpt(parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl())
     except ValueError:
         return "source"
 

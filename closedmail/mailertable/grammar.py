@@ -12,7 +12,9 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from closedmail.core.domain import MAX_NAME, DomainError, parse_key, parse_name
+from closedmail.core.host import looks_like_address
 from closedmail.mailertable.makemap_limits import MAX_LINE
+from closedmail.words import smtp_text
 
 ROUTING_MAILERS = frozenset({"smtp", "esmtp", "smtp8", "dsmtp", "relay"})
 # Mailers that run programs or deliver locally (cf/mailer/*.m4, and sendmail's own *file*, *include*, prog).
@@ -74,7 +76,7 @@ class Host:
     @property
     def is_address(self) -> bool:
         """Whether it is an address literal."""
-        return not self.mx and (":" in self.name or self.name.rpartition(".")[2].isdigit())
+        return not self.mx and looks_like_address(self.name)
 
     def __str__(self) -> str:
         if self.mx:
@@ -116,7 +118,7 @@ class Refusal:
 
 @lru_cache(maxsize=1 << 16)
 def parse_value(text: str) -> Route | Refusal:
-    """The right-hand side of a line, without white space around it.
+    """Parse the right-hand side of a line, without white space around it.
 
     Raises LocalMailerError for mailers that run programs or deliver locally, MailertableError for all else that is
     not understood completely.
@@ -143,7 +145,7 @@ def parse_value(text: str) -> Route | Refusal:
 
 
 def split_line(raw: bytes) -> tuple[str, str] | None:
-    """A line of a list, with or without its line end, as (first field, rest); None for a blank line or a comment.
+    """Split a line of a list, with or without its line end, into (first field, rest); None if blank or a comment.
 
     The rest is "" where there is none. Raises MailertableError for lines whose fields can't be told.
     """
@@ -167,12 +169,12 @@ def split_line(raw: bytes) -> tuple[str, str] | None:
 
 @lru_cache(maxsize=1 << 16)
 def canonical(text: str) -> str:
-    """The one spelling of a value that says the same. Raises like `parse_value`."""
+    """Spell a value in its one way. Raises like `parse_value`."""
     return text if _CANONICAL.fullmatch(text) else str(parse_value(text))
 
 
 def parse_line(raw: bytes) -> tuple[str, str] | None:
-    """A line of a list as (key, canonical value), None for a blank line or a comment. Raises MailertableError."""
+    """Parse a line of a list into (key, canonical value); None if blank or a comment. Raises MailertableError."""
     common = _COMMON.fullmatch(raw)
     if common and len(raw) <= MAX_NAME:  # shorter than the longest name: its length needs no check of its own
         key, value = common.groups()
@@ -190,7 +192,7 @@ def parse_line(raw: bytes) -> tuple[str, str] | None:
 
 
 def told_domain(raw: bytes) -> str | None:
-    """The key that a bad line is about, where it can be told.
+    """Find the key that a bad line is about; None where nobody can know.
 
     It can when the first field is a domain name and the second begins with a mailer name and `:`, or with `[`. A
     mailer name is a known one; any other word counts only before `:[`, so that a slip like `esntp:[192.0.2.1]` holds
@@ -225,13 +227,11 @@ def _parse_error(rest: str) -> Refusal:
         inner, _, after = text.partition(" ")
         if code and _DSN.fullmatch(inner):
             dsn, text = inner, _bare_text(after)
-    if not text:
-        text = "try again later" if dsn.startswith("4") else "address refused"
-    return Refusal(dsn, text)
+    return Refusal(dsn, smtp_text(text) or ("try again later" if dsn.startswith("4") else "address refused"))
 
 
 def _bare_text(text: str) -> str:
-    """A text without the quotes and SMTP codes around it. Repeated ones go too: what is left has to parse to itself."""
+    """Take the quotes and SMTP codes around a text away. Repeated ones go too: what is left has to parse to itself."""
     while True:
         bare = text.strip().strip('"').strip()
         if _SMTP_CODE.match(bare):
@@ -267,11 +267,10 @@ def _parse_host(text: str) -> Host:
         inner = text[1:-1]
         if not text.endswith("]") or "[" in inner or "]" in inner:
             raise MailertableError(f"brackets don't match in {text!r}")
-        if inner[:5].lower() == "ipv6:":
-            return Host(str(_address(inner[5:], IPv6Address)), mx=False)
-        if ":" in inner:
-            return Host(str(_address(inner, IPv6Address)), mx=False)
-        if inner.rpartition(".")[2].isdigit():
+        prefixed = inner[:5].lower() == "ipv6:"
+        if prefixed or ":" in inner:
+            return Host(str(_address(inner[5:] if prefixed else inner, IPv6Address)), mx=False)
+        if looks_like_address(inner):
             return Host(str(_address(inner, IPv4Address)), mx=False)
         return Host(_name(inner), mx=False)
     if text.isascii() and text.isdigit():

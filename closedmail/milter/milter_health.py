@@ -4,7 +4,7 @@ import asyncio
 import struct
 from contextlib import suppress
 
-from closedmail.config.locations import split_where
+from closedmail.core.where import parse_where
 
 # The first packet of an MTA, of Sendmail 8.14 and later (version 6 with all actions and steps), and the last one.
 # Source: libmilter's mfdef.h and comm.c.
@@ -14,7 +14,7 @@ QUIT = struct.pack("!Ic", 1, b"Q")
 
 async def milter_answers(where: str, seconds: float) -> bool:
     """Return whether libmilter negotiates with a client of WHERE in time."""
-    target = split_where(where)
+    target = parse_where(where)
     with suppress(TimeoutError, OSError, EOFError):
         async with asyncio.timeout(seconds):
             if target.path:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from closedmail.config.locations import split_where
 from closedmail.core.model import Milter
+from closedmail.core.where import parse_where
 from closedmail.daemon.listener import open_listener, set_access
 from closedmail.errors import ClosedmailError
 from closedmail.milter.milter_health import milter_answers
@@ -25,7 +25,7 @@ def check_sockets(where: str, settings: Milter) -> list[str]:
 
     libmilter tells only the system's log why it can't open one. Raises ClosedmailError.
     """
-    listener = open_listener(split_where(where), settings.socket_mode, settings.socket_group, "milter")
+    listener = open_listener(parse_where(where), settings.socket_mode, settings.socket_group, "milter")
     names = listener.names()
     listener.close()
     return names
@@ -33,7 +33,7 @@ def check_sockets(where: str, settings: Milter) -> list[str]:
 
 def give_access(where: str, settings: Milter) -> None:
     """Set mode and group of a UNIX socket that is open. Raises ClosedmailError."""
-    path = split_where(where).path
+    path = parse_where(where).path
     if path:
         try:
             set_access(Path(path), settings.socket_mode, settings.socket_group, "milter")
@@ -143,8 +143,4 @@ class MilterProcess:
                     self._process.kill()
 
     def _line(self) -> str:
-        conn = self.where
-        if not conn.startswith("unix:"):
-            inet = split_where(conn)
-            conn = f"{'inet6' if ':' in inet.host else 'inet'}:{inet.port}@{inet.host}"  # smfi_setconn()
-        return json.dumps({**self._make_settings(), "conn": conn})
+        return json.dumps({**self._make_settings(), "conn": parse_where(self.where).libmilter()})

@@ -6,11 +6,11 @@ from typing import get_args
 
 from closedmail.mta.client_settings import ClientSettings, Families
 from closedmail.mta.postfix_settings import read_options, read_values, run_postfix
+from closedmail.routes.tls_protocols import GRADES
 
-_GRADES = ("high", "medium", "low", "export", "null")
 _INSECURE_MX = "smtp_tls_dane_insecure_mx_policy"
 _NAMES = (
-    *(f"tls_{grade}_cipherlist" for grade in _GRADES),
+    *(f"tls_{grade}_cipherlist" for grade in GRADES),
     "inet_protocols",
     "smtp_bind_address",
     "smtp_bind_address6",
@@ -45,7 +45,7 @@ class PostfixClients:
     """The settings of all services of one Postfix."""
 
     def __init__(self, config_directory: str) -> None:
-        """Ask postconf. Raises Refused(publish-failed) where it can't answer."""
+        """Ask postconf. Raises ProgramError where it can't answer."""
         # A Postfix that does not know one of the names says so on stderr, and gives the others.
         self._main = read_values(run_postfix("postconf", "-c", config_directory, "-x", *_NAMES))
         self._services = read_options(run_postfix("postconf", "-c", config_directory, "-x", "-P"))
@@ -82,7 +82,7 @@ def client_settings(values: Mapping[str, str], own: Mapping[str, str]) -> Client
         may_ciphers=of("smtp_tls_ciphers") or "medium",
         excluded=f"{of('smtp_tls_exclude_ciphers')} {of('smtp_tls_mandatory_exclude_ciphers')}",
         may_excluded=of("smtp_tls_exclude_ciphers"),
-        grades={grade: of(f"tls_{grade}_cipherlist") for grade in _GRADES if of(f"tls_{grade}_cipherlist")},
+        grades={grade: of(f"tls_{grade}_cipherlist") for grade in GRADES if of(f"tls_{grade}_cipherlist")},
         digest=of("smtp_tls_fingerprint_digest") or "sha256",
         verify_match=_words(of("smtp_tls_verify_cert_match")),
         secure_match=_words(of("smtp_tls_secure_cert_match")),

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from closedmail.core.model import PostfixMaps
+from closedmail.core.where import split_service
 from closedmail.mta.restrictions import split_list
 
 
@@ -30,7 +31,7 @@ class Service:
         """Whether nobody but this machine can connect."""
         if self.type != "inet":
             return False
-        host = self.name.rpartition(":")[0].strip("[]")
+        host, _ = split_service(self.name)
         hosts = [host] if host else split_list(self.values.get("inet_interfaces", "all"))
         return all(map(_is_loopback, hosts)) if hosts else False
 

@@ -1,8 +1,9 @@
 """Asking a Postfix what it is: parameters, services and their own settings, through postconf(1)."""
 
-from closedmail.errors import ClosedmailError, Refused
+from closedmail.errors import ClosedmailError
 from closedmail.mta.postfix_config import PostfixConfig, Service
-from closedmail.mta.postfix_settings import read_options, read_values, run_postfix
+from closedmail.mta.postfix_settings import MasterEntry, read_options, read_services, read_values, run_postfix
+from closedmail.programs import ProgramError
 
 # Services whose own settings matter; all others see main.cf's.
 _INSPECTED = ("smtpd", "cleanup", "smtp", "lmtp")
@@ -14,27 +15,26 @@ def inspect_postfix(config_directory: str) -> PostfixConfig:
     try:
         main = read_values(run_postfix("postconf", "-c", config_directory, "-x"))
         raw = read_values(run_postfix("postconf", "-c", config_directory, "-n"))
-        table = run_postfix("postconf", "-c", config_directory, "-M").splitlines()
+        entries = read_services(config_directory)
         options = read_options(run_postfix("postconf", "-c", config_directory, "-P"))
-        services = tuple(
-            _service(line, options, main, config_directory) for line in table if len(line.split(None, 8)) >= 8
-        )
-    except Refused as refusal:
-        raise ClosedmailError(f"{refusal.reason}: see config_directory of [postfix]") from None
+        services = tuple(_service(entry, options, main, config_directory) for entry in entries)
+    except ProgramError as error:
+        raise ClosedmailError(f"{error}: see config_directory of [postfix]") from None
     raw.pop("config_directory", None)  # of -c, not of the file
     return PostfixConfig(_version(main.get("mail_version", "")), main, raw, services, config_directory)
 
 
-def _service(line: str, options: dict[str, dict[str, str]], main: dict[str, str], config_directory: str) -> Service:
-    name, kind, _private, _unprivileged, chroot, _wakeup, _limit, command = line.split(None, 8)[:8]
-    own = options.get(f"{name}/{kind}", {})
+def _service(
+    entry: MasterEntry, options: dict[str, dict[str, str]], main: dict[str, str], config_directory: str
+) -> Service:
+    own = options.get(f"{entry.name}/{entry.type}", {})
     level = _version(main.get("compatibility_level", "0"))
-    chrooted = chroot == "y" or (chroot == "-" and (not level or level[0] < _CHROOT_BY_DEFAULT))
+    chrooted = entry.chroot == "y" or (entry.chroot == "-" and (not level or level[0] < _CHROOT_BY_DEFAULT))
     values = main
-    if own and command in _INSPECTED:
+    if own and entry.command in _INSPECTED:
         arguments = [argument for item, value in own.items() for argument in ("-o", f"{item}={value}")]
         values = read_values(run_postfix("postconf", "-c", config_directory, "-x", *arguments))
-    return Service(name, kind, chrooted, command, own, values)
+    return Service(entry.name, entry.type, chrooted, entry.command, own, values)
 
 
 def _version(text: str) -> tuple[int, ...]:

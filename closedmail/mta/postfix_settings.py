@@ -1,12 +1,11 @@
 """What Postfix says of itself: the settings that a generation depends on, read through postconf(1)."""
 
-import os
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from closedmail.core.model import Rewriting
-from closedmail.errors import Refused
+from closedmail.programs import run
 
 _NAMES = (
     "default_database_type",
@@ -33,15 +32,14 @@ class PostfixSettings:
 
 
 def read_settings(config_directory: str) -> PostfixSettings:
-    """Ask the Postfix with that configuration. Raises Refused(publish-failed)."""
+    """Ask the Postfix with that configuration. Raises ProgramError."""
     # -x expands $name, as Postfix will when it uses the value.
     values = read_values(run_postfix("postconf", "-c", config_directory, "-x", *_NAMES))
     services, digest = set(), values.get("smtpd_tls_fingerprint_digest", "")
-    for line in run_postfix("postconf", "-c", config_directory, "-M").splitlines():
-        fields = line.split()
-        if len(fields) >= 8 and fields[1] == "unix":
-            services.add(fields[0])
-        if "smtpd_tls_fingerprint_digest" in line:
+    for entry in read_services(config_directory):
+        if entry.type == "unix":
+            services.add(entry.name)
+        if any("smtpd_tls_fingerprint_digest" in argument for argument in entry.arguments):
             digest = ""  # a listener has its own (-o), and which of them partners come to is not known here
     rewriting = Rewriting(
         swap_bangpath=values.get("swap_bangpath") == "yes",
@@ -52,6 +50,26 @@ def read_settings(config_directory: str) -> PostfixSettings:
         mydomain=values.get("mydomain", "").lower(),
     )
     return PostfixSettings(values.get("default_database_type", "hash"), rewriting, frozenset(services), digest)
+
+
+class MasterEntry(NamedTuple):
+    """A service of master.cf, with the fields of master(5) that matter here, as they stand there."""
+
+    name: str
+    type: str
+    chroot: str
+    command: str
+    arguments: tuple[str, ...]
+
+
+def read_services(config_directory: str) -> list[MasterEntry]:
+    """Read master.cf through `postconf -M`, one line a service. Raises ProgramError."""
+    found = []
+    for line in run_postfix("postconf", "-c", config_directory, "-M").splitlines():
+        fields = line.split()
+        if len(fields) >= 8:  # else postconf has complained of it
+            found.append(MasterEntry(fields[0], fields[1], fields[4], fields[7], tuple(fields[8:])))
+    return found
 
 
 def read_values(text: str) -> dict[str, str]:
@@ -73,32 +91,20 @@ def read_options(text: str) -> dict[str, dict[str, str]]:
 def run_postfix(*command: str, stdin: Path | None = None, stdout: Path | None = None) -> str:
     """Run a Postfix command and return what it prints (nothing where that goes to a file).
 
-    Raises Refused(publish-failed) with the command's last words when it fails, hangs or is missing.
+    Raises ProgramError when it fails, does not end or is missing, and OSError where a file can't be opened.
     """
-    try:
-        with (stdin or Path("/dev/null")).open("rb") as source, (stdout or Path("/dev/null")).open("r+b") as sink:
-            done = subprocess.run(
-                command,
-                stdin=source,
-                stdout=sink if stdout else subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                timeout=_TIME_LIMIT * (20 if stdin or stdout else 4),
-                check=False,
-            )
-            if stdout:
-                sink.truncate(os.lseek(sink.fileno(), 0, os.SEEK_CUR))  # the command wrote through this very file
-    except FileNotFoundError:
-        raise Refused("publish-failed", f"{command[0]} is not to be found: is Postfix installed?") from None
-    except subprocess.TimeoutExpired:
-        raise Refused("publish-failed", f"{' '.join(command)} did not end in time") from None
-    except OSError as error:
-        raise Refused("publish-failed", f"{' '.join(command)}: {error.strerror}") from None
-    # postmap -q exits 1 when a key was not found, which the caller sees from the output.
-    if done.returncode and not (stdout and done.returncode == 1 and not done.stderr):
-        end = f"killed by signal {-done.returncode}" if done.returncode < 0 else f"exit status {done.returncode}"
-        words = done.stderr.decode("utf-8", "replace").strip().splitlines() or [end]
-        raise Refused("publish-failed", f"{' '.join(command)}: {words[-1]}")
-    return (done.stdout or b"").decode("utf-8", "replace")
+    ended = run(
+        command,
+        time_limit=_TIME_LIMIT * (20 if stdin or stdout else 4),
+        stdin=stdin or b"",
+        stdout=stdout,
+        package="Postfix",
+        # postmap -q exits 1 when a key was not found, which the caller sees from the output.
+        accepted=(0, 1) if stdout else (0,),
+    )
+    if ended.status and ended.stderr:
+        raise ended.error()
+    return ended.stdout.decode("utf-8", "replace")
 
 
 def _origin(value: str) -> str:

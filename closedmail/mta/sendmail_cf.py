@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from closedmail.core.where import parse_libmilter
+
 DEFAULT_CF = "/etc/mail/sendmail.cf"
 # A class's words may name another class or a macro: `CR$={VirtHost}`, `Cw$j`.
 _REFERENCE = re.compile(r"\$=(?:\{(\w+)\}|(\w))")
@@ -169,7 +171,7 @@ def _read(cf: SendmailCf, command: str, rest: str) -> None:
             cf.daemons.append({key[:1].upper(): value for key, value in _equates(value)})
     elif command == "X":
         name, equates = _name_and_equates(rest)
-        cf.filters[name] = MailFilter(name, where_of(equates.get("S", "")), equates.get("F", ""))
+        cf.filters[name] = MailFilter(name, parse_libmilter(equates.get("S", "")), equates.get("F", ""))
     elif command == "M":
         cf.mailers.add(rest.partition(",")[0].strip())
     elif command in "CFD":
@@ -197,20 +199,3 @@ def _equates(text: str) -> Iterator[tuple[str, str]]:
         key, _, value = part.partition("=")
         if key.strip():
             yield key.strip(), value.strip()
-
-
-def where_of(socket: str) -> str:
-    """A milter's socket as closedmail writes it; "" for none that is known.
-
-    `local:PATH`, `unix:PATH` and a mere path are one, as are `inet:PORT@HOST` and `inet6:PORT@HOST`.
-    """
-    kind, colon, rest = socket.partition(":")
-    if not colon:
-        return f"unix:{socket}" if socket.startswith("/") else ""
-    if kind.lower() in ("local", "unix"):
-        return f"unix:{rest}" if rest.startswith("/") else ""
-    if kind.lower() in ("inet", "inet6"):
-        port, _, host = rest.partition("@")
-        host = host.strip("[]") or "localhost"
-        return f"inet:{f'[{host}]' if ':' in host else host}:{port}"
-    return ""

@@ -14,7 +14,8 @@ from itertools import count
 
 from closedmail.mta.client_settings import ClientSettings
 from closedmail.probe.mail_hosts import Address
-from closedmail.probe.smtp_probe import NextStep, SmtpProbe, printable
+from closedmail.probe.smtp_probe import NextStep, SmtpProbe
+from closedmail.words import excerpt
 
 _MOST_RAW = 512 * 1024  # bytes in all: a handshake with the longest chain that OpenSSL takes has a fifth of that
 _PIECE = 16 * 1024
@@ -129,7 +130,7 @@ class _Stream:
                     await self._fetch()
             await self._flush()
         except ssl.SSLCertVerificationError as error:
-            attempt.trust_error = printable(error.verify_message)
+            attempt.trust_error = excerpt(error.verify_message)
             await self._last_alert()
             return False
         except (OSError, ValueError) as error:  # ValueError: a server name that is none
@@ -171,5 +172,5 @@ def _words(error: Exception) -> str:
     if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
         return "the server closed the connection"
     if isinstance(error, ssl.SSLError) and error.reason:
-        return printable(error.reason.lower().replace("_", " "))
-    return printable(getattr(error, "strerror", None) or str(error) or type(error).__name__)
+        return excerpt(error.reason.lower().replace("_", " "))
+    return excerpt(getattr(error, "strerror", None) or str(error) or type(error).__name__)

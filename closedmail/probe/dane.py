@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from closedmail.probe.smtp_probe import printable
+from closedmail.words import excerpt
 
 DANE = ("dane", "dane-only")
 Records = Literal["usable", "unusable", "none", "failed", "unknown"]
@@ -52,7 +52,7 @@ def read_answer(text: str) -> Answer:
     records: Records = next((what for sign, what in _SIGNS if any(map(sign.match, lines))), "unknown")
     sessions = [found[1] for line in lines if (found := _SESSION.match(line))]
     words = next((line for line in reversed(lines) if _WHY.match(line)), "")
-    return Answer(records, (sessions or [""])[-1], printable(words or (lines or ["no output"])[-1]))
+    return Answer(records, (sessions or [""])[-1], excerpt(words or (lines or ["no output"])[-1]))
 
 
 def level_without_records(level: str, *, dnssec: bool, mx_signed: bool, insecure_mx: str) -> EffectiveLevel | None:

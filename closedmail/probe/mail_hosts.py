@@ -5,13 +5,12 @@ which dnspython is needed (Debian: python3-dnspython; an extra of ours): Python 
 """
 
 import asyncio
-import re
 import socket
 from typing import NamedTuple
 
 from closedmail.mta.client_settings import ClientSettings
+from closedmail.routes.nexthop_text import parse_nexthop
 
-_NEXTHOP = re.compile(r"(?P<bracket>\[(?P<inner>[^]]*)\]|(?P<bare>[^:\[\]]+))(:(?P<port>\d{1,5}))?")
 _SMTP = 25
 _MOST_HOSTS = 5  # as smtp_mx_address_limit of postconf(5)
 _PATIENCE = 10.0  # seconds for all MX look-ups of one name
@@ -40,11 +39,11 @@ class Address(NamedTuple):
 
 def parse_destination(nexthop: str) -> Destination:
     """Parse a nexthop (transport(5)). Raises Unresolved."""
-    found = _NEXTHOP.fullmatch(nexthop)
-    if found is None or not 0 < int(found["port"] or _SMTP) < 65536:
-        raise Unresolved(f"{nexthop} is not a host that can be probed")
-    name = (found["inner"] if found["bare"] is None else found["bare"]).removeprefix("IPv6:")
-    return Destination(name, int(found["port"] or _SMTP), found["bare"] is not None)
+    try:
+        found = parse_nexthop(nexthop)
+    except ValueError:
+        raise Unresolved(f"{nexthop} is not a host that can be probed") from None
+    return Destination(found.host, found.port or _SMTP, found.mx)
 
 
 async def mail_hosts(destination: Destination, settings: ClientSettings) -> list[str]:

@@ -19,14 +19,15 @@ from closedmail.probe.mail_hosts import (
     mx_signed,
     parse_destination,
 )
-from closedmail.probe.posttls_finger import ask_posttls_finger, find_posttls_finger
+from closedmail.probe.posttls_finger import ask_posttls_finger
 from closedmail.probe.probe_result import HostResult, days_left
 from closedmail.probe.probe_targets import ProbeTarget
 from closedmail.probe.server_certificate import NotACertificate, ServerCertificate, read_certificate
 from closedmail.probe.server_check import Demand, Seen, demand_of, why_not
-from closedmail.probe.smtp_probe import SmtpProbe, printable
+from closedmail.probe.smtp_probe import SmtpProbe
 from closedmail.probe.tls_client import TlsClient, tls_client
-from closedmail.sync.sync_report import iso
+from closedmail.programs import ProgramError, find
+from closedmail.words import excerpt, iso, iso_or_none
 
 AT_ONCE = 16
 PATIENCE = 30.0  # seconds for all that is done with one host
@@ -52,7 +53,7 @@ class Prober:
         self._settings_of, self._pin_digest = settings_of, pin_digest
         self._patience, self._at_once = patience, at_once
         self._config_directory = config_directory
-        self._posttls_finger = find_posttls_finger() if config_directory else None
+        self._posttls_finger = find("posttls-finger") if config_directory else None
         self._known: dict[str, ClientSettings] = {}
         self._clients: dict[tuple[str, str], TlsClient] = {}
 
@@ -79,13 +80,13 @@ class Prober:
     async def _nexthop(self, target: ProbeTarget, domains: int) -> list[HostResult]:
         settings = self._settings(target.service)
         blank = HostResult(
-            target.nexthop, domains, policy=target.row, transport=target.service, probed_at=iso(int(time.time())) or ""
+            target.nexthop, domains, policy=target.row, transport=target.service, probed_at=iso(int(time.time()))
         )
         try:
             destination = parse_destination(target.nexthop)
             hosts = await mail_hosts(destination, settings)
         except Unresolved as error:
-            return [replace(blank, error=printable(str(error)))]
+            return [replace(blank, error=excerpt(str(error)))]
         return [await self._host(target, replace(blank, host=host), destination) for host in hosts]
 
     async def _host(self, target: ProbeTarget, blank: HostResult, destination: Destination) -> HostResult:
@@ -109,7 +110,7 @@ class Prober:
         try:
             return self._result(blank, attempts)
         except ValueError as error:  # of hashlib
-            return replace(blank, error=f"smtp_tls_fingerprint_digest: {printable(str(error))}")
+            return replace(blank, error=f"smtp_tls_fingerprint_digest: {excerpt(str(error))}")
 
     async def _effective_level(
         self, demand: Demand, settings: ClientSettings, destination: Destination
@@ -124,10 +125,10 @@ class Prober:
             said = await ask_posttls_finger(
                 self._posttls_finger, demand.host, destination.port, settings, self._config_directory, self._patience
             )
-        except OSError as error:
-            return EffectiveLevel("", f"posttls-finger: {error.strerror}")
+        except ProgramError as error:
+            return EffectiveLevel("", f"posttls-finger: {error.words}")
         except Unresolved as error:
-            return EffectiveLevel("", printable(str(error)))
+            return EffectiveLevel("", excerpt(str(error)))
         return effective_level(demand.level, read_answer(said), mx_signed=signed, insecure_mx=policy)
 
     def _settings(self, service: str) -> ClientSettings:
@@ -166,9 +167,9 @@ class Prober:
     def _with_certificate(self, found: HostResult, certificate: ServerCertificate, digest: str) -> HostResult:
         return replace(
             found,
-            names=tuple(map(printable, (*certificate.names, *certificate.addresses))),
-            issuer=printable(certificate.issuer) or None,
-            not_after=iso(certificate.not_after),
+            names=tuple(map(excerpt, (*certificate.names, *certificate.addresses))),
+            issuer=excerpt(certificate.issuer) or None,
+            not_after=iso_or_none(certificate.not_after),
             days_left=days_left(certificate.not_after, int(time.time())),
             fingerprint=certificate.fingerprint(digest),
             pubkey_fingerprint=certificate.pubkey_fingerprint(digest),
@@ -197,7 +198,7 @@ class _Attempts:
             if self.last and self.last.trust_error:
                 await self._connect(addresses, self.client.context, self.last.trust_error)
         except (OSError, Unresolved) as error:
-            self.error = printable(str(error))
+            self.error = excerpt(str(error))
 
     async def _connect(self, addresses: list[Address], context: ssl.SSLContext | None, trust_error: str) -> None:
         sock, where = await connect(addresses, self.settings)
@@ -229,4 +230,4 @@ def _certificate(der: bytes) -> tuple[ServerCertificate | None, str]:
     try:
         return (read_certificate(der), "") if der else (None, "")
     except NotACertificate as error:
-        return None, f"the server's certificate can't be read: {printable(str(error))}"
+        return None, f"the server's certificate can't be read: {excerpt(str(error))}"

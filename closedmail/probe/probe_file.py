@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from closedmail.files import give_to_owner, replace_file
+from closedmail.files import folder_owner, replace_file
 from closedmail.probe.probe_result import HostResult
 
 _FILE = "probe.json"
@@ -46,5 +46,4 @@ def keep_probe(state_dir: Path, results: Sequence[HostResult], probed_at: str) -
             results = sorted([*others, *results], key=lambda result: result.key)
     path = state_dir / _FILE
     data = {"probed_at": probed_at, "hosts": [result.to_json() for result in results]}
-    replace_file(path, [json.dumps(data, indent=1).encode()], 0o640)
-    give_to_owner(path)
+    replace_file(path, [json.dumps(data, indent=1).encode()], 0o640, folder_owner(path))

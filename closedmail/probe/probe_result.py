@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from closedmail.probe.smtp_probe import printable
+from closedmail.words import counted, excerpt
 
 _DAY = 86400
 _FORM = "%Y-%m-%dT%H:%M:%SZ"
@@ -69,7 +69,7 @@ class HostResult:
     def lines(self) -> Iterator[str]:
         """Render a block of lines for people."""
         host = f" {self.host}" if self.host and self.host not in self.nexthop else ""
-        what = f"{self.domains} domain{'' if self.domains == 1 else 's'}, TLS {self.policy}"
+        what = f"{counted(self.domains, 'domain')}, TLS {self.policy}"
         yield f"{self.nexthop}{host} ({what}): {'ok' if self.ok else 'NOT OK'}"
         if self.error:
             yield f"  {'note' if self.ok else 'error'}: {self.error}"
@@ -100,7 +100,7 @@ def days_in_words(days: int) -> str:
     """Render the days that a certificate has left."""
     if days < 0:
         return "has expired"
-    return f"{days} day{'' if days == 1 else 's'} left"
+    return f"{counted(days, 'day')} left"
 
 
 def paste_lines(results: list[HostResult]) -> Iterator[str]:
@@ -110,7 +110,7 @@ def paste_lines(results: list[HostResult]) -> Iterator[str]:
         if result.pin and result.pin not in seen:
             seen.add(result.pin)
             names = f": {', '.join(result.names)}" if result.names else ""
-            yield printable(f"# {result.nexthop}{names}")
+            yield excerpt(f"# {result.nexthop}{names}")
             yield f'certificates = [{{ pubkey_fingerprint = "{result.pin}" }}]'
 
 

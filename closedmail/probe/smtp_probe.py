@@ -8,8 +8,9 @@ reply to STARTTLS is thrown away, as Postfix does: it would be taken for the pro
 import re
 from enum import Enum, auto
 
+from closedmail.words import excerpt
+
 MOST_BYTES = 64 * 1024  # of all replies of a session: an honest server needs one or two KiB
-_LONGEST_SHOWN = 200  # characters of a reply in an error
 _REPLY = re.compile(rb"([2-5][0-9][0-9])([ -]|$)(.*)", re.DOTALL)
 
 
@@ -89,7 +90,7 @@ class SmtpProbe:
     def _take_line(self, line: bytes) -> None:
         found = _REPLY.fullmatch(line)
         if found is None or (self._lines and found[1] != self._lines[0][:3]):
-            self._fail(f"the server sent what is no SMTP reply {self._when()}: {printable(line)}")
+            self._fail(f"the server sent what is no SMTP reply {self._when()}: {excerpt(line)}")
             return
         self._lines.append(line)
         if found[2] != b"-":
@@ -105,12 +106,12 @@ class SmtpProbe:
             if code == 220:
                 self.step = NextStep.HANDSHAKE
             else:
-                self.refused_tls = f"the server refused STARTTLS: {printable(lines[-1])}"
+                self.refused_tls = f"the server refused STARTTLS: {excerpt(lines[-1])}"
                 self._quit()
         elif not good and wanted is _Wanted.EHLO and code // 100 == 5:
             self._send(_Wanted.HELO, f"HELO {self._helo}")
         elif not good:
-            self._fail(f"the server answered {self._when()}: {printable(lines[-1])}", say_quit=True)
+            self._fail(f"the server answered {self._when()}: {excerpt(lines[-1])}", say_quit=True)
         elif wanted is _Wanted.GREETING:
             self._say_hello()
         elif wanted is _Wanted.EHLO and not self.in_tls:
@@ -153,10 +154,3 @@ class SmtpProbe:
         if self._wanted is _Wanted.STARTTLS:
             return "after STARTTLS"
         return "after EHLO" if not self.in_tls else "after EHLO inside of TLS"
-
-
-def printable(data: bytes | str) -> str:
-    """Make a text of a server printable: nothing in it that moves a terminal, and no longer than a line."""
-    text = data.decode("utf-8", "backslashreplace") if isinstance(data, bytes) else data
-    shown = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
-    return shown if len(shown) <= _LONGEST_SHOWN else shown[: _LONGEST_SHOWN - 1] + "…"

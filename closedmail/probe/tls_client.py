@@ -8,12 +8,13 @@ from closedmail.probe.server_check import OPPORTUNISTIC
 from closedmail.routes.tls_policy import Policy
 from closedmail.routes.tls_protocols import VERSIONS, BadProtocols, allowed_versions, cipher_list
 
-_VERSIONS = {
-    "TLSv1": ssl.TLSVersion.MINIMUM_SUPPORTED,  # nothing older is spoken any more
-    "TLSv1.1": ssl.TLSVersion.TLSv1_1,
-    "TLSv1.2": ssl.TLSVersion.TLSv1_2,
-    "TLSv1.3": ssl.TLSVersion.TLSv1_3,
-}
+# In the order of VERSIONS; nothing older than the first is spoken any more.
+_OF_OPENSSL = (
+    ssl.TLSVersion.MINIMUM_SUPPORTED,
+    ssl.TLSVersion.TLSv1_1,
+    ssl.TLSVersion.TLSv1_2,
+    ssl.TLSVersion.TLSv1_3,
+)
 
 
 @dataclass(slots=True)
@@ -66,7 +67,7 @@ def _context(settings: ClientSettings, policy: Policy) -> ssl.SSLContext:
     first = last
     while first and VERSIONS[first - 1] in versions:
         first -= 1
-    context.minimum_version, context.maximum_version = _VERSIONS[VERSIONS[first]], _VERSIONS[VERSIONS[last]]
+    context.minimum_version, context.maximum_version = _OF_OPENSSL[first], _OF_OPENSSL[last]
     grade = attributes.get("ciphers", settings.may_ciphers if may else settings.ciphers)
     context.set_ciphers(cipher_list(grade, settings.grades, settings.may_excluded if may else settings.excluded))
     return context

@@ -6,13 +6,14 @@ map is read back with `makemap -u`, and has to be the text, key by key, with its
 
 import itertools
 import os
-import subprocess
 from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from pathlib import Path
 
 from closedmail.errors import Refused
 from closedmail.files import sync_path, write_synced
+from closedmail.programs import ProgramError, run
+from closedmail.words import printable
 
 _CHUNK = 4096  # rows written at a time
 _TIME_LIMIT = 600  # seconds
@@ -28,7 +29,7 @@ def build_map(folder: Path, name: str, header: str, rows: Iterable[tuple[str, st
     write_synced(text, itertools.chain([header.encode()], _chunks(rows)))
     before = set(folder.iterdir())
     # The text comes on its standard input, the map gets its name and an ending.
-    _makemap([map_type, str(text)], text, Path(os.devnull))
+    _makemap([map_type, str(text)], text)
     indexed = sorted(set(folder.iterdir()) - before)
     if not indexed:
         raise Refused("publish-failed", f"makemap made no file of map type {map_type!r}; choose another map_type")
@@ -51,7 +52,7 @@ def _check(text: Path, map_type: str) -> None:
     The rows are compared by the sum of their digests under a key of this run, so that a million need no memory.
     """
     dump, key = text.with_name(f"{text.name}.dump"), os.urandom(32)
-    _makemap(["-u", map_type, str(text)], Path(os.devnull), dump)
+    _makemap(["-u", map_type, str(text)], stdout=dump)
     with text.open("rb") as rows, dump.open("rb") as found:
         if _sum(_folded(rows), key) != _sum(found, key):
             rows.seek(0)
@@ -79,26 +80,14 @@ def _sum(rows: Iterable[bytes], key: bytes) -> tuple[int, int]:
 def _first_difference(wanted: set[bytes], got: set[bytes]) -> str:
     row = min(wanted ^ got, default=b"a row twice")
     what = "is missing" if row in wanted else "was never asked for"
-    shown = row.decode("utf-8", "backslashreplace").strip()
-    return f"the map that makemap made is not what it was given: {shown!r} {what}"
+    shown = printable(row.strip())
+    return f'the map that makemap made is not what it was given: "{shown}" {what}'
 
 
-def _makemap(arguments: list[str], stdin: Path, stdout: Path) -> None:
+def _makemap(arguments: list[str], stdin: Path | None = None, stdout: Path | None = None) -> None:
     try:
-        with stdin.open("rb") as source, stdout.open("ab") as sink:
-            done = subprocess.run(
-                ["makemap", *arguments],  # noqa: S607, found by PATH
-                stdin=source,
-                stdout=sink,
-                stderr=subprocess.PIPE,
-                timeout=_TIME_LIMIT,
-                check=False,
-            )
-    except FileNotFoundError:
-        raise Refused("publish-failed", "makemap is not to be found: is Sendmail installed?") from None
-    except subprocess.TimeoutExpired:
-        raise Refused("publish-failed", "makemap did not end in time") from None
-    if done.returncode:
-        end = f"killed by signal {-done.returncode}" if done.returncode < 0 else f"exit status {done.returncode}"
-        words = done.stderr.decode("utf-8", "replace").strip().splitlines() or [end]
-        raise Refused("publish-failed", words[0] if words[0].startswith("makemap") else f"makemap: {words[0]}")
+        run(["makemap", *arguments], time_limit=_TIME_LIMIT, stdin=stdin or b"", stdout=stdout, package="Sendmail")
+    except ProgramError as error:
+        # Not the command, which has but paths of our own that are gone by now.
+        words = error.words if error.words.startswith("makemap") else f"makemap: {error.words}"
+        raise Refused("publish-failed", words) from None

@@ -14,6 +14,8 @@ from typing import BinaryIO
 from closedmail.errors import Refused
 from closedmail.files import sync_path, write_synced
 from closedmail.mta.postfix_settings import run_postfix
+from closedmail.programs import ProgramError
+from closedmail.words import printable
 
 _CHUNK = 4096  # rows written at a time
 _BLOCK = 1 << 20  # bytes compared at a time
@@ -30,7 +32,7 @@ def build_table(
     text = folder / name
     write_synced(text, itertools.chain([header.encode()], _chunks(rows)))
     before = set(folder.iterdir())
-    run_postfix("postmap", "-c", config_directory, f"{map_type}:{text}")
+    _postmap("-c", config_directory, f"{map_type}:{text}")
     indexed = sorted(set(folder.iterdir()) - before)
     if not indexed:
         raise Refused("publish-failed", f"postmap made no file of map type {map_type!r}; choose another map_type")
@@ -39,6 +41,13 @@ def build_table(
         sync_path(path)
     _check(folder, text, len(header.encode()), map_type, config_directory)
     return [*indexed, text]
+
+
+def _postmap(*arguments: str, stdin: Path | None = None, stdout: Path | None = None) -> None:
+    try:
+        run_postfix("postmap", *arguments, stdin=stdin, stdout=stdout)
+    except ProgramError as error:
+        raise Refused("publish-failed", str(error)) from None
 
 
 def _chunks(rows: Iterable[tuple[str, str]]) -> Iterable[bytes]:
@@ -55,7 +64,7 @@ def _check(folder: Path, text: Path, start: int, map_type: str, config_directory
         sink.writelines(row.partition(b"\t")[0] + b"\n" for row in rows)
     with answers.open("wb") as room:  # postmap does not say that its answers did not fit on the disk
         os.posix_fallocate(room.fileno(), 0, max(1, text.stat().st_size - start))
-    run_postfix("postmap", "-c", config_directory, "-q", "-", f"{map_type}:{text}", stdin=keys, stdout=answers)
+    _postmap("-c", config_directory, "-q", "-", f"{map_type}:{text}", stdin=keys, stdout=answers)
     with text.open("rb") as rows, answers.open("rb") as found:
         rows.seek(start)
         while (block := rows.read(_BLOCK)) == found.read(_BLOCK) and block:
@@ -72,5 +81,5 @@ def _first_difference(rows: BinaryIO, answers: BinaryIO) -> str:
     for row, answer in itertools.zip_longest(rows, answers, fillvalue=b""):
         if row != answer:
             break
-    wanted, got = (line.decode("utf-8", "backslashreplace").strip() or "no row" for line in (row, answer))
-    return f"the map that postmap made is not what it was given: {wanted!r} became {got!r}"
+    wanted, got = (printable(line.strip()) or "no row" for line in (row, answer))
+    return f'the map that postmap made is not what it was given: "{wanted}" became "{got}"'

@@ -8,8 +8,9 @@ line is written by the machine; all after `]: ` is Postfix's, and may quote a st
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import BinaryIO, NamedTuple
+
+from closedmail.words import iso
 
 # Bytes of a line. Postfix's own have 2,000 at most (msg_output.c) and a sender of 2,048; what is longer is no line.
 LONGEST_LINE = 65536
@@ -102,7 +103,7 @@ def export_time(microseconds: bytes) -> str:
     """Render the time of an entry as RFC 3339 in UTC; "" where it has none."""
     if not microseconds.isdigit() or len(microseconds) > 17:  # that is the year 5138
         return ""
-    return datetime.fromtimestamp(int(microseconds) // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return iso(int(microseconds) // 1_000_000)
 
 
 def _binary(file: BinaryIO) -> bytes:

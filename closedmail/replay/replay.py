@@ -11,6 +11,7 @@ from closedmail.replay.log_files import open_logs
 from closedmail.replay.received_mail import Replay
 from closedmail.replay.smtpd_events import Shown
 from closedmail.replay.tally import PartnerTally, Tally, most
+from closedmail.words import counted, printable
 
 _SHOWN = 20  # lines of one kind for one partner in the report for people
 _LOG_MORE = {
@@ -52,7 +53,7 @@ class ReplayReport:
             yield "No mail that came over SMTP is in these logs."
             return
         yield (
-            f"{_count(tally.messages, 'mail')} received over SMTP from {self.first} to {self.last}, judged by the "
+            f"{counted(tally.messages, 'mail')} received over SMTP from {self.first} to {self.last}, judged by the "
             f"rules of generation {tally.book.generation} as if all were enforced."
         )
         if tally.others:
@@ -118,15 +119,16 @@ def _allow_from(partner: PartnerTally, several_days: bool) -> Iterator[str]:
     for address in addresses:
         count = partner.clients[address]
         if ip_address(address).is_loopback:
-            yield f'    #  "{address}",  # {_count(count.mails, "mail")}: this machine itself, perhaps a content filter'
+            mails = counted(count.mails, "mail")
+            yield f'    #  "{address}",  # {mails}: this machine itself, perhaps a content filter'
         elif address not in unlikely:
             passes = "" if count.accepted == count.mails else f", {count.accepted} of them pass now"
-            yield f'       "{address}",  # {_count(count.mails, "mail")}{passes}'
+            yield f'       "{address}",  # {counted(count.mails, "mail")}{passes}'
     doubted = [address for address in doubtful if not ip_address(address).is_loopback]
     for address in doubted[:_SHOWN]:
         count = partner.clients[address]
         when = f", all on {count.day}" if several_days and not count.several_days else ""
-        yield f'    #  "{address}",  # {_count(count.mails, "mail")}{when}: perhaps forged'
+        yield f'    #  "{address}",  # {counted(count.mails, "mail")}{when}: perhaps forged'
     if len(doubted) > _SHOWN:
         yield f"    #  and {len(doubted) - _SHOWN} more that are perhaps forged: --json has them"
     yield "    ]"
@@ -144,15 +146,11 @@ def _certificate(shown: Shown) -> str:
 def _word(name: str | None) -> str:
     if name is None:
         return "?"
-    return "".join(char if char.isprintable() else "?" for char in name) or "-"
+    return printable(name) or "-"
 
 
 def _first(items: Sequence[tuple[Any, Any]]) -> Iterator[tuple[Any, Any]]:
     yield from items[:_SHOWN]
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _list(counts: dict[str, int]) -> str:

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from closedmail.probe.smtp_probe import printable
 from closedmail.report.charts import ChartLine, step_chart
 from closedmail.report.markup import Markup, element, join
 from closedmail.report.report_data import GenerationRow, ReportData, Some
 from closedmail.report.report_pieces import age_in_words, badge, domain, moment, rest, table
+from closedmail.words import excerpt
 
 _GENERATIONS = 20  # rows; the chart has more
 
@@ -20,7 +20,7 @@ def state(data: ReportData) -> list[Markup | None]:
         ("Route hosts not ok", f"{data.hosts_bad:,} of {data.hosts.total:,}" if data.hosts.total else "not probed"),
     ]
     tiles = [element("div", element("dt", name), element("dd", value)) for name, value in facts]
-    problems = [element("li", printable(problem)) for problem in data.problems.rows]
+    problems = [element("li", excerpt(problem)) for problem in data.problems.rows]
     return [
         element("p", badge(data.state), " ", "Nothing is wrong." if not problems else "What is wrong:"),
         element("ul", *problems, class_="problems") if problems else None,
@@ -33,7 +33,7 @@ def networks(data: ReportData) -> list[Markup]:
     """Show each network, and the age of its list."""
     rows = [
         (
-            element("strong", printable(item.title or item.name)),
+            element("strong", excerpt(item.title or item.name)),
             badge(item.state),
             f"{item.domains:,}",
             f"{item.tables:,}",
@@ -103,7 +103,7 @@ def _chart_lines(history: Sequence[GenerationRow]) -> list[ChartLine]:
 
 def partner_tables(data: ReportData) -> list[Markup | None]:
     """Show the `[partner]` tables in force."""
-    rows = [(domain(item.key), item.network, item.rules, printable(item.contact)) for item in data.tables.rows]
+    rows = [(domain(item.key), item.network, item.rules, excerpt(item.contact)) for item in data.tables.rows]
     intro = element(
         "p",
         f"There are {data.partners:,} partners in all. The rules of each are shown by ",
@@ -118,7 +118,7 @@ def partner_tables(data: ReportData) -> list[Markup | None]:
 def skipped(data: ReportData) -> list[Markup | None]:
     """Show the lines of the lists that were skipped, with the reason."""
     rows = [
-        (item.network, f"{item.line:,}", element("code", printable(item.text)), printable(item.reason))
+        (item.network, f"{item.line:,}", element("code", excerpt(item.text)), excerpt(item.reason))
         for item in data.skipped.rows
     ]
     heads = ("Network", "#Line", "Text", "Reason")

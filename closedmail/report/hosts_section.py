@@ -1,11 +1,11 @@
 """Build the section of a report on route hosts, as last probed: results and certificates."""
 
 from closedmail.probe.probe_result import HostResult, days_in_words
-from closedmail.probe.smtp_probe import printable
 from closedmail.report.charts import Bar, bar_chart
 from closedmail.report.markup import Markup, element, join
 from closedmail.report.report_data import ReportData
 from closedmail.report.report_pieces import badge, rest, stamp, table
+from closedmail.words import excerpt
 
 _BARS = 15
 _NAMES = 4  # of a certificate
@@ -39,11 +39,11 @@ def hosts(data: ReportData) -> list[Markup | None]:
                 (
                     badge("ok" if item.ok else "critical", "ok" if item.ok else "not ok"),
                     " ",
-                    printable(item.error or ""),
+                    excerpt(item.error or ""),
                 )
             ),
             f"{item.domains:,}",
-            element("code", printable(item.policy)),
+            element("code", excerpt(item.policy)),
             item.protocol
             or ("STARTTLS offered" if item.starttls else "no STARTTLS" if item.reachable else "not reached"),
             stamp(item.probed_at) if item.probed_at else "",
@@ -60,8 +60,8 @@ def _certificate(item: HostResult) -> Markup | None:
         return None
     more = f" and {len(item.names) - _NAMES} more" if len(item.names) > _NAMES else ""
     parts = (
-        ", ".join(map(printable, item.names[:_NAMES])) + more or "no name",
-        f"by {printable(item.issuer or '')}" if item.issuer else None,
+        ", ".join(map(excerpt, item.names[:_NAMES])) + more or "no name",
+        f"by {excerpt(item.issuer or '')}" if item.issuer else None,
         join(("until ", stamp(item.not_after), f" ({days_in_words(_days(item))})")),
     )
     return join([element("div", part) for part in parts if part])
@@ -69,7 +69,7 @@ def _certificate(item: HostResult) -> Markup | None:
 
 def _host(item: HostResult) -> str:
     named = f" {item.host}" if item.host and item.host not in item.nexthop else ""
-    return printable(f"{item.nexthop}{named}")
+    return excerpt(f"{item.nexthop}{named}")
 
 
 def _days(item: HostResult) -> int:

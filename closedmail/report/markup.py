@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from html import escape
 
+from closedmail.words import printable
+
 # Of HTML and SVG, those that are used here and have no end tag or no contents.
 _VOID = ("meta", "circle", "line", "path", "rect")
 
@@ -42,9 +44,7 @@ def join(children: Iterable[Child], between: str = "") -> Markup:
 
 def _escaped(text: str) -> str:
     """Escape a text, invisible characters too: some of them reverse the text beside them."""
-    if not text.isprintable():
-        text = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
-    return escape(text)
+    return escape(printable(text))
 
 
 def _plain(value: str | float) -> str:

@@ -1,11 +1,11 @@
 """Build the section of a report on refused mail: by network and by partner."""
 
 from closedmail.inbound.counters import ALONE
-from closedmail.probe.smtp_probe import printable
 from closedmail.report.charts import Bar, bar_chart
 from closedmail.report.markup import Child, Markup, element
 from closedmail.report.report_data import CountRow, ReportData
 from closedmail.report.report_pieces import moment, rest, table
+from closedmail.words import excerpt
 
 _BARS = 15
 _VERDICTS = {"reject": "refused", "defer": "deferred", "report": "reported", "accept": "accepted"}
@@ -58,4 +58,4 @@ def _counts(item: CountRow) -> tuple[Child, ...]:
 
 
 def _partner(item: CountRow) -> str:
-    return printable(item.partner) or "(others)"
+    return excerpt(item.partner) or "(others)"

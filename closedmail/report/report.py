@@ -28,7 +28,7 @@ from closedmail.status.status import NetworkStatus, Status
 from closedmail.status.traffic import find_counters
 from closedmail.store.environment import store_path
 from closedmail.store.snapshot import Snapshot, StoreReader
-from closedmail.sync.sync_report import counted
+from closedmail.words import counted
 
 T = TypeVar("T")
 _SHOWN = 200  # rows of one table; a page for people, not an export

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from closedmail.core.domain import to_unicode
-from closedmail.probe.smtp_probe import printable
 from closedmail.report.markup import Child, Markup, element, join
 from closedmail.report.report_data import Some
+from closedmail.words import excerpt
 
 
 def table(caption: str, heads: Sequence[str], rows: Sequence[Sequence[Child]], empty: str) -> Markup:
@@ -46,8 +46,8 @@ def badge(state: str, word: str = "") -> Markup:
 def domain(key: str) -> Markup:
     """Build a domain: the key, and its Unicode spelling where that is another."""
     spelled = to_unicode(key)
-    shown = f" {printable(spelled)}" if spelled and spelled != key else None
-    return join((element("code", printable(key)), shown))
+    shown = f" {excerpt(spelled)}" if spelled and spelled != key else None
+    return join((element("code", excerpt(key)), shown))
 
 
 def moment(seconds: int) -> Markup:

@@ -4,14 +4,12 @@ Sources: cf/README of Sendmail, "USING MAILERTABLES" (no ports), and cf/m4/proto
 encryption, a verified chain, one common name.
 """
 
-import re
-
 from closedmail.core.domain import DomainError, parse_name
 from closedmail.core.model import Config, Outbound
 from closedmail.core.rule import rules_of
+from closedmail.routes.nexthop_text import parse_nexthop
 
 _NO_PORTS = "a mailertable of Sendmail has no ports"
-_PORT = re.compile(r"(?:\[[^]]*\]|[^:\[\]]+):(\d+)")
 
 
 def why_refused(config: Config) -> tuple[str, str] | None:
@@ -28,8 +26,7 @@ def _refused_in(outbound: Outbound, *, alone: bool) -> tuple[str, str] | None:
     if outbound.port not in (0, 25):
         return "port", f"{_NO_PORTS}: take it out, and give the mailer's port in the .mc (ESMTP_MAILER_ARGS)"
     for at, host in enumerate(outbound.smarthost):
-        port = _PORT.fullmatch(host)
-        if port and int(port[1]) != 25:
+        if parse_nexthop(host).port not in (0, 25):
             return f"smarthost[{at}]", f"found {host!r}, and {_NO_PORTS}: name a host that listens on port 25"
     if outbound.tls not in ("none", "may", "encrypt", "verify", "secure"):
         return "tls", f"Sendmail can't demand {outbound.tls!r} for a recipient: choose encrypt, verify or secure"

@@ -7,10 +7,13 @@ excludes one, and since Postfix 3.6 `>=` and `<=` bound them, by name or by Open
 import re
 from collections.abc import Mapping
 
-VERSIONS = ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
+NAMES = ("SSLv2", "SSLv3", "TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
+VERSIONS = NAMES[2:]  # the older ones no OpenSSL of today speaks
+# smtp_tls_mandatory_ciphers in postconf(5); each has its tls_GRADE_cipherlist.
+GRADES = ("export", "low", "medium", "high", "null")
 _ALIASES = {"0301": "tlsv1", "0302": "tlsv1.1", "0303": "tlsv1.2", "0304": "tlsv1.3", "tlsv1.0": "tlsv1"}
 _KNOWN = {name.lower(): at for at, name in enumerate(VERSIONS)}
-_OLDER = ("sslv2", "sslv3", "0300", "0200")  # what no OpenSSL of today speaks
+_OLDER = (*(name.lower() for name in NAMES[:2]), "0300", "0200")
 
 
 class BadProtocols(ValueError):

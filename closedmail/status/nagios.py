@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from closedmail.status.problems import STATES, State
 from closedmail.status.status import KEY_WARNING, Status, usable_keys
-from closedmail.sync.sync_report import counted, iso
+from closedmail.words import counted, iso, one_line
 
 UNKNOWN = 3
 # Bytes. Nagios reads 4 or 8 KiB of a plugin, by its version; NRPE has packets of 1 or 64 KiB.
@@ -42,7 +42,7 @@ def _summary(status: Status) -> str:
 
 def _text(text: str) -> str:
     """Make one short line of what may be anybody's words: `|` would begin the performance data."""
-    line = " ".join("".join(char if char.isprintable() else " " for char in text).split()).replace("|", "/")
+    line = one_line(text).replace("|", "/")
     data = line.encode("utf-8", "replace")
     if len(data) <= _MOST_TEXT:
         return line

@@ -20,7 +20,8 @@ from closedmail.store.environment import store_path
 from closedmail.store.manifest import Details, ListInForce
 from closedmail.store.snapshot import Snapshot, StoreReader
 from closedmail.sync.rules import is_set_aside, set_aside_sentence
-from closedmail.sync.sync_report import NOBODY_SIGNS, counted, iso
+from closedmail.sync.sync_report import NOBODY_SIGNS
+from closedmail.words import counted, iso, iso_or_none
 
 _DAY = 86400
 KEY_WARNING = 30 * _DAY  # seconds before a key expires
@@ -50,8 +51,8 @@ class NetworkStatus:
         """Make the object of the public interface."""
         return {
             "domains": self.domains,
-            "signed_at": iso(self.signed_at),
-            "fetched_at": iso(self.fetched_at),
+            "signed_at": iso_or_none(self.signed_at),
+            "fetched_at": iso_or_none(self.fetched_at),
             "age_seconds": self.age,
             "held": list(self.held),
             "state": self.found.state,

@@ -7,7 +7,7 @@ from typing import Any
 
 from closedmail.daemon.counters_file import MILTER, POLICYD, SavedCounters, read_counters
 from closedmail.inbound.counters import ALONE, Counters, NetworkCounts
-from closedmail.sync.sync_report import iso
+from closedmail.words import iso, iso_or_none
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +22,8 @@ class Traffic:
     def to_json(self) -> dict[str, Any]:
         """Make the object of the public interface. `others` are partners beyond those that are counted by name."""
         return {
-            "since": iso(self.since),
-            "until": iso(self.until),
+            "since": iso_or_none(self.since),
+            "until": iso_or_none(self.until),
             "networks": {
                 name: {"total": item.total, "partners": item.partners, "others": item.others}
                 for name, item in self.networks.items()

@@ -15,6 +15,7 @@ from closedmail.lists.suffix_file import load_suffixes
 from closedmail.mailertable.listing import Admission
 from closedmail.maps.local_rows_file import LocalRows, read_local_rows
 from closedmail.mta.postfix_settings import PostfixSettings, read_settings
+from closedmail.programs import ProgramError
 from closedmail.routes.sendmail_limits import why_refused
 from closedmail.sync.rules import rules_digest
 
@@ -54,7 +55,10 @@ def gather(config: Config) -> Inputs:
         DomainSet(config.gateway.own_domains), suffixes, frozenset(partner.key for partner in config.partners)
     )
     key_digests = {network.name: key_file_digest(network) for network in config.networks}
-    postfix = read_settings(config.postfix.config_directory) if config.postfix else None
+    try:
+        postfix = read_settings(config.postfix.config_directory) if config.postfix else None
+    except ProgramError as error:
+        raise Refused("publish-failed", str(error)) from None
     rules = rules_digest(config)
     seed = "\n".join((__version__, rules, repr(_sorted(postfix)), suffix_digest, repr(local_rows)))
     return Inputs(config, admission, postfix, rules, hashlib.sha256(seed.encode()).hexdigest(), key_digests, local_rows)

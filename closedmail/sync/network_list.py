@@ -16,7 +16,7 @@ from closedmail.mailertable.listing import Admission, Listing, SkippedLine
 from closedmail.mailertable.reader import read_csv, read_domains, read_mailertable
 from closedmail.store.manifest import ListInForce
 from closedmail.store.snapshot import Snapshot
-from closedmail.sync.sync_report import iso
+from closedmail.words import iso
 
 
 class NetworkList:

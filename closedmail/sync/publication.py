@@ -23,7 +23,7 @@ from closedmail.store.manifest import Details, ListInForce, Manifest
 from closedmail.store.writer import StoreWriter
 from closedmail.sync.inputs import Inputs
 from closedmail.sync.locked_run import LockedRun
-from closedmail.sync.sync_report import iso
+from closedmail.words import iso, iso_or_none
 
 Reason = Literal["sync", "configuration", "rollback", "release"]
 
@@ -146,7 +146,7 @@ class Publication:
         inputs, built = self._inputs, dict[str, BuiltMaps]()
         postfix, sendmail, own = inputs.config.postfix, inputs.config.sendmail, inputs.admission.own
         aside = self._run.work if self._run.dry_run else None
-        head = header(number, iso(self._now) or "")
+        head = header(number, iso(self._now))
         try:
             if postfix:
                 built["postfix"] = build_maps(
@@ -221,7 +221,7 @@ class Publication:
             changes = generation.changes[item.name]
             networks[item.name] = {
                 "domains": changes.domains,
-                "signed_at": iso(item.signed_at),
+                "signed_at": iso_or_none(item.signed_at),
                 "added": len(changes.added),
                 "removed": len(changes.removed),
                 "changed": len(changes.changed),

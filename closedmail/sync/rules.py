@@ -41,6 +41,17 @@ def set_aside_sentence(file: Config, manifest: Manifest) -> str:
     )
 
 
+def other_rules_note(file: Config, manifest: Manifest) -> str:
+    """What is to be said of answers from the generation in force: that its rules are not those of the file, and what
+    to do; "" where they are."""
+    if is_set_aside(file, manifest):
+        return set_aside_sentence(file, manifest)
+    if manifest.rules_digest != rules_digest(file):
+        number, sync = manifest.generation, file.command("sync")
+        return f"the configuration file has changed since generation {number}; {sync} puts it in force"
+    return ""
+
+
 def archived_rules(archived: Archived, file: Config, generation: int) -> Config:
     """Parse the configuration of an earlier generation; paths, daemons and sources are those of today's file.
 

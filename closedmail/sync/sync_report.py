@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any, Literal
 
 from closedmail.errors import Refused
 from closedmail.mailertable.listing import SkippedLine
+from closedmail.words import counted, iso, iso_or_none, printable
 
 NOBODY_SIGNS = 'nobody signs this list (signature = "none"): whoever can change it reroutes mail'
 _SHOWN = 10  # domains or lines that the summary names; --json has them all
@@ -42,7 +42,7 @@ class NetworkReport:
             "result": self.result,
             "code": self.code,
             "reason": self.reason,
-            "signed_at": iso(self.signed_at),
+            "signed_at": iso_or_none(self.signed_at),
             "signer": self.signer or None,
             "domains": self.domains,
             "added": list(self.added),
@@ -111,27 +111,12 @@ class SyncReport:
             yield f"Nothing changed, generation {self.generation} stays in force."
 
 
-def iso(seconds: int) -> str | None:
-    """Unix seconds as the public interface writes times, None for 0."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if seconds else None
-
-
-def counted(number: int, noun: str) -> str:
-    """A number with its noun."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 def skipped_lines(skipped: Sequence[SkippedLine], most: int | None = None) -> Iterator[str]:
     """Write skipped lines for people."""
     for item in skipped[:most]:
-        yield f"  line {item.line}: {item.reason}: {_printable(item.text)}"
+        yield f"  line {item.line}: {item.reason}: {printable(item.text)}"
     if most is not None and len(skipped) > most:
         yield f"  … and {len(skipped) - most} more"
-
-
-def _printable(text: str) -> str:
-    """A line as it was sent to us, with nothing in it that moves a terminal."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def _network_lines(name: str, report: NetworkReport) -> Iterator[str]:

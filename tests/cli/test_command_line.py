@@ -200,6 +200,7 @@ def test_output_in_any_locale(tmp_path: Path, locale: str, encoding: str) -> Non
         assert said.stdout
         if "--json" in arguments:
             assert [line["text"] for line in said.json["bad"]] == ["ungültig…\u2028"] * 3
+            assert all(line.isprintable() for line in said.stdout.split("\n"))
 
 
 def shell(script: str, gateway: Gateway) -> Output:

@@ -17,7 +17,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from closedmail.config import addresses, build, credentials, load, locations, parse, values
-from closedmail.config.wording import quote
+from closedmail.core import host, where
 from closedmail.core.model import (
     Brakes,
     CertificatePin,
@@ -34,7 +34,11 @@ from closedmail.core.model import (
     SendmailMaps,
     Source,
 )
+from closedmail.core.where import Where, parse_where
 from closedmail.errors import ConfigError
+from closedmail.routes import nexthop_text
+from closedmail.routes.nexthop_text import Nexthop, parse_nexthop
+from closedmail.words import quote
 
 HERE = Path(__file__).parent
 BAD = sorted((HERE / "bad_configurations").glob("*.toml"))
@@ -442,7 +446,7 @@ def test_no_networks(text: str) -> None:
     ],
 )
 def test_nexthops(text: str, nexthop: str) -> None:
-    assert addresses.parse_nexthop(text) == nexthop
+    assert str(parse_nexthop(text)) == nexthop
 
 
 @pytest.mark.parametrize(
@@ -450,14 +454,20 @@ def test_nexthops(text: str, nexthop: str) -> None:
 )
 def test_no_nexthops(text: str) -> None:
     with pytest.raises(ValueError, match="found "):
-        addresses.parse_nexthop(text)
+        parse_nexthop(text)
+
+
+def test_nexthops_in_their_parts() -> None:
+    assert parse_nexthop("relay.example:2525") == Nexthop("relay.example", 2525, mx=True)
+    assert parse_nexthop("[relay.example]") == Nexthop("relay.example")
+    assert parse_nexthop("[IPv6:2001:db8::1]:25") == Nexthop("2001:db8::1", 25)
 
 
 def test_where_taken_apart() -> None:
-    assert locations.split_where("unix:/run/a:b") == locations.Where(path="/run/a:b")
-    assert locations.split_where("inet:[2001:DB8::1]:25") == locations.Where(host="2001:db8::1", port=25)
-    assert locations.split_where("inet:0.0.0.0:0") == locations.Where(host="0.0.0.0", port=0)  # noqa: S104
-    assert locations.split_where("inet:LocalHost:10025") == locations.Where(host="localhost", port=10025)
+    assert parse_where("unix:/run/a:b") == Where(path="/run/a:b")
+    assert parse_where("inet:[2001:DB8::1]:25") == Where(host="2001:db8::1", port=25)
+    assert parse_where("inet:0.0.0.0:0") == Where(host="0.0.0.0", port=0)  # noqa: S104
+    assert parse_where("inet:LocalHost:10025") == Where(host="localhost", port=10025)
     for text in (
         "",
         "inet:",
@@ -470,7 +480,7 @@ def test_where_taken_apart() -> None:
         "tcp:a:1",
     ):
         with pytest.raises(ValueError, match="found "):
-            locations.split_where(text)
+            parse_where(text)
 
 
 @pytest.mark.parametrize("size", credentials.DIGEST_BYTES)
@@ -504,9 +514,9 @@ def test_no_tls_protocols(text: str) -> None:
 
 @given(st.text(max_size=300))
 def test_parsers_raise_nothing_but_value_errors_of_one_line(text: str) -> None:
-    for module in (values, addresses, locations, credentials):
+    for module in (values, addresses, locations, credentials, host, where, nexthop_text):
         for name, parser in vars(module).items():
-            if name.startswith("parse_") and name != "parse_literal":
+            if name.startswith("parse_") and name not in ("parse_literal", "parse_endpoint"):
                 reason = ""
                 try:
                     parser(text)

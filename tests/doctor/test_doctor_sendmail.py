@@ -29,8 +29,8 @@ RESIDENT = f"""
 import json, os, sys, time
 from pathlib import Path
 from closedmail.doctor.doctor import find_findings
-from closedmail.doctor.fix_command import environment
 from closedmail.config import load
+from closedmail.programs import environment
 os.environ.update(environment())
 for line in sys.stdin:
     findings = find_findings(load(Path("{CONFIG}")), int(time.time()))

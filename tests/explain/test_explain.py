@@ -273,7 +273,8 @@ def test_it_says_when_the_configuration_has_changed_since(tmp_path: Path) -> Non
     assert explain(own, "--recipient", "u@koeln.example").json["configuration_changed"] is True
     said = closedmail_inside("explain", *asked, config=own.config)
     assert said.stdout.endswith(
-        f"The configuration file has changed since; closedmail --config {own.config} sync puts it in force.\n"
+        f"\nNote: the configuration file has changed since generation 1; closedmail --config {own.config} sync "
+        "puts it in force.\n"
     )
     own.sync()
     found = explain(own, *asked)

@@ -210,7 +210,7 @@ def test_nothing_breaks_out_of_the_header() -> None:
     notes.add("evil\nserver: \x1b[31m\u2028", "a.zone.example\nevil")
     lines = list(header("x", published(configuration(), ""), notes, ["  a command\r\nevil"], ";; "))
     assert all(line.startswith(";;") and "\n" not in line and line.isprintable() for line in lines)
-    assert any("a command??evil" in line for line in lines)
+    assert any(r"a command\r\nevil" in line for line in lines)
 
 
 @pytest.mark.parametrize("name", [name for name, target in TARGETS.items() if not target.folder])

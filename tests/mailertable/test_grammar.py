@@ -72,6 +72,8 @@ LONG_LABEL = "a" * 63
         ("a.example error:4.7.0:550 the DSN counts", "a.example", "error:4.7.0:the DSN counts"),
         ("a.example error:5.7.1:5500 people", "a.example", "error:5.7.1:5500 people"),
         ("a.example error:5.7.1:für immer", "a.example", "error:5.7.1:für immer"),
+        ("a.example error:5.7.1:x\u202ey\u0085z\u2028", "a.example", "error:5.7.1:x?y?z"),
+        ("a.example error:550 \u2066gone", "a.example", "error:5.0.0:?gone"),
     ],
 )
 def test_line(line: str, key: str, value: str) -> None:

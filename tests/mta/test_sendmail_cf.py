@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from closedmail.core.where import parse_libmilter
 from closedmail.doctor.checks.sendmail_clients import access_network
-from closedmail.mta.sendmail_cf import ClassFile, KeyedMap, MailFilter, parse_cf, where_of
+from closedmail.mta.sendmail_cf import ClassFile, KeyedMap, MailFilter, parse_cf
 
 CF = """\
 # Kcomment hash /x
@@ -95,7 +96,7 @@ def test_a_map_that_forgives(flags: tuple[str, ...], forgives: str) -> None:
     ],
 )
 def test_sockets(socket: str, where: str) -> None:
-    assert where_of(socket) == where
+    assert parse_libmilter(socket) == where
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ from closedmail.demo.postfix_configuration import SmtpdListener
 from closedmail.mta.client_settings import ClientSettings
 from closedmail.mta.postfix_client import PostfixClients, client_settings
 from closedmail.mta.sendmail_client import sendmail_settings
-from closedmail.probe.mail_hosts import mail_hosts, parse_destination
+from closedmail.probe.mail_hosts import Unresolved, addresses_of, mail_hosts, parse_destination
 from closedmail.probe.probe import Prober
 from closedmail.probe.probe_file import keep_probe, read_probe
 from closedmail.probe.probe_result import HostResult, paste_lines
@@ -381,13 +381,20 @@ def test_hosts_that_are_not_there() -> None:
     for nexthop, error in (
         (f"[127.0.0.1]:{port}", "127.0.0.1: Connection refused"),
         ("[no.such.host.invalid]", "no.such.host.invalid has no address: "),
-        ("[x..y]:25", "x..y has no address: "),
+        ("[x..y]:25", "[x..y]:25 is not a host that can be probed"),
         ("[127.0.0.1]:99999", "[127.0.0.1]:99999 is not a host that can be probed"),
         ("[2001:db8::1]:25", ""),
     ):
         (result,) = meet(nexthop)
         assert (result.reachable, result.ok) == (False, False)
         assert (result.error or "").startswith(error)
+
+
+@pytest.mark.parametrize("name", ["x..y", "x" * 64, "no.such.host.invalid"])
+def test_names_that_have_no_address(name: str) -> None:
+    """An MX record may have any: what Python can't even ask for is no other error than what nobody knows."""
+    with pytest.raises(Unresolved, match=f"^{name} has no address: "):
+        asyncio.run(addresses_of(name, 25, ClientSettings("gateway.example")))
 
 
 def test_tls_has_a_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -642,7 +649,7 @@ def test_what_stands_in_the_way(plain: Site) -> None:
     outcome = plain.run("probe")
     assert (outcome.status, outcome.stdout) == (0, "\nNo domain has a route.\n".lstrip())
     (plain.state_dir / "probe.json").unlink()
-    (plain.state_dir / ".probe.json.new").mkdir()
+    (plain.state_dir / "probe.json").mkdir()
     outcome = plain.run("probe", "--json")
     assert (outcome.status, outcome.json) == (0, {"hosts": []})
     assert outcome.stderr.startswith("closedmail: note: the result is not kept for the report: ")

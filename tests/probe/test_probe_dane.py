@@ -107,7 +107,7 @@ def test_the_command(bench: Outcome) -> None:
 
 
 def meet(nexthop: str, program: Path | None, monkeypatch: pytest.MonkeyPatch, patience: float = 60.0) -> HostResult:
-    monkeypatch.setattr("closedmail.probe.probe.find_posttls_finger", lambda: program and str(program))
+    monkeypatch.setattr("closedmail.probe.probe.find", lambda _: program and str(program))
     target = ProbeTarget(nexthop, "smtp", "dane", Policy("dane"))
     (result,) = Prober(lambda _: SETTINGS, config_directory="/etc/postfix", patience=patience).probe({target: 1})
     return result
@@ -143,7 +143,7 @@ def test_it_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             assert all(line.isprintable() and len(line) < 400 for line in result.lines())
             assert ended(pids)
         result = meet(nexthop, tmp_path / "nowhere", monkeypatch)
-        assert result.error == "posttls-finger: No such file or directory"
+        assert result.error == f"posttls-finger: {tmp_path / 'nowhere'} is not to be found: is Postfix installed?"
 
 
 def ended(pids: Path) -> bool:

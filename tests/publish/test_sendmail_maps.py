@@ -248,8 +248,8 @@ def test_a_dry_run_changes_nothing(gateway: SendmailGateway) -> None:
         ("exit 65", "makemap: exit status 65"),
         ("echo makemap: line 3: bad >&2; exit 65", "makemap: line 3: bad"),
         ("exit 0", "made no file of map type 'hash'"),
-        ('[ "$1" = -u ] || /usr/sbin/makemap "$@" </dev/null', r"'connect:127.0.0.1\tRELAY' is missing"),
-        ('/usr/sbin/makemap "$@"; [ "$1" != -u ] || echo a', "'a' was never asked for"),
+        ('[ "$1" = -u ] || /usr/sbin/makemap "$@" </dev/null', r'"connect:127.0.0.1\tRELAY" is missing'),
+        ('/usr/sbin/makemap "$@"; [ "$1" != -u ] || echo a', '"a" was never asked for'),
         ("kill -9 $$", "makemap: killed by signal 9"),
     ],
 )

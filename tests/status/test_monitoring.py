@@ -189,7 +189,7 @@ def test_one_line_whatever_is_said() -> None:
     status.general.warn("held", "a\nb | 'x'=1\x1b[31m\x00\u202e")
     status.networks["ndb"].found.alarm("key-unusable", "key gone")
     state, text, _ = plugin(Outcome(2, plugin_line(status, 0) + "\n", ""))
-    assert (state, text) == ("CRITICAL", "ndb: key gone; a b / 'x'=1 [31m")
+    assert (state, text) == ("CRITICAL", r"ndb: key gone; a b / 'x'=1\x1b[31m\x00\u202e")
     assert unknown_line("a|b\nc") == "CLOSEDMAIL UNKNOWN - a/b c"
 
 

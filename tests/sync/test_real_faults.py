@@ -324,7 +324,7 @@ def test_a_log_that_can_not_be_written_is_not_the_reason(plain: Site, disk: Smal
 
 
 def test_a_log_that_can_not_be_written_after_publishing(plain: Site) -> None:
-    (plain.state_dir / ".sync.json.new").mkdir(parents=True)
+    (plain.state_dir / "sync.json").mkdir(parents=True)
     plain.put(routes(OLD))
     line = error_of(plain.fork("sync"))
     assert plain.manifest.generation == 1

@@ -10,7 +10,8 @@ from support.network import DAY, MINUTE, Site
 from closedmail.core.record import State, Why
 from closedmail.errors import ClosedmailError, ConfigError
 from closedmail.sync.rollback import rollback
-from closedmail.sync.sync_report import SyncReport, iso
+from closedmail.sync.sync_report import SyncReport
+from closedmail.words import iso
 
 pytestmark = pytest.mark.real("gpg", "postmap", "postconf")
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from closedmail.core.where import split_service
 from closedmail.doctor.checks.policy_endpoint import (
     CHECK,
     Endpoint,
@@ -243,7 +244,7 @@ def _filter_findings(facts: PostfixFacts) -> Iterator[Finding]:
         elif not service.on_loopback:
             # A filter on another machine has to reach it: then others must not.
             known = "reject" in split_list(service.options.get("smtpd_client_restrictions", ""))
-            port = service.name.rpartition(":")[2]
+            _, port = split_service(service.name)
             text = (
                 f"{service.key} in master.cf takes mail without the check, as from a content filter, and not on "
                 f"loopback alone: put 127.0.0.1:{port} in place of {service.name}"

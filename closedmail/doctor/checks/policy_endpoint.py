@@ -1,8 +1,9 @@
 """Where smtpd asks policyd: the endpoint in main.cf, the socket that it leads to, and whether policyd answers there."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from closedmail.core.where import parse_endpoint, parse_where
 from closedmail.doctor.finding import Finding, Fix
 from closedmail.doctor.postfix_facts import PostfixFacts
 from closedmail.mta.postfix_config import Service
@@ -11,7 +12,7 @@ from closedmail.mta.restrictions import PolicyClient, Restriction, parse_policy_
 CHECK = "closedmail_check"  # the parameter of main.cf that holds the check
 DEFAULT_ACTION = "451 4.3.5 The check for closed networks does not answer"
 _TIMEOUT = "10s"
-_ANY = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104, what listens there is asked on loopback
+_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104, what listens there is asked on loopback
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +34,12 @@ def endpoints(facts: PostfixFacts) -> list[Endpoint]:
     queue = queue_directory(facts)
     inside, inet, outside = [], [], []
     for where in dict.fromkeys((*facts.config.policyd.listen, f"unix:{queue}/closedmail/policy.sock")):
-        kind, _, rest = where.partition(":")
-        if kind == "inet":
-            host, _, port = rest.rpartition(":")
-            spelled = f"inet:{_ANY.get(host, host)}:{port}"
+        place = parse_where(where)
+        if not place.path:
+            spelled = str(replace(place, host=_ANY.get(place.host, place.host)))
             inet.append(Endpoint(spelled, spelled))
-        elif rest.startswith(f"{queue}/"):
-            inside.append(Endpoint(f"unix:{rest.removeprefix(f'{queue}/')}", where))
+        elif place.path.startswith(f"{queue}/"):
+            inside.append(Endpoint(f"unix:{place.path.removeprefix(f'{queue}/')}", where))
         else:
             outside.append(Endpoint(where, where))
     return [*inside, *inet, *outside]
@@ -64,13 +64,7 @@ def best_endpoint(facts: PostfixFacts) -> Endpoint | None:
 def resolve(facts: PostfixFacts, endpoint: str, service: Service) -> str:
     """Find which socket an endpoint of main.cf is for a listener: a relative path begins at the queue directory, and
     for a chrooted one an absolute path does, too."""
-    kind, _, path = endpoint.partition(":")
-    if kind not in ("unix", "local"):
-        return endpoint
-    queue = queue_directory(facts)
-    if path.startswith("/"):
-        return f"unix:{queue}{path}" if service.chroot else f"unix:{path}"
-    return f"unix:{queue}/{path}"
+    return parse_endpoint(endpoint, queue_directory(facts), chrooted=service.chroot)
 
 
 def is_ours(facts: PostfixFacts, restriction: Restriction, service: Service) -> bool:

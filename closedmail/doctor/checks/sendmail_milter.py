@@ -5,6 +5,7 @@ Which macros sendmail.cf sends at MAIL is not asked for: the milter names those 
 
 from collections.abc import Iterator
 
+from closedmail.core.where import parse_where
 from closedmail.doctor.finding import Finding, Fix
 from closedmail.doctor.sendmail_facts import SENDMAIL_MC, SendmailFacts, rebuild
 from closedmail.mta.sendmail_cf import MailFilter
@@ -40,13 +41,8 @@ def _ours(facts: SendmailFacts) -> list[MailFilter]:
 
 def _line(facts: SendmailFacts) -> str:
     """Make the line of the .mc that has the milter asked."""
-    where = facts.config.milter.listen[0]
-    kind, _, rest = where.partition(":")
-    if kind == "unix":
-        socket = f"local:{rest}"
-    else:
-        host, _, port = rest.rpartition(":")
-        socket = f"{'inet6' if '[' in host else 'inet'}:{port}@{host.strip('[]')}"
+    place = parse_where(facts.config.milter.listen[0])
+    socket = f"local:{place.path}" if place.path else place.libmilter()  # as cf/README spells it
     return f"INPUT_MAIL_FILTER(`{NAME}', `S={socket}, F=T, {_TIMES}')dnl"
 
 

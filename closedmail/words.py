@@ -1,0 +1,72 @@
+"""Words that all reports share: text of others made fit to be shown, times, numbers with their nouns."""
+
+from datetime import UTC, datetime
+
+LONGEST_QUOTE = 80  # characters
+_LONGEST_EXCERPT = 200
+
+
+def printable(text: str | bytes) -> str:
+    r"""Spell a text so that it can stand in a line of a terminal, a log, a table or a page.
+
+    What can't be seen is escaped: control characters (C1, U+0085), separators of lines (U+2028), and those that turn
+    the text beside them around (U+202E); `str.isprintable()` is false for all of them. Bytes are read as UTF-8; what
+    is none is `\xNN`.
+    """
+    if isinstance(text, bytes):
+        text = text.decode("utf-8", "backslashreplace")
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def excerpt(text: str | bytes) -> str:
+    """Spell what a server or a program said as a part of a message: printable, and no longer than a line or two."""
+    shown = printable(text)
+    return shown if len(shown) <= _LONGEST_EXCERPT else shown[: _LONGEST_EXCERPT - 1] + "…"
+
+
+def one_line(text: str) -> str:
+    """Spell a text of several lines as one: blanks and ends of lines become single spaces, the rest is printable."""
+    return printable(" ".join(text.split()))
+
+
+def quote(text: str) -> str:
+    """Spell a text as a TOML string, cut after 80 characters: what was found in a file or a command, or is to be."""
+    cut = text if len(text) <= LONGEST_QUOTE else text[: LONGEST_QUOTE - 1] + "…"
+    return '"' + "".join(map(_toml_escape, cut)) + '"'
+
+
+def _toml_escape(char: str) -> str:
+    r"""TOML 1.0, "String": it knows no `\xNN`."""
+    if char in '"\\':
+        return "\\" + char
+    if char.isprintable():
+        return char
+    named = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}.get(char)
+    return named or (f"\\u{ord(char):04x}" if ord(char) < 0x10000 else f"\\U{ord(char):08x}")
+
+
+def smtp_text(text: str) -> str:
+    """Spell a text of an SMTP reply, with `?` for what can't be seen: it gets no longer, and is read back as itself."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else "?" for char in text)
+
+
+def ascii_text(text: str) -> str:
+    """Spell a text as every SMTP client takes it (RFC 5321, section 4.2, textstring): printable ASCII, else `?`."""
+    return "".join(char if " " <= char <= "~" else "?" for char in text)
+
+
+def iso(seconds: int) -> str:
+    """Spell Unix seconds as the public interface writes times, in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def iso_or_none(seconds: int) -> str | None:
+    """Spell Unix seconds as `iso` does; None for 0, which is no time."""
+    return iso(seconds) if seconds else None
+
+
+def counted(number: int, noun: str) -> str:
+    """Spell a number with its noun: `1 domain`, `2 domains`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
