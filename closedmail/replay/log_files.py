@@ -24,8 +24,12 @@ _COMPRESSED: tuple[tuple[bytes, Callable[[io.BufferedReader], io.BufferedIOBase]
     (b"BZh", bz2.BZ2File),
 )
 _UNREADABLE = (
-    (b"\x28\xb5\x2f\xfd", "it is compressed by zstd; unpack it, and pipe it in: zstdcat FILE | closedmail replay -"),
-    (b"LPKSHHRH", "it is a journal; give what journalctl writes: journalctl -o export | closedmail replay -"),
+    (
+        b"\x28\xb5\x2f\xfd",
+        "it is compressed by zstd",
+        "unpack it, and pipe it in: zstdcat FILE | {closedmail} replay -",
+    ),
+    (b"LPKSHHRH", "it is a journal", "give what journalctl writes: journalctl -o export | {closedmail} replay -"),
 )
 
 
@@ -78,9 +82,9 @@ def _open(name: str, stack: ExitStack) -> LogFile:
 
 def _unpacked(name: str, raw: io.BufferedReader) -> io.BufferedReader:
     head = raw.peek(8)[:8]
-    for magic, why in _UNREADABLE:
+    for magic, fault, remedy in _UNREADABLE:
         if head.startswith(magic):
-            raise ClosedmailError(f"{name}: {why}")
+            raise ClosedmailError(f"{name}: {fault}", remedy)
     for magic, unpack in _COMPRESSED:
         if head.startswith(magic):
             return io.BufferedReader(unpack(raw), _HEAD)

@@ -107,7 +107,7 @@ def partner_tables(data: ReportData) -> list[Markup | None]:
     intro = element(
         "p",
         f"There are {data.partners:,} partners in all. The rules of each are shown by ",
-        element("code", "closedmail explain --recipient DOMAIN"),
+        element("code", f"{data.closedmail} explain --recipient DOMAIN"),
         ".",
     )
     heads = ("Partner", "Network", "Rules", "Contact")

@@ -15,7 +15,7 @@ _SOON = 30  # days that a certificate still has, to be marked
 def hosts(data: ReportData) -> list[Markup | None]:
     """Show the route hosts, those that are not ok first, and the days left of their certificates as a chart."""
     if not data.hosts.rows:
-        return [element("p", "Not probed yet: run ", element("code", "closedmail probe"), ".", class_="empty")]
+        return [element("p", "Not probed yet: run ", element("code", f"{data.closedmail} probe"), ".", class_="empty")]
     known = sorted((item for item in data.hosts.rows if item.days_left is not None), key=_days)[:_BARS]
     found: list[Markup | None] = []
     if data.probed_at:

@@ -78,6 +78,7 @@ def gather_report(config: Config, status: Status, now: int) -> ReportData:
         state = "warning" if state == "ok" else state
     return ReportData(
         generated_at=now,
+        closedmail=config.command(),
         own_domains=config.gateway.own_domains,
         state=state,
         problems=_first(problems),

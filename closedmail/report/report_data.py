@@ -92,7 +92,8 @@ class Some(Generic[T_co]):
 
 @dataclass(frozen=True, slots=True)
 class ReportData:
-    """A whole report. `probed_at` is when all hosts were probed last, as text, "" for never."""
+    """A whole report. `probed_at` is when all hosts were probed last, as text, "" for never; `closedmail` is how its
+    commands begin."""
 
     generated_at: int
     own_domains: Sequence[str]
@@ -113,3 +114,4 @@ class ReportData:
     hosts: Some[HostResult] = field(default_factory=Some)
     hosts_bad: int = 0
     probed_at: str = ""
+    closedmail: str = "closedmail"

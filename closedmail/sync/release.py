@@ -13,10 +13,14 @@ from closedmail.sync.plan import Plan, report_in_force
 from closedmail.sync.publication import GenerationLabel
 from closedmail.sync.sync_report import SyncReport
 
+# Why not, and what to do.
 _NOT_RELEASED = {
-    Why.TLS: "its TLS demand can't be met: fix that, as closedmail sync explains, instead of releasing its mail",
-    Why.ROUTE: "its route is too long for Sendmail: ask for a shorter one, or give it a [partner] table",
-    Why.FOLDED: "its spelling is also another domain's for Postfix: a [partner] table decides",
+    Why.TLS: (
+        "its TLS demand can't be met",
+        "fix that instead of releasing its mail; it is explained by: {closedmail} sync",
+    ),
+    Why.ROUTE: ("its route is too long for Sendmail", "ask for a shorter one, or give it a [partner] table"),
+    Why.FOLDED: ("its spelling is also another domain's for Postfix", "a [partner] table decides"),
 }
 
 
@@ -57,4 +61,5 @@ def _check_held(key: str, entry: Entry | None) -> None:
     if entry is None or entry.state not in (State.HELD, State.KEPT):
         raise ClosedmailError(f"{key} is not held", "{closedmail} status names what is")
     if entry.why in _NOT_RELEASED:
-        raise ClosedmailError(f"{key} can't be released: {_NOT_RELEASED[entry.why]}")
+        fault, remedy = _NOT_RELEASED[entry.why]
+        raise ClosedmailError(f"{key} can't be released: {fault}", remedy)

@@ -112,7 +112,8 @@ class _Sync:
                     done = f"generation {number} is in force, but " if number else ""
                     place = self.run.state_dir / "sync.json"
                     raise ClosedmailError(
-                        f"{done}{place}: {error.strerror}; fix that, or closedmail status shows the run before this one"
+                        f"{done}{place}: {error.strerror}",
+                        "fix that, or {closedmail} status shows the run before this one",
                     ) from None
         return self.report
 
