@@ -43,7 +43,7 @@ class ProgramMissing(ProgramError):
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class FinishedProgram:
     """A program that has come to its end. `stdout` is empty where it went to a file or to the terminal."""
 
     command: Sequence[str]
@@ -68,7 +68,7 @@ def run(
     package: str = "",
     env: Mapping[str, str] | None = None,
     accepted: Sequence[int] | None = (0,),
-) -> Ended:
+) -> FinishedProgram:
     """Run a program to its end, at most `time_limit` seconds.
 
     `stdin` is what it reads, or the file that it reads. What it prints is given back, or goes to the file `stdout`,
@@ -96,7 +96,7 @@ def run(
         if file:
             # The program wrote through this very file: what was there before ends where its words end.
             file.truncate(os.lseek(file.fileno(), 0, os.SEEK_CUR))
-    ended = Ended(command, process.returncode, said or b"", complained or b"")
+    ended = FinishedProgram(command, process.returncode, said or b"", complained or b"")
     if accepted is not None and ended.status not in accepted:
         raise ended.error()
     return ended
