@@ -8,9 +8,9 @@ from closedmail.cli.main import Settings
 from closedmail.cli.output import print_json
 from closedmail.config import load
 from closedmail.errors import ClosedmailError
-from closedmail.explain.explain import Inbound, Outbound, explain_inbound, explain_outbound
+from closedmail.explain.explain import ExplainedRecipient, ExplainedSender, explain_inbound, explain_outbound
 from closedmail.inbound.sender import SenderError
-from closedmail.maps.local_rows_file import read_own_rows
+from closedmail.maps.local_rows_file import read_local_rows
 from closedmail.policyd.policy_protocol import Request, envelope_of
 from closedmail.store.environment import store_path
 from closedmail.store.snapshot import StoreReader
@@ -43,13 +43,13 @@ def command(settings: Settings, /, recipient: str | None, as_json: bool, **attri
     if not inbound and any(value is not None for value in attributes.values()):
         raise click.UsageError("--recipient stands alone")
     config = load(settings.config_path)
-    found: Inbound | Outbound
+    found: ExplainedSender | ExplainedRecipient
     with StoreReader(store_path(config.gateway.state_dir)) as store:
         snapshot = store.current()
         try:
             if recipient is not None:
-                own_rows = read_own_rows(config.sendmail) if config.sendmail else None
-                found = explain_outbound(snapshot, recipient, own_rows)
+                local_rows = read_local_rows(config.sendmail) if config.sendmail else None
+                found = explain_outbound(snapshot, recipient, local_rows)
             else:
                 asked = {name: os.fsencode(value) for name, value in attributes.items() if value}
                 request = Request(**{name: value for name, value in asked.items() if name in Request._fields})
@@ -62,7 +62,7 @@ def command(settings: Settings, /, recipient: str | None, as_json: bool, **attri
         print_json({**found.to_json(), "configuration_changed": stale})
     else:
         click.echo(found.text)
-        if isinstance(found, Inbound):
+        if isinstance(found, ExplainedSender):
             facts = found.verdict.facts
             click.echo(f"verdict: {found.verdict.outcome} ({found.verdict.reason})")
             if found.verdict.match:
@@ -75,7 +75,7 @@ def command(settings: Settings, /, recipient: str | None, as_json: bool, **attri
             click.echo(f"Note: {set_aside_sentence(config, snapshot.manifest)}.")
         elif stale:
             click.echo(f"The configuration file has changed since; {config.command('sync')} puts it in force.")
-    if isinstance(found, Inbound):
+    if isinstance(found, ExplainedSender):
         return 1 if found.refused else 0
     return 0 if found.verdict == "routed" else 1
 

@@ -12,7 +12,7 @@ from closedmail.cli.export_options import Given, request_of, target_options
 from closedmail.cli.main import Settings
 from closedmail.cli.streams import lost_output
 from closedmail.config import load
-from closedmail.exports.export_files import chunks, edition_of, put_file, write_export
+from closedmail.exports.export_files import chunks, published_generation, put_file, write_export
 from closedmail.exports.export_signature import clearsigned, says_the_same, with_signer
 from closedmail.exports.target import Form, Target
 from closedmail.exports.targets import TARGETS
@@ -57,18 +57,18 @@ def command(
     config = load(settings.config_path)
     with StoreReader(store_path(config.gateway.state_dir)) as store:
         snapshot = store.current()
-        edition = edition_of(snapshot, config)
+        published = published_generation(snapshot, config)
         if sign is not None:
-            lines = with_signer(target.render(edition, request)[0].lines, sign)
+            lines = with_signer(target.render(published, request)[0].lines, sign)
             signed = clearsigned(chunks(target, lines), sign)
             if output is None:
                 _print([signed])
             elif not says_the_same(output, signed):
                 put_file(output, [signed])
         elif output is None:
-            _print(chunks(target, target.render(edition, request)[0].lines))
+            _print(chunks(target, target.render(published, request)[0].lines))
         else:
-            changed = write_export(target, edition, request, output)
+            changed = write_export(target, published, request, output)
             if settings.verbose:
                 click.echo(f"closedmail: {len(changed)} changed: {', '.join(map(str, changed)) or 'none'}", err=True)
         manifest = snapshot.manifest

@@ -7,7 +7,7 @@ from typing import cast
 
 import click
 
-from closedmail.exports.target import Form, Option, Request, Target
+from closedmail.exports.target import ExportRequest, Form, Option, Target
 
 Given = int | str | bool | tuple[str, ...] | None
 
@@ -41,7 +41,7 @@ def target_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-def request_of(name: str, target: Target, form: Form, given: Mapping[str, Given]) -> Request:
+def request_of(name: str, target: Target, form: Form, given: Mapping[str, Given]) -> ExportRequest:
     """What a target is asked for. Raises UsageError for an option that it has not, lacks, or can't take so."""
     named = {cast(Option, key.replace("_", "-")): value for key, value in given.items()}
     said = {option: value for option, value in named.items() if value not in (None, ()) and value is not False}
@@ -54,7 +54,7 @@ def request_of(name: str, target: Target, form: Form, given: Mapping[str, Given]
     limit = cast(int, said.get("limit", 0))
     if "limit" in said and not 1 <= limit <= target.most:
         raise click.UsageError(f"--limit: {limit} is not between 1 and {target.most}")
-    return Request(
+    return ExportRequest(
         form=form,
         limit=limit,
         relays=tuple(map(_host, cast(tuple[str, ...], said.get("relay", ())))),

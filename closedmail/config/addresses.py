@@ -8,7 +8,8 @@ from closedmail.config.values import parse_line
 from closedmail.config.wording import quote
 from closedmail.core.domain import DomainError, parse_key, parse_name
 from closedmail.core.model import IPNetwork
-from closedmail.mailertable.grammar import MAX_LINE, LocalMailerError, MailertableError, canonical
+from closedmail.mailertable.grammar import LocalMailerError, MailertableError, canonical
+from closedmail.mailertable.makemap_limits import MAX_LINE
 
 
 def parse_network(text: str) -> IPNetwork:

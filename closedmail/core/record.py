@@ -8,7 +8,7 @@ one byte for the reason; then the mailertable value in UTF-8.
 import struct
 from enum import IntEnum
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
 _HEAD = struct.Struct("<BIH")
 _TIMES = struct.Struct("<QQB")
@@ -24,6 +24,21 @@ class State(IntEnum):
     KEPT = 3  # the list lost it, and it is routed as before until released
 
 
+class HoldReason(NamedTuple):
+    """A reason for holding mail, in words.
+
+    `dsn` is the enhanced status code (RFC 3463), `reply` what the sender reads while the mail waits. `exported` is the
+    reply in the files that `closedmail export` writes. `brief` stands in a table of the report, `explained` tells an
+    administrator what to do about it.
+    """
+
+    dsn: str
+    reply: str
+    exported: str
+    brief: str
+    explained: str
+
+
 class Why(IntEnum):
     """Why a domain is held or kept."""
 
@@ -33,6 +48,58 @@ class Why(IntEnum):
     TLS = 3
     FOLDED = 4
     ROUTE = 5  # one of the MTAs can't be told its route
+
+    @property
+    def reason(self) -> HoldReason:
+        """The one place with the words for each reason.
+
+        RFC 3463: 4.3.2 is "system not accepting network messages", 4.3.5 "system incorrectly configured", 4.7.5
+        "cryptographic failure".
+        """
+        match self:
+            case Why.NOTHING:
+                return _reason("4.3.2", "", "held", "held")
+            case Why.LOST:
+                return _reason(
+                    "4.3.2",
+                    "it has disappeared from the list of its closed network",
+                    "the list lost it",
+                    "the list lost it; closedmail release lets it go",
+                    exported="the list of its closed network has lost it",
+                )
+            case Why.UNCLEAR:
+                return _reason(
+                    "4.3.2",
+                    "its line in the closed network's list is not understood",
+                    "its line is not understood",
+                    "its line in the list is not understood",
+                )
+            case Why.TLS:
+                return _reason(
+                    "4.7.5",
+                    "its TLS policy can not be met",
+                    "its TLS demand can't be met",
+                    "its TLS policy can't be met; closedmail sync says what to do",
+                )
+            case Why.FOLDED:
+                return _reason(
+                    "4.3.2",
+                    "its spelling is also that of another domain",
+                    "its spelling is another domain's, too",
+                    "for Postfix its spelling is another domain's too",
+                )
+            case Why.ROUTE:
+                return _reason(
+                    "4.3.5", "its route is too long", "its route is too long", "its route is too long for Sendmail"
+                )
+            case _:
+                assert_never(self)
+
+
+def _reason(dsn: str, cause: str, brief: str, explained: str, *, exported: str = "") -> HoldReason:
+    held = "mail for this domain is held"
+    reply = f"{held}: {cause}" if cause else held
+    return HoldReason(dsn, reply, f"{held}: {exported}" if exported else reply, brief, explained)
 
 
 # Asked of every record, so that no call makes them anew.

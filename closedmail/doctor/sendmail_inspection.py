@@ -19,7 +19,7 @@ from closedmail.doctor.sendmail_facts import SENDMAIL_MC, SendmailFacts, blamed_
 from closedmail.doctor.sendmail_machine import SendmailMachine
 from closedmail.doctor.systemd_unit import start_fix
 from closedmail.errors import ConfigError
-from closedmail.maps.local_rows_file import OwnRows, read_own_rows
+from closedmail.maps.local_rows_file import LocalRows, read_local_rows
 from closedmail.mta.sendmail_cf import DEFAULT_CF, SendmailCf, parse_cf
 from closedmail.store.snapshot import Snapshot
 
@@ -59,9 +59,9 @@ def _gather_facts(config: Config, snapshot: Snapshot | None, cf: SendmailCf) -> 
         keys.update(key for key, _ in snapshot.records())
     machine = SendmailMachine(config.gateway.state_dir, sticky="truststickybit" in blamed_by(cf))
     try:
-        own = read_own_rows(config.sendmail)
+        own = read_local_rows(config.sendmail)
     except ConfigError:
-        own = OwnRows()  # a finding of its own, or a line that sync names
+        own = LocalRows()  # a finding of its own, or a line that sync names
     partners = PartnerKeys(config, keys)
     return SendmailFacts(config, tuple(rules_of(config)), cf, machine, partners, own.access), machine
 

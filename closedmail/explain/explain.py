@@ -1,18 +1,21 @@
-"""Why a mail is accepted, refused or routed, from the generation in force: the doors' own decision, in words."""
+"""Why a mail is accepted, refused or routed by the generation in force: the decision of the daemons, in words."""
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, assert_never
 
 from closedmail.core.domain import fold, parents
-from closedmail.core.record import Entry, State, Why
+from closedmail.core.record import Entry, Why
 from closedmail.explain.explain_sendmail import SendmailRows, sendmail_rows
 from closedmail.inbound.decision import Verdict, decide
 from closedmail.inbound.facts import Envelope
 from closedmail.inbound.sender import queued_domains
-from closedmail.maps.local_rows_file import OwnRows
-from closedmail.maps.postfix_transport import CLOSED, FOLDED, transport_value
+from closedmail.maps.local_rows_file import LocalRows
+from closedmail.maps.postfix_transport import transport_value
 from closedmail.policyd.policy_reply import action_of
+from closedmail.routes.delivery import CLOSED, HELD, Delivery, DeliveryKind, delivery_of, has_row
 from closedmail.store.snapshot import Snapshot
+
+Outcome = Literal["routed", "held", "error", "none"]
 
 _SENTENCES = {
     "null-sender": "The sender is empty (a bounce): not our business.",
@@ -30,7 +33,7 @@ _SENTENCES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Inbound:
+class ExplainedSender:
     """A verdict with what it came from."""
 
     verdict: Verdict
@@ -76,16 +79,16 @@ class Inbound:
         )
 
 
-def explain_inbound(snapshot: Snapshot, envelope: Envelope) -> Inbound:
-    """Decide as the doors do. Raises SenderError."""
-    return Inbound(decide(envelope, snapshot), snapshot.generation)
+def explain_inbound(snapshot: Snapshot, envelope: Envelope) -> ExplainedSender:
+    """Decide as policy service and milter do. Raises SenderError."""
+    return ExplainedSender(decide(envelope, snapshot), snapshot.generation)
 
 
 @dataclass(frozen=True, slots=True)
-class Outbound:
+class ExplainedRecipient:
     """Where a mail to a recipient goes by the maps in force."""
 
-    verdict: Literal["routed", "held", "error", "none"]
+    verdict: Outcome
     generation: int
     text: str
     transport: str | None = None
@@ -108,81 +111,74 @@ class Outbound:
         return found | ({"sendmail": self.sendmail.to_json()} if self.sendmail else {})
 
 
-def explain_outbound(snapshot: Snapshot, recipient: str, own_rows: OwnRows | None = None) -> Outbound:
+def explain_outbound(snapshot: Snapshot, recipient: str, local_rows: LocalRows | None = None) -> ExplainedRecipient:
     """Look a recipient (or a bare domain) up as Postfix would in the maps, and as Sendmail would where its maps are
-    made: `own_rows` are the administrator's then. Raises SenderError."""
+    made: `local_rows` are the administrator's then. Raises SenderError."""
     found = _explain_postfix(snapshot, recipient)
-    if own_rows is None:
+    if local_rows is None:
         return found
     names = queued_domains(_with_user(recipient), snapshot.rewriting)
-    return replace(found, sendmail=sendmail_rows(snapshot, names[0], own_rows) if names else SendmailRows())
+    return replace(found, sendmail=sendmail_rows(snapshot, names[0], local_rows) if names else SendmailRows())
 
 
 def _with_user(recipient: str) -> str:
     return recipient if "@" in recipient or "!" in recipient or "%" in recipient else f"x@{recipient}"
 
 
-def _explain_postfix(snapshot: Snapshot, recipient: str) -> Outbound:
+def _explain_postfix(snapshot: Snapshot, recipient: str) -> ExplainedRecipient:
     number = snapshot.generation
     spelled = _with_user(recipient)
     names = queued_domains(spelled, snapshot.rewriting)
     if not names:
-        return Outbound("none", number, "The recipient has no domain.")
+        return ExplainedRecipient("none", number, "The recipient has no domain.")
     name = names[0]
     domain = spelled.rpartition("@")[2].rstrip(".")
     if not domain.isascii() and fold(domain) in snapshot.manifest.shared_spellings:
-        return Outbound("held", number, "This spelling is that of two domains: write the A-label.", FOLDED)
+        shared = transport_value(HELD[Why.FOLDED])
+        return ExplainedRecipient("held", number, "This spelling is that of two domains: write the A-label.", shared)
     found = find_route(snapshot, name)
     if found is None:
         guard = snapshot.closed(name)
         if guard is None or snapshot.own.covers(name):
             whose = "an own domain" if snapshot.own.covers(name) else "no partner's domain"
-            return Outbound("none", number, f"{name} is {whose}: Postfix decides as it would without closedmail.")
+            text = f"{name} is {whose}: Postfix decides as it would without closedmail."
+            return ExplainedRecipient("none", number, text)
         text = f"{name} is in closed_domains ({guard.key}) and has no route: it never leaves."
-        return Outbound("error", number, text, CLOSED, {}, guard.rule.network or None, guard.key)
-    key, entry, transport = found
-    rule = snapshot.manifest.rules[entry.rule]
-    network = rule.network or None
-    if entry.state is State.HELD:
-        text = f"Mail to {name} is held and waits: {_WHY_HELD[entry.why]}."
-        return Outbound("held", number, text, transport, {}, network, key)
-    if transport.startswith(("error:", "retry:")):
-        return Outbound("error", number, f"The list refuses mail to {name}.", transport, {}, network, key)
-    policies = {nexthop: row for nexthop in _nexthops(transport) if (row := _policy(snapshot, nexthop))}
-    tls = ", ".join(f"{nexthop}: {policy}" for nexthop, policy in policies.items())
-    with_tls = f", with TLS policy {tls}" if policies else ""
-    text = f"Mail to {name} goes by the row for {key} to {transport}{with_tls}."
-    return Outbound("routed", number, text, transport, policies, network, key)
+        network = guard.rule.network or None
+        return ExplainedRecipient("error", number, text, transport_value(CLOSED), {}, network, guard.key)
+    key, entry, delivery = found
+    verdict, text = _in_words(name, key, delivery)
+    policies = {nexthop: str(row.policy) for nexthop in delivery.nexthops if (row := snapshot.tls_row(nexthop))}
+    if policies:
+        tls = ", ".join(f"{nexthop}: {policy}" for nexthop, policy in policies.items())
+        text += f", with TLS policy {tls}"
+    network = snapshot.manifest.rules[entry.rule].network or None
+    return ExplainedRecipient(verdict, number, text + ".", transport_value(delivery), policies, network, key)
 
 
-_WHY_HELD = {
-    Why.NOTHING: "held",
-    Why.LOST: "the list lost it; closedmail release lets it go",
-    Why.UNCLEAR: "its line in the list is not understood",
-    Why.TLS: "its TLS policy can't be met; closedmail sync says what to do",
-    Why.ROUTE: "its route is too long for Sendmail",
-    Why.FOLDED: "for Postfix its spelling is another domain's too",
-}
+def _in_words(name: str, key: str, delivery: Delivery) -> tuple[Outcome, str]:
+    """What becomes of mail, and a sentence without its full stop."""
+    if delivery.why is not None:
+        return "held", f"Mail to {name} is held and waits: {delivery.why.reason.explained}"
+    match delivery.kind:
+        case DeliveryKind.ROUTED:
+            return "routed", f"Mail to {name} goes by the row for {key} to {transport_value(delivery)}"
+        case DeliveryKind.HELD | DeliveryKind.REFUSED:
+            return "error", f"The list refuses mail to {name}"
+        case DeliveryKind.OWN | DeliveryKind.INBOUND_ONLY:
+            return "none", f"Postfix decides about {name} as it would without closedmail"
+        case _:
+            assert_never(delivery.kind)
 
 
-def find_route(snapshot: Snapshot, name: str) -> tuple[str, Entry, str] | None:
-    """The row that Postfix finds (key, record, value): the exact domain, else the longest suffix; own domains are
-    shielded."""
+def find_route(snapshot: Snapshot, name: str) -> tuple[str, Entry, Delivery] | None:
+    """Find the row that Postfix finds (key, record, delivery): that of the exact domain, else of the longest suffix;
+    own domains are shielded."""
     own = snapshot.own.covers(name)
     for key in (name, *("." + parent for parent in parents(name))):
         if own and not snapshot.own.covers(key):
             return None
         entry = snapshot.entry(key)
-        value = entry and transport_value(entry, snapshot.manifest.rules[entry.rule].outbound)
-        if entry and value:
-            return key, entry, value
+        if entry and has_row(entry):
+            return key, entry, delivery_of(entry, snapshot.manifest.rules[entry.rule].outbound)
     return None
-
-
-def _nexthops(transport: str) -> list[str]:
-    return transport.partition(":")[2].split(", ")
-
-
-def _policy(snapshot: Snapshot, nexthop: str) -> str | None:
-    row = snapshot.tls_row(nexthop)
-    return str(row.policy) if row else None

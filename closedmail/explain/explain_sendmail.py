@@ -7,11 +7,11 @@ from closedmail.core.domain import parents
 from closedmail.core.record import Entry
 from closedmail.generation.sendmail_tls_demands import is_demand, recipient_policies
 from closedmail.maps.local_rows import fold_key
-from closedmail.maps.local_rows_file import OwnRows
-from closedmail.maps.postfix_transport import CLOSED
+from closedmail.maps.local_rows_file import LocalRows
+from closedmail.maps.protected_keys import ProtectedKeys
 from closedmail.maps.sendmail_access import TAG, lifted, requirement
-from closedmail.maps.sendmail_mailertable import mailertable_value
-from closedmail.routes.sendmail_route import refusal
+from closedmail.routes.delivery import CLOSED, delivery_of
+from closedmail.routes.sendmail_route import mailertable_value
 from closedmail.routes.tls_policy import Policy
 from closedmail.store.snapshot import Snapshot
 
@@ -36,16 +36,16 @@ class SendmailRows:
         return "\n".join(f"Sendmail's {table}: {' '.join(row) if row else 'no row'}" for table, row in rows)
 
 
-def sendmail_rows(snapshot: Snapshot, name: str, own_rows: OwnRows) -> SendmailRows:
+def sendmail_rows(snapshot: Snapshot, name: str, local_rows: LocalRows) -> SendmailRows:
     """Look a domain up as Sendmail does in the maps of the generation, with the administrator's own rows in them."""
-    return SendmailRows(_mailertable(snapshot, name, own_rows), _access(snapshot, name, own_rows))
+    return SendmailRows(_mailertable(snapshot, name, local_rows), _access(snapshot, name, local_rows))
 
 
-def _mailertable(snapshot: Snapshot, name: str, own_rows: OwnRows) -> tuple[str, str] | None:
+def _mailertable(snapshot: Snapshot, name: str, local_rows: LocalRows) -> tuple[str, str] | None:
     """The row of the domain, else that of the longest suffix, else that of `.`."""
     shielded = False
     for key in (name, *("." + parent for parent in parents(name)), "."):
-        value = own_rows.mailertable.get(key) or (None if shielded else _value(snapshot, key))
+        value = local_rows.mailertable.get(key) or (None if shielded else _value(snapshot, key))
         if value:
             return key, value
         shielded = shielded or key.removeprefix(".") in snapshot.own.names
@@ -53,19 +53,13 @@ def _mailertable(snapshot: Snapshot, name: str, own_rows: OwnRows) -> tuple[str,
 
 
 def _value(snapshot: Snapshot, key: str) -> str | None:
-    value, domain = _listed(snapshot, key), key.removeprefix(".")
-    if value is None and domain in snapshot.manifest.closed:
-        covered = any(_listed(snapshot, "." + parent) for parent in parents(domain))
-        return None if covered else refusal(CLOSED)
-    return value
-
-
-def _listed(snapshot: Snapshot, key: str) -> str | None:
+    if ProtectedKeys(snapshot.own, snapshot.manifest.closed, snapshot.entry).is_guard(key):
+        return mailertable_value(CLOSED)
     entry = snapshot.entry(key)
-    return entry and mailertable_value(entry, snapshot.manifest.rules[entry.rule].outbound)
+    return entry and mailertable_value(delivery_of(entry, snapshot.manifest.rules[entry.rule].outbound))
 
 
-def _access(snapshot: Snapshot, name: str, own_rows: OwnRows) -> tuple[str, str] | None:
+def _access(snapshot: Snapshot, name: str, local_rows: LocalRows) -> tuple[str, str] | None:
     """The row of the domain, else that of the nearest name above it, else the administrator's for all."""
     entries: list[tuple[str, Entry]] = []
     names = (name, *parents(name))
@@ -82,11 +76,11 @@ def _access(snapshot: Snapshot, name: str, own_rows: OwnRows) -> tuple[str, str]
             found[above] = policy
     for at, above in enumerate(names):
         key = fold_key(TAG + above)
-        if key in own_rows.access:
-            return TAG + above, own_rows.access[key]
+        if key in local_rows.access:
+            return TAG + above, local_rows.access[key]
         if above in found and is_demand(found[above]):
             return TAG + above, requirement(found[above])
         if above in found and any(is_demand(found[higher]) for higher in names[at + 1 :] if higher in found):
-            return TAG + above, lifted(above, own_rows.access)
-    default = own_rows.access.get(fold_key(TAG))
+            return TAG + above, lifted(above, local_rows.access)
+    default = local_rows.access.get(fold_key(TAG))
     return (TAG, default) if default else None

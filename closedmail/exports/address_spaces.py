@@ -2,17 +2,18 @@
 
 from collections.abc import Iterator
 
-from closedmail.exports.delivery import Delivery, Kind, deliveries
-from closedmail.exports.edition import Edition
+from closedmail.exports.export_rows import ExportRow, outbound_rows
 from closedmail.exports.notes import Notes
+from closedmail.exports.published_generation import PublishedGeneration
+from closedmail.routes.delivery import DeliveryKind
 
 
-def address_spaces(edition: Edition, notes: Notes) -> Iterator[tuple[str, Delivery, str]]:
+def address_spaces(published: PublishedGeneration, notes: Notes) -> Iterator[tuple[str, ExportRow, str]]:
     """Each key but own domains, how its mail is delivered, and its address space; `notes` take what that changes."""
-    for key, delivery in deliveries(edition):
-        if delivery.kind is Kind.OWN:
+    for key, row in outbound_rows(published):
+        if row.kind is DeliveryKind.OWN:
             notes.add("an own domain lies below a listed suffix or closed domain: keep it an accepted domain", key)
             continue
-        if key.startswith(".") and edition.entry(key[1:]) is None and key[1:] not in edition.closed:
+        if key.startswith(".") and published.entry(key[1:]) is None and key[1:] not in published.closed:
             notes.add("only what is below is listed, Exchange's *.d takes d itself, too", key)
-        yield key, delivery, f"*{key}" if key.startswith(".") else key
+        yield key, row, f"*{key}" if key.startswith(".") else key

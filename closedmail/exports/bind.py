@@ -7,11 +7,11 @@ policy by type. No other means of BIND changes one type alone: a zone of one's o
 from collections.abc import Iterator
 
 from closedmail.exports import dns, forwarding, rpz
-from closedmail.exports.delivery import says_something
-from closedmail.exports.edition import Edition
+from closedmail.exports.export_rows import says_something
 from closedmail.exports.header import header
 from closedmail.exports.notes import Notes
-from closedmail.exports.target import File, Request
+from closedmail.exports.published_generation import PublishedGeneration
+from closedmail.exports.target import ExportRequest, File
 
 _CONFIG, _OPTIONS, _ZONE = "closedmail.conf", "closedmail.options", "closedmail.rpz"
 _APPLYING = (
@@ -33,29 +33,31 @@ _TYPES = (
 _OWN = "An own domain in a forwarded zone is resolved from the root servers, without your forwarders."
 
 
-def render(edition: Edition, request: Request) -> list[File]:
+def render(published: PublishedGeneration, request: ExportRequest) -> list[File]:
     """Three files for `mx`, two for `forward`."""
     applying = [line.replace("{place}", request.place) for line in _APPLYING]
     if request.form == "forward":
         notes = Notes()
-        found = forwarding.zones(edition, notes)
+        found = forwarding.zones(published, notes)
         applying = [*applying, forwarding.TAKES_ALL, *([_OWN] if None in found.values() else [])]
         return [
-            File(_CONFIG, _forward_zones(edition, found, notes, applying)),
-            File(_OPTIONS, _insecure(edition, found)),
+            File(_CONFIG, _forward_zones(published, found, notes, applying)),
+            File(_OPTIONS, _insecure(published, found)),
         ]
-    survey = dns.survey(edition)
-    empty = _without_address(edition, survey)
-    _note(edition, survey, empty)
+    survey = dns.survey(published)
+    empty = _without_address(published, survey)
+    _note(published, survey, empty)
     return [
-        File(_CONFIG, _config(edition, survey, [*applying, *_TYPES], request)),
-        File(_OPTIONS, _policy(edition)),
-        File(_ZONE, _zone(edition, survey, empty)),
+        File(_CONFIG, _config(published, survey, [*applying, *_TYPES], request)),
+        File(_OPTIONS, _policy(published)),
+        File(_ZONE, _zone(published, survey, empty)),
     ]
 
 
-def _config(edition: Edition, found: dns.Survey, applying: list[str], request: Request) -> Iterator[str]:
-    yield from header("bind", edition, found.notes, applying, "// ")
+def _config(
+    published: PublishedGeneration, found: dns.Survey, applying: list[str], request: ExportRequest
+) -> Iterator[str]:
+    yield from header("bind", published, found.notes, applying, "// ")
     yield f'zone "{rpz.NAME}" {{'
     yield f'  type primary; file "{request.place}/{_ZONE}"; allow-query {{ none; }};'
     yield "  check-names ignore;  # a listed domain may have an underscore, and one bad owner would end the whole zone"
@@ -64,19 +66,19 @@ def _config(edition: Edition, found: dns.Survey, applying: list[str], request: R
     yield f'zone "{dns.HELD}" {{ type forward; forward only; forwarders {{ 127.0.0.1 port 1; }}; }};'
 
 
-def _policy(edition: Edition) -> Iterator[str]:
-    yield from header("bind", edition, Notes(), ["Belongs into the options of named.conf."], "// ")
+def _policy(published: PublishedGeneration) -> Iterator[str]:
+    yield from header("bind", published, Notes(), ["Belongs into the options of named.conf."], "// ")
     yield f'response-policy {{ zone "{rpz.NAME}"; }} break-dnssec yes qname-wait-recurse no max-policy-ttl {dns.TTL};'
     yield f'validate-except {{ "{dns.SUFFIX}"; }};'
 
 
-def _without_address(edition: Edition, found: dns.Survey) -> frozenset[str]:
+def _without_address(published: PublishedGeneration, found: dns.Survey) -> frozenset[str]:
     """The hosts of routes that are names with MX records of their own in the zone, and so lose their addresses."""
-    return frozenset(name for name in found.targets if says_something(edition, name) or name in edition.closed)
+    return frozenset(name for name in found.targets if says_something(published, name) or name in published.closed)
 
 
-def _note(edition: Edition, found: dns.Survey, empty: frozenset[str]) -> None:
-    for key, answer in dns.answers(edition):
+def _note(published: PublishedGeneration, found: dns.Survey, empty: frozenset[str]) -> None:
+    for key, answer in dns.answers(published):
         rpz.note_long_name(found, key)
         if any(target in empty for _, target in answer or ()):
             found.notes.add("a host of the route is a listed domain, and loses its address here: left out", key)
@@ -86,11 +88,11 @@ def _note(edition: Edition, found: dns.Survey, empty: frozenset[str]) -> None:
         )
 
 
-def _zone(edition: Edition, found: dns.Survey, empty: frozenset[str]) -> Iterator[str]:
-    yield from header("bind", edition, Notes(), ["The policy zone of closedmail.conf."], "; ")
-    yield from rpz.head(edition)
+def _zone(published: PublishedGeneration, found: dns.Survey, empty: frozenset[str]) -> Iterator[str]:
+    yield from header("bind", published, Notes(), ["The policy zone of closedmail.conf."], "; ")
+    yield from rpz.head(published)
     yield from rpz.addresses(found)
-    for key, answer in dns.answers(edition):
+    for key, answer in dns.answers(published):
         yield from rpz.records(rpz.owner_of(key), _with_address(answer, empty))
     for name in found.hosts:
         yield from rpz.records(name, None)
@@ -106,9 +108,9 @@ def _with_address(answer: dns.Answer, empty: frozenset[str]) -> dns.Answer:
 
 
 def _forward_zones(
-    edition: Edition, found: dict[str, forwarding.Servers], notes: Notes, applying: list[str]
+    published: PublishedGeneration, found: dict[str, forwarding.Servers], notes: Notes, applying: list[str]
 ) -> Iterator[str]:
-    yield from header("bind", edition, notes, applying, "// ")
+    yield from header("bind", published, notes, applying, "// ")
     for name, servers in found.items():
         if servers is None:
             told = ""
@@ -120,8 +122,8 @@ def _forward_zones(
         yield f'zone "{name}" {{ type forward;{only} forwarders {{{told} }}; }};'
 
 
-def _insecure(edition: Edition, found: dict[str, forwarding.Servers]) -> Iterator[str]:
-    yield from header("bind", edition, Notes(), ["Belongs into the options of named.conf."], "// ")
+def _insecure(published: PublishedGeneration, found: dict[str, forwarding.Servers]) -> Iterator[str]:
+    yield from header("bind", published, Notes(), ["Belongs into the options of named.conf."], "// ")
     yield "validate-except {"
     yield from (f'  "{name}";' for name in forwarding.private_names(found))
     yield "};"

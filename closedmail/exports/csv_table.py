@@ -5,10 +5,10 @@ from collections.abc import Iterator
 
 from closedmail.core.model import CertificatePin
 from closedmail.core.rule import Rule
-from closedmail.exports.delivery import Delivery, Kind, all_rows
-from closedmail.exports.edition import Edition
+from closedmail.exports.export_rows import ExportRow, all_rows
 from closedmail.exports.mailertable import value_of
-from closedmail.exports.target import File, Request
+from closedmail.exports.published_generation import PublishedGeneration
+from closedmail.exports.target import ExportRequest, File
 
 COLUMNS = (
     *("domain", "covers", "state", "network", "rule", "mailertable", "hosts", "tls", "mode", "require", "allow_from"),
@@ -18,12 +18,12 @@ COLUMNS = (
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-def render(edition: Edition, request: Request) -> list[File]:  # noqa: ARG001, there is but one form
+def render(published: PublishedGeneration, request: ExportRequest) -> list[File]:  # noqa: ARG001, there is but one form
     """One file."""
-    return [File("", _lines(edition))]
+    return [File("", _lines(published))]
 
 
-class _Line:
+class _LastLine:
     """What csv.writer writes into: the last line. Rows have no line ends inside: nothing in a generation has any."""
 
     text = ""
@@ -33,32 +33,32 @@ class _Line:
         return len(text)
 
 
-def _lines(edition: Edition) -> Iterator[str]:
-    line = _Line()
+def _lines(published: PublishedGeneration) -> Iterator[str]:
+    line = _LastLine()
     writer = csv.writer(line, lineterminator="")
     writer.writerow(COLUMNS)
     yield line.text
-    stamp = (str(edition.generation), edition.published_at)
+    stamp = (str(published.generation), published.published_at)
     rules: dict[str, tuple[str, ...]] = {}  # a rule's cells are the same in all its rows
-    for key, delivery in all_rows(edition):
-        rule = delivery.rule
+    for key, row in all_rows(published):
+        rule = row.rule
         if rule is None:
             continue
         if rule.table not in rules:
             rules[rule.table] = _rule_cells(rule)
-        writer.writerow(map(_inert, (*_delivery_cells(key, delivery, rule), *rules[rule.table], *stamp)))
+        writer.writerow(map(_inert, (*_delivery_cells(key, row, rule), *rules[rule.table], *stamp)))
         yield line.text
 
 
-def _delivery_cells(key: str, delivery: Delivery, rule: Rule) -> tuple[str, ...]:
+def _delivery_cells(key: str, row: ExportRow, rule: Rule) -> tuple[str, ...]:
     return (
         key.removeprefix("."),
         "below" if key.startswith(".") else "domain",
-        delivery.kind.value,
+        row.kind.value,
         rule.network,
         rule.table,
-        "" if delivery.kind is Kind.INBOUND_ONLY else value_of(delivery),
-        " ".join(f"{host}:{host.port or 25}" for host in delivery.hosts),
+        value_of(row),
+        " ".join(f"{host}:{host.port or 25}" for host in row.delivery.hosts),
     )
 
 

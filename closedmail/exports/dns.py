@@ -11,11 +11,14 @@ smtp_defer_if_no_mx_address_found). Mail that is refused gets the null MX `0 .` 
 from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address
+from typing import assert_never
 
 from closedmail.core.domain import DomainSet, parents
-from closedmail.exports.delivery import Delivery, Kind, MailHost, deliveries
-from closedmail.exports.edition import Edition
+from closedmail.exports.export_rows import ExportRow, outbound_rows
 from closedmail.exports.notes import Notes
+from closedmail.exports.published_generation import PublishedGeneration
+from closedmail.routes.delivery import DeliveryKind
+from closedmail.routes.nexthop import MailHost
 
 SUFFIX = "closedmail.invalid"
 HELD = f"held.{SUFFIX}"
@@ -41,22 +44,24 @@ def target_of(host: MailHost) -> str:
     return made_name(host.name) if host.is_address else host.name
 
 
-def answer_of(delivery: Delivery) -> Answer:
-    """What a server answers for the MX of a name with that delivery."""
-    match delivery.kind:
-        case Kind.ROUTED:
-            return tuple((host.preference, target_of(host)) for host in delivery.hosts)
-        case Kind.REFUSED:
+def answer_of(row: ExportRow) -> Answer:
+    """Decide what a server answers for the MX of a name with that row."""
+    match row.kind:
+        case DeliveryKind.ROUTED:
+            return tuple((host.preference, target_of(host)) for host in row.delivery.hosts)
+        case DeliveryKind.REFUSED:
             return NULL_MX
-        case Kind.OWN:
+        case DeliveryKind.HELD:
+            return WAIT
+        case DeliveryKind.OWN | DeliveryKind.INBOUND_ONLY:
             return None
         case _:
-            return WAIT
+            assert_never(row.kind)
 
 
-def answers(edition: Edition) -> Iterator[tuple[str, Answer]]:
+def answers(published: PublishedGeneration) -> Iterator[tuple[str, Answer]]:
     """All keys with their answers, sorted."""
-    return ((key, answer_of(delivery)) for key, delivery in deliveries(edition) if not _MADE.covers(key))
+    return ((key, answer_of(row)) for key, row in outbound_rows(published) if not _MADE.covers(key))
 
 
 @dataclass
@@ -86,7 +91,7 @@ class Survey:
         return [(made_name(address), address) for address in sorted(self.addresses)]
 
 
-def survey(edition: Edition) -> Survey:
+def survey(published: PublishedGeneration) -> Survey:
     """Look at all rows.
 
     `fill`: in a zone file a wildcard stands for no name that exists, nor for anything below one (RFC 4592 2.2.1,
@@ -94,17 +99,17 @@ def survey(edition: Edition) -> Survey:
     the answer of `*.x`, unless they have one of their own.
     """
     found = Survey()
-    for key, delivery in deliveries(edition):
+    for key, row in outbound_rows(published):
         if _MADE.covers(key):
             found.notes.add(f"a name below {SUFFIX} is never looked up by anybody else: left out", key)
             continue
-        _note(found.notes, key, delivery)
-        for host in delivery.hosts:
+        _note(found.notes, key, row)
+        for host in row.delivery.hosts:
             (found.addresses if host.is_address else found.targets).add(host.name)
         if key.startswith("."):
-            found.suffixes[key[1:]] = answer_of(delivery)
+            found.suffixes[key[1:]] = answer_of(row)
     if found.suffixes:
-        _cover(edition, found)
+        _cover(published, found)
     return found
 
 
@@ -113,15 +118,15 @@ def within(name: str, zones: Container[str]) -> bool:
     return name in zones or any(parent in zones for parent in parents(name))
 
 
-def exact_answers(edition: Edition, found: Survey) -> Iterator[tuple[str, Answer]]:
+def exact_answers(published: PublishedGeneration, found: Survey) -> Iterator[tuple[str, Answer]]:
     """The exact names with their answers: keys, and hosts of routes below a suffix."""
-    yield from (row for row in answers(edition) if not row[0].startswith("."))
+    yield from (row for row in answers(published) if not row[0].startswith("."))
     yield from found.hosts.items()
 
 
-def _cover(edition: Edition, found: Survey) -> None:
+def _cover(published: PublishedGeneration, found: Survey) -> None:
     bases: dict[str, str] = {}
-    for key, answer in answers(edition):
+    for key, answer in answers(published):
         name = key.removeprefix(".")
         cover = found.covering(name)
         if cover is not None:
@@ -144,15 +149,15 @@ def _cover(edition: Edition, found: Survey) -> None:
                 found.fill["*." + above] = answer
 
 
-def _note(notes: Notes, key: str, delivery: Delivery) -> None:
-    if delivery.kind is not Kind.ROUTED:
+def _note(notes: Notes, key: str, row: ExportRow) -> None:
+    if row.kind is not DeliveryKind.ROUTED:
         return
-    if any(host.port not in (0, 25) for host in delivery.hosts):
+    if any(host.port not in (0, 25) for host in row.delivery.hosts):
         notes.add("an MX record has no port: mail goes to port 25", key)
-    if any(host.mx for host in delivery.hosts):
+    if any(host.mx for host in row.delivery.hosts):
         notes.add("the route's host stands without brackets: its address is used, its own MX records are not", key)
-    outbound = delivery.rule.outbound if delivery.rule else None
+    outbound = row.rule.outbound if row.rule else None
     if outbound and outbound.tls not in ("none", "may"):
         level = f"{outbound.tls} {' '.join(outbound.tls_match)}".strip()
-        table = delivery.rule.table if delivery.rule else ""
+        table = row.rule.table if row.rule else ""
         notes.add(f"DNS demands no TLS, [{table}] does: set {level!r} in the mail server", key)

@@ -8,10 +8,10 @@ public MX: it is sent to a port on which nobody answers, and mail waits.
 from collections.abc import Iterator
 
 from closedmail.exports import dns, forwarding
-from closedmail.exports.edition import Edition
 from closedmail.exports.header import header
 from closedmail.exports.notes import Notes
-from closedmail.exports.target import File, Request
+from closedmail.exports.published_generation import PublishedGeneration
+from closedmail.exports.target import ExportRequest, File
 
 _NOBODY = "127.0.0.1#1"
 _APPLYING = (
@@ -23,13 +23,13 @@ _UNSIGNED = (
 )
 
 
-def render(edition: Edition, request: Request) -> list[File]:
+def render(published: PublishedGeneration, request: ExportRequest) -> list[File]:
     """One file."""
-    return [File("", _forwarding(edition) if request.form == "forward" else _mx(edition))]
+    return [File("", _forwarding(published) if request.form == "forward" else _mx(published))]
 
 
-def _mx(edition: Edition) -> Iterator[str]:
-    found = dns.survey(edition)
+def _mx(published: PublishedGeneration) -> Iterator[str]:
+    found = dns.survey(published)
     for name, answer in found.suffixes.items():
         if answer and answer != dns.NULL_MX:
             found.notes.add(
@@ -37,7 +37,7 @@ def _mx(edition: Edition) -> Iterator[str]:
             )
         elif answer:
             found.notes.add("below a closed domain no type is resolved", f".{name}")
-    yield from header("dnsmasq", edition, found.notes, _APPLYING)
+    yield from header("dnsmasq", published, found.notes, _APPLYING)
     yield f"local=/{dns.SUFFIX}/"
     yield f"server=/{dns.HELD}/{_NOBODY}"
     for name, address in found.names():
@@ -47,7 +47,7 @@ def _mx(edition: Edition) -> Iterator[str]:
             yield f"server=/*.{name}/#"
         else:
             yield _unresolved(f"*.{name}", answer)
-    for key, answer in dns.exact_answers(edition, found):
+    for key, answer in dns.exact_answers(published, found):
         for preference, target in answer or ():
             yield f"mx-host={key},{target or '.'},{preference}"
         cover = found.covering(key)
@@ -64,10 +64,10 @@ def _unresolved(name: str, answer: dns.Answer) -> str:
     return f"local=/{name}/" if answer == dns.NULL_MX else f"server=/{name}/{_NOBODY}"
 
 
-def _forwarding(edition: Edition) -> Iterator[str]:
+def _forwarding(published: PublishedGeneration) -> Iterator[str]:
     notes = Notes()
-    found = forwarding.zones(edition, notes)
-    yield from header("dnsmasq", edition, notes, [*_APPLYING, forwarding.TAKES_ALL, _UNSIGNED])
+    found = forwarding.zones(published, notes)
+    yield from header("dnsmasq", published, notes, [*_APPLYING, forwarding.TAKES_ALL, _UNSIGNED])
     for name, servers in found.items():
         if servers is None:
             yield f"server=/{name}/#"

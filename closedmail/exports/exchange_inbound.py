@@ -10,10 +10,11 @@ from closedmail.core.model import IPNetwork
 from closedmail.errors import ClosedmailError
 from closedmail.exports import powershell
 from closedmail.exports.buckets import portions
-from closedmail.exports.delivery import Kind, all_rows
-from closedmail.exports.edition import Edition
 from closedmail.exports.exchange_script import PREFIX, Wanted
+from closedmail.exports.export_rows import all_rows
 from closedmail.exports.notes import Notes
+from closedmail.exports.published_generation import PublishedGeneration
+from closedmail.routes.delivery import DeliveryKind
 
 APPLYING = (
     "Inbound: Exchange Server refuses no mail because its sender's domain comes from a foreign address; only a gateway "
@@ -49,11 +50,11 @@ if ($gone -gt $RemoveAtMost) {
 """
 
 
-def receive_connectors(edition: Edition, limit: int, notes: Notes) -> Iterator[Wanted]:
+def receive_connectors(published: PublishedGeneration, limit: int, notes: Notes) -> Iterator[Wanted]:
     """Connectors for all addresses of `allow_from`, those that have to use TLS apart."""
     plain: set[IPNetwork] = set()
     demanding: set[IPNetwork] = set()
-    for rule in edition.rules:
+    for rule in published.rules:
         inbound = rule.inbound
         if inbound.mode == "off":
             continue
@@ -73,18 +74,18 @@ def receive_connectors(edition: Edition, limit: int, notes: Notes) -> Iterator[W
             )
 
 
-def secure_list(edition: Edition, limit: int, notes: Notes) -> list[str]:
+def secure_list(published: PublishedGeneration, limit: int, notes: Notes) -> list[str]:
     """The domains that have to show a certificate. Raises ClosedmailError for more than one setting holds."""
     found = []
-    for key, delivery in all_rows(edition):
-        rule = delivery.rule
-        if rule is None or delivery.kind is Kind.OWN or rule.inbound.require not in ("cert", "ip and cert"):
+    for key, row in all_rows(published):
+        rule = row.rule
+        if rule is None or row.kind is DeliveryKind.OWN or rule.inbound.require not in ("cert", "ip and cert"):
             continue
         if rule.inbound.mode != "enforce":
             notes.add(f"[{rule.table}] inbound mode {rule.inbound.mode!r}: no certificate is demanded")
         elif key.startswith("."):
             notes.add("TLSReceiveDomainSecureList has no wildcards: no certificate is demanded of what is below", key)
-        elif key in edition.closed and edition.entry(key) is None:
+        elif key in published.closed and published.entry(key) is None:
             notes.add("a closed domain without an entry: no certificate is demanded by TLSReceiveDomainSecureList", key)
         else:
             notes.add(

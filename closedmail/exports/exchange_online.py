@@ -11,11 +11,11 @@ from closedmail.errors import ClosedmailError
 from closedmail.exports import exchange_online_inbound, exchange_rules, exchange_script
 from closedmail.exports.address_spaces import address_spaces
 from closedmail.exports.buckets import portions
-from closedmail.exports.edition import Edition
 from closedmail.exports.exchange_script import PREFIX, Value, Wanted
 from closedmail.exports.header import header
 from closedmail.exports.notes import Notes
-from closedmail.exports.target import File, Request
+from closedmail.exports.published_generation import PublishedGeneration
+from closedmail.exports.target import ExportRequest, File
 
 LIMIT = 1000
 MOST = 1268  # what a connector was seen to take
@@ -40,11 +40,11 @@ class _Plan(NamedTuple):
     rules: exchange_rules.Rules
 
 
-def render(edition: Edition, request: Request) -> list[File]:
+def render(published: PublishedGeneration, request: ExportRequest) -> list[File]:
     """One script. Raises ClosedmailError for what is beyond a limit of the service."""
     notes = Notes()
     limit = request.limit or LIMIT
-    entries = [entry for _, _, entry in address_spaces(edition, notes)]
+    entries = [entry for _, _, entry in address_spaces(published, notes)]
     relays = sorted(set(request.relays))
     settings = _settings(request)
     fixed: dict[str, Value] = {"ConnectorType": "Partner"}
@@ -57,7 +57,7 @@ def render(edition: Edition, request: Request) -> list[File]:
         outbound = [Wanted(_name("out", bits), part, everywhere, fixed) for bits, part in portions(entries, limit)]
     inbound = [
         Wanted(_name(f"from-{group.name}", bits), part, group.settings, fixed)
-        for group in exchange_online_inbound.groups(edition, request, notes)
+        for group in exchange_online_inbound.groups(published, request, notes)
         for bits, part in portions(group.entries, limit)
     ]
     if len(outbound) + len(inbound) > _CONNECTORS:
@@ -65,14 +65,14 @@ def render(edition: Edition, request: Request) -> list[File]:
             f"{len(outbound) + len(inbound)} connectors, more than the {_CONNECTORS} that Exchange Online is known to "
             "take: raise --limit, or take --inbound-from for one group of partners"
         )
-    return [File("", _lines(edition, notes, _Plan(outbound, scoped, inbound, rules), len(entries)))]
+    return [File("", _lines(published, notes, _Plan(outbound, scoped, inbound, rules), len(entries)))]
 
 
 def _name(kind: str, bits: str) -> str:
     return f"{PREFIX}{kind}{'-' if bits else ''}{bits}"
 
 
-def _settings(request: Request) -> dict[str, Value]:
+def _settings(request: ExportRequest) -> dict[str, Value]:
     """What all outbound connectors have. Raises ClosedmailError for relays without a name for their certificate."""
     names = {relay for relay in request.relays if not relay[-1].isdigit()}
     if not request.tls_name and (len(names) != 1 or len(set(request.relays)) != 1):
@@ -87,11 +87,13 @@ def _settings(request: Request) -> dict[str, Value]:
     }
 
 
-def _lines(edition: Edition, notes: Notes, plan: _Plan, count: int) -> Iterator[str]:
+def _lines(published: PublishedGeneration, notes: Notes, plan: _Plan, count: int) -> Iterator[str]:
     outbound = len(plan.outbound) + len(plan.scoped)
     told = f"Here: {count} entries, {outbound} outbound and {len(plan.inbound)} inbound connectors."
     scoped = exchange_rules.APPLYING if plan.scoped else ()
-    yield from header("exchange-online", edition, notes, [*_APPLYING, *exchange_online_inbound.APPLYING, *scoped, told])
+    yield from header(
+        "exchange-online", published, notes, [*_APPLYING, *exchange_online_inbound.APPLYING, *scoped, told]
+    )
     yield "#Requires -Version 5.1"
     yield "[CmdletBinding(SupportsShouldProcess = $true)]"
     yield f"param([int]$RemoveAtMost = {exchange_script.remove_at_most(count)})"

@@ -13,11 +13,12 @@ from ipaddress import IPv4Network, collapse_addresses
 from closedmail.core.model import Inbound, IPNetwork
 from closedmail.core.rule import Rule
 from closedmail.errors import ClosedmailError
-from closedmail.exports.delivery import Kind, all_rows
-from closedmail.exports.edition import Edition
 from closedmail.exports.exchange_script import Value
+from closedmail.exports.export_rows import all_rows
 from closedmail.exports.notes import Notes
-from closedmail.exports.target import Request
+from closedmail.exports.published_generation import PublishedGeneration
+from closedmail.exports.target import ExportRequest
+from closedmail.routes.delivery import DeliveryKind
 
 APPLYING = (
     "Inbound connectors refuse, for good, mail in a partner's name from elsewhere, or without the certificate. "
@@ -41,13 +42,13 @@ class Group:
         return sha256(repr(sorted(self.settings.items())).encode()).hexdigest()[:16]
 
 
-def groups(edition: Edition, request: Request, notes: Notes) -> Iterator[Group]:
+def groups(published: PublishedGeneration, request: ExportRequest, notes: Notes) -> Iterator[Group]:
     """Groups of domains, in a fixed order. Raises ClosedmailError for ranges that are too wide."""
     found: dict[str, Group] = {}
     known: dict[str, Group | None] = {}
-    for key, delivery in all_rows(edition):
-        rule = delivery.rule
-        if rule is None or delivery.kind is Kind.OWN or rule.inbound.mode == "off":
+    for key, row in all_rows(published):
+        rule = row.rule
+        if rule is None or row.kind is DeliveryKind.OWN or rule.inbound.mode == "off":
             continue
         if rule.table not in known:
             said = _settings(rule, request, notes)
@@ -58,22 +59,22 @@ def groups(edition: Edition, request: Request, notes: Notes) -> Iterator[Group]:
         if (group := known[rule.table]) is None:
             continue
         below = key.startswith(".")
-        if below and edition.entry(key[1:]) is None and key[1:] not in edition.closed:
+        if below and published.entry(key[1:]) is None and key[1:] not in published.closed:
             notes.add("inbound, too, *.d takes d itself, of which only what is below is listed", key)
-        if not below and rule.inbound.subdomains and edition.entry("." + key) is None:
+        if not below and rule.inbound.subdomains and published.entry("." + key) is None:
             group.entries.append("*." + key)
-        elif not below or not (_with_subdomains(edition, key[1:])):
+        elif not below or not (_with_subdomains(published, key[1:])):
             group.entries.append(f"*{key}" if below else key)
     yield from (found[name] for name in sorted(found) if found[name].entries)
 
 
-def _with_subdomains(edition: Edition, name: str) -> bool:
+def _with_subdomains(published: PublishedGeneration, name: str) -> bool:
     """Whether the domain's own entry is `*.name` already."""
-    entry = edition.entry(name)
-    return entry is not None and edition.rules[entry.rule].inbound.subdomains and edition.entry("." + name) is None
+    entry = published.entry(name)
+    return entry is not None and published.rules[entry.rule].inbound.subdomains and published.entry("." + name) is None
 
 
-def _settings(rule: Rule, request: Request, notes: Notes) -> dict[str, Value] | str:
+def _settings(rule: Rule, request: ExportRequest, notes: Notes) -> dict[str, Value] | str:
     """The settings for a rule, or why there are none."""
     inbound = rule.inbound
     if inbound.mode != "enforce":

@@ -13,13 +13,15 @@ from itertools import groupby
 from closedmail.exports import exchange_inbound, exchange_script
 from closedmail.exports.address_spaces import address_spaces
 from closedmail.exports.buckets import portions
-from closedmail.exports.delivery import Delivery, Kind, MailHost
-from closedmail.exports.edition import Edition
 from closedmail.exports.exchange_script import PREFIX, Value, Wanted
 from closedmail.exports.exchange_tls import SendTls, send_tls
+from closedmail.exports.export_rows import ExportRow
 from closedmail.exports.header import header
 from closedmail.exports.notes import Notes
-from closedmail.exports.target import File, Request
+from closedmail.exports.published_generation import PublishedGeneration
+from closedmail.exports.target import ExportRequest, File
+from closedmail.routes.delivery import DeliveryKind
+from closedmail.routes.nexthop import MailHost
 
 LIMIT = 1000  # see MOST
 MOST = 1200  # "administrative limit exceeded" comes at 1,200 to 1,300 values of a non-linked attribute
@@ -72,25 +74,25 @@ class _Route:
 _HELD = _Route((NOWHERE,), 25, SendTls(required=True, auth_level="DomainValidation", domain=NOWHERE))
 
 
-def render(edition: Edition, request: Request) -> list[File]:
+def render(published: PublishedGeneration, request: ExportRequest) -> list[File]:
     """One script. Raises ClosedmailError for more domains with mutual TLS than one setting holds."""
     notes = Notes()
     limit = request.limit or LIMIT
-    wanted = list(send_connectors(edition, limit, notes))
-    secure = exchange_inbound.secure_list(edition, limit, notes) if request.domain_secure else None
-    if secure is None and any(rule.inbound.certificates for rule in edition.rules):
+    wanted = list(send_connectors(published, limit, notes))
+    secure = exchange_inbound.secure_list(published, limit, notes) if request.domain_secure else None
+    if secure is None and any(rule.inbound.certificates for rule in published.rules):
         notes.add(exchange_inbound.NO_LIST)
-    receive = list(exchange_inbound.receive_connectors(edition, limit, notes))
-    return [File("", _lines(edition, notes, wanted, receive, secure))]
+    receive = list(exchange_inbound.receive_connectors(published, limit, notes))
+    return [File("", _lines(published, notes, wanted, receive, secure))]
 
 
 def _lines(
-    edition: Edition, notes: Notes, wanted: list[Wanted], receive: list[Wanted], secure: list[str] | None
+    published: PublishedGeneration, notes: Notes, wanted: list[Wanted], receive: list[Wanted], secure: list[str] | None
 ) -> Iterator[str]:
     count = sum(len(item.entries) for item in wanted)
     told = f"Here: {len(wanted)} Send connectors with {count} address spaces."
     applying = [*_APPLYING, *exchange_inbound.APPLYING, told]
-    yield from header("exchange-onprem", edition, notes, applying)
+    yield from header("exchange-onprem", published, notes, applying)
     yield "#Requires -Version 5.1"
     yield "[CmdletBinding(SupportsShouldProcess = $true)]"
     yield f"param([int]$RemoveAtMost = {exchange_script.remove_at_most(count)}, [string[]]$ReceiveOn = @())"
@@ -108,11 +110,11 @@ def _lines(
         yield from exchange_inbound.secure_lines(secure)
 
 
-def send_connectors(edition: Edition, limit: int, notes: Notes) -> Iterator[Wanted]:
+def send_connectors(published: PublishedGeneration, limit: int, notes: Notes) -> Iterator[Wanted]:
     """The Send connectors, sorted by name."""
     routes: dict[_Route, list[str]] = {}
-    for key, delivery, entry in address_spaces(edition, notes):
-        routes.setdefault(_route(key, delivery, notes), []).append(entry)
+    for key, row, entry in address_spaces(published, notes):
+        routes.setdefault(_route(key, row, notes), []).append(entry)
     found = [
         Wanted(f"{route.name}{'-' if bits else ''}{bits}", entries, route.settings, {"Usage": "Custom"})
         for route, names in routes.items()
@@ -121,16 +123,16 @@ def send_connectors(edition: Edition, limit: int, notes: Notes) -> Iterator[Want
     yield from sorted(found, key=lambda item: item.name)
 
 
-def _route(key: str, delivery: Delivery, notes: Notes) -> _Route:
-    outbound = delivery.rule.outbound if delivery.rule else None
-    if delivery.kind is Kind.REFUSED:
+def _route(key: str, row: ExportRow, notes: Notes) -> _Route:
+    outbound = row.rule.outbound if row.rule else None
+    if row.kind is DeliveryKind.REFUSED:
         notes.add("refused for good by this list; Exchange lets the mail wait, and returns it later", key)
-    if delivery.kind is not Kind.ROUTED or outbound is None:
+    if row.kind is not DeliveryKind.ROUTED or outbound is None:
         return _HELD
     # A connector has one port: the one of the first hosts.
-    port = delivery.hosts[0].port
-    hosts = tuple(host for host in delivery.hosts if host.port == port)
-    if len(hosts) < len(delivery.hosts):
+    port = row.delivery.hosts[0].port
+    hosts = tuple(host for host in row.delivery.hosts if host.port == port)
+    if len(hosts) < len(row.delivery.hosts):
         notes.add("the route's hosts have several ports, a connector has one: the first host's; others left out", key)
     if len(list(groupby(hosts, lambda host: host.preference))) > 1:
         notes.add("the route's hosts have an order, Exchange takes them in turn", key)

@@ -7,7 +7,7 @@ certificate against one name. What can't be said is never weakened.
 from dataclasses import dataclass
 
 from closedmail.core.model import Outbound
-from closedmail.exports.delivery import MailHost
+from closedmail.routes.nexthop import MailHost
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Exports on disk: the generation in force becomes an `Edition`, and what a target makes of it becomes files."""
+"""Exports on disk: the generation in force is rendered by a target, and its files are put in place."""
 
 import filecmp
 from collections.abc import Iterable, Iterator
@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from closedmail.core.model import Config
-from closedmail.exports.edition import Edition
-from closedmail.exports.target import Request, Target
+from closedmail.exports.published_generation import PublishedGeneration
+from closedmail.exports.target import ExportRequest, Target
 from closedmail.files import make_folder, sync_path, write_synced
 from closedmail.store.snapshot import Snapshot
 from closedmail.sync.rules import archived_rules
@@ -17,7 +17,7 @@ from closedmail.sync.sync_report import iso
 _BATCH = 1 << 16  # bytes written at a time
 
 
-def edition_of(snapshot: Snapshot, config: Config) -> Edition:
+def published_generation(snapshot: Snapshot, config: Config) -> PublishedGeneration:
     """The generation in force. The networks' DNS servers are those of its own configuration, as its rules are.
 
     Raises ClosedmailError where that can't be read any more.
@@ -25,7 +25,7 @@ def edition_of(snapshot: Snapshot, config: Config) -> Edition:
     manifest = snapshot.manifest
     archived = snapshot.archived(snapshot.generation)
     rules = archived_rules(archived, config, snapshot.generation) if archived else config
-    return Edition(
+    return PublishedGeneration(
         generation=manifest.generation,
         published_at=iso(manifest.published_at) or "",
         rules=manifest.rules,
@@ -57,13 +57,13 @@ def _joined(lines: list[str], target: Target) -> bytes:
     return "".join(line + target.newline for line in lines).encode()
 
 
-def write_export(target: Target, edition: Edition, request: Request, path: Path) -> list[Path]:
+def write_export(target: Target, published: PublishedGeneration, request: ExportRequest, path: Path) -> list[Path]:
     """Write an export to a file, or to the files of a folder; gives the paths that have changed.
 
     Each file is written aside and renamed; one that says the same already is left as it is. Raises OSError.
     """
     place = str(path.absolute()) if target.folder else ""
-    files = target.render(edition, replace(request, place=place))
+    files = target.render(published, replace(request, place=place))
     if target.folder:
         make_folder(path)
     places = [(path / file.name if target.folder else path, file) for file in files]

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 
 from closedmail.core.domain import parents
 from closedmail.errors import ClosedmailError
-from closedmail.exports.delivery import Kind, deliveries
-from closedmail.exports.edition import Edition
+from closedmail.exports.export_rows import outbound_rows
 from closedmail.exports.notes import Notes
+from closedmail.exports.published_generation import PublishedGeneration
+from closedmail.routes.delivery import DeliveryKind
 
 # The servers of a zone; () is a zone that is not resolved, None one that is resolved as without us.
 Servers = tuple[str, ...] | None
@@ -18,25 +19,25 @@ TAKES_ALL = (
 )
 
 
-def zones(edition: Edition, notes: Notes) -> dict[str, Servers]:
+def zones(published: PublishedGeneration, notes: Notes) -> dict[str, Servers]:
     """The zones by name, sorted. Raises ClosedmailError where no network has DNS servers."""
-    if not edition.dns_servers:
+    if not published.dns_servers:
         raise ClosedmailError(
             "no network in force has DNS servers to forward to",
             "set servers in [network.NAME.dns] and run: {closedmail} sync, or take --form mx",
         )
     found: dict[str, Servers] = {}
-    for key, delivery in deliveries(edition):
+    for key, row in outbound_rows(published):
         name = key.removeprefix(".")
-        if delivery.rule is None:
+        if row.rule is None:
             found[name] = None
             continue
-        servers = edition.dns_servers.get(delivery.rule.network)
-        closed = delivery.kind is Kind.REFUSED and name in edition.closed  # it is nowhere but inside
-        if servers is None and delivery.kind is Kind.ROUTED:
-            notes.add(f"[{delivery.rule.table}] has no DNS servers: resolved as before", key)
+        servers = published.dns_servers.get(row.rule.network)
+        closed = row.kind is DeliveryKind.REFUSED and name in published.closed  # it is nowhere but inside
+        if servers is None and row.kind is DeliveryKind.ROUTED:
+            notes.add(f"[{row.rule.table}] has no DNS servers: resolved as before", key)
             continue
-        wanted = servers if servers and (closed or delivery.kind is Kind.ROUTED) else UNRESOLVED
+        wanted = servers if servers and (closed or row.kind is DeliveryKind.ROUTED) else UNRESOLVED
         if found.get(name, wanted) != wanted:
             notes.add("the domain and the names below it differ, and a zone has one answer: not resolved", name)
             wanted = UNRESOLVED

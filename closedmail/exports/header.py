@@ -3,19 +3,19 @@
 from collections.abc import Iterable, Iterator
 from textwrap import wrap
 
-from closedmail.exports.edition import Edition
 from closedmail.exports.notes import Notes
+from closedmail.exports.published_generation import PublishedGeneration
 
 _WIDTH = 110
 MARK = "closedmail export"
 
 
 def header(
-    target: str, edition: Edition, notes: Notes, applying: Iterable[str] = (), prefix: str = "# "
+    target: str, published: PublishedGeneration, notes: Notes, applying: Iterable[str] = (), prefix: str = "# "
 ) -> Iterator[str]:
     """The lines of the comment, each behind `prefix`. `applying` are paragraphs; a line that begins with blanks is a
     command, and stays as it is."""
-    yield prefix + f"{MARK} {target}: generation {edition.generation}, published {edition.published_at}"
+    yield prefix + f"{MARK} {target}: generation {published.generation}, published {published.published_at}"
     yield prefix + "Made by a program: changes are lost with the next export."
     if notes:
         yield prefix.rstrip()

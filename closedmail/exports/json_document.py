@@ -6,44 +6,46 @@ from dataclasses import asdict
 from typing import Any
 
 from closedmail.core.rule import Rule
-from closedmail.exports.delivery import Delivery, Kind, all_rows
-from closedmail.exports.edition import Edition
+from closedmail.exports.export_rows import ExportRow, all_rows
 from closedmail.exports.mailertable import value_of
-from closedmail.exports.target import File, Request
+from closedmail.exports.published_generation import PublishedGeneration
+from closedmail.exports.target import ExportRequest, File
+from closedmail.routes.delivery import DeliveryKind
 
 
-def render(edition: Edition, request: Request) -> list[File]:  # noqa: ARG001, there is but one form
+def render(published: PublishedGeneration, request: ExportRequest) -> list[File]:  # noqa: ARG001, there is but one form
     """One file."""
-    return [File("", _lines(edition))]
+    return [File("", _lines(published))]
 
 
-def _lines(edition: Edition) -> Iterator[str]:
+def _lines(published: PublishedGeneration) -> Iterator[str]:
     yield "{"
-    yield f'"generation": {edition.generation},'
-    yield f'"published_at": {_text(edition.published_at)},'
-    yield f'"own_domains": {_text(sorted(edition.own.names))},'
-    yield f'"trusted_clients": {_text([str(network) for network in edition.trusted_clients])},'
-    yield f'"exempt_sasl": {_text(edition.exempt_sasl)},'
-    yield f'"dns_servers": {_text({name: list(servers) for name, servers in edition.dns_servers.items()})},'
+    yield f'"generation": {published.generation},'
+    yield f'"published_at": {_text(published.published_at)},'
+    yield f'"own_domains": {_text(sorted(published.own.names))},'
+    yield f'"trusted_clients": {_text([str(network) for network in published.trusted_clients])},'
+    yield f'"exempt_sasl": {_text(published.exempt_sasl)},'
+    yield f'"dns_servers": {_text({name: list(servers) for name, servers in published.dns_servers.items()})},'
     yield '"rules": {'
-    yield from _separated(f"{_text(rule.table)}: {_text(rule_json(rule))}" for rule in edition.rules)
+    yield from _separated(f"{_text(rule.table)}: {_text(rule_json(rule))}" for rule in published.rules)
     yield "},"
     yield '"domains": {'
-    rows = (row for row in all_rows(edition) if row[1].kind is not Kind.OWN)
-    yield from _separated(f"{_text(key)}: {_text(delivery_json(delivery))}" for key, delivery in rows)
+    rows = (row for row in all_rows(published) if row[1].kind is not DeliveryKind.OWN)
+    yield from _separated(f"{_text(key)}: {_text(row_json(row))}" for key, row in rows)
     yield "}"
     yield "}"
 
 
-def delivery_json(delivery: Delivery) -> dict[str, Any]:
+def row_json(row: ExportRow) -> dict[str, Any]:
     """What is in force for one key."""
-    found: dict[str, Any] = {"state": delivery.kind.value, "rule": delivery.rule.table if delivery.rule else None}
-    if delivery.kind is not Kind.INBOUND_ONLY:
-        found["mailertable"] = value_of(delivery)
-    if delivery.hosts:
+    found: dict[str, Any] = {"state": row.kind.value, "rule": row.rule.table if row.rule else None}
+    value = value_of(row)
+    if value:
+        found["mailertable"] = value
+    if row.delivery.hosts:
         found["hosts"] = [
             {"name": host.name, "mx_lookup": host.mx, "preference": host.preference, "port": host.port or 25}
-            for host in delivery.hosts
+            for host in row.delivery.hosts
         ]
     return found
 

@@ -7,10 +7,10 @@ Seen on Knot Resolver 5.6: `policy.ANSWER` gives one type and passes the others 
 from collections.abc import Iterator
 
 from closedmail.exports import dns, forwarding, lua
-from closedmail.exports.edition import Edition
 from closedmail.exports.header import header
 from closedmail.exports.notes import Notes
-from closedmail.exports.target import File, Request
+from closedmail.exports.published_generation import PublishedGeneration
+from closedmail.exports.target import ExportRequest, File
 
 _APPLYING = (
     "In kresd.conf, before all other policy rules: dofile('/etc/knot-resolver/closedmail.lua')",
@@ -60,24 +60,24 @@ end)
 """
 
 
-def render(edition: Edition, request: Request) -> list[File]:
+def render(published: PublishedGeneration, request: ExportRequest) -> list[File]:
     """One file."""
-    return [File("", _forwarding(edition) if request.form == "forward" else _mx(edition))]
+    return [File("", _forwarding(published) if request.form == "forward" else _mx(published))]
 
 
-def _mx(edition: Edition) -> Iterator[str]:
-    found = dns.survey(edition)
-    yield from header("knot", edition, found.notes, _APPLYING, "-- ")
+def _mx(published: PublishedGeneration) -> Iterator[str]:
+    found = dns.survey(published)
+    yield from header("knot", published, found.notes, _APPLYING, "-- ")
     yield "modules.load('policy')"
     yield from lua.TABLES.splitlines()
-    yield from lua.records(edition, found)
+    yield from lua.records(published, found)
     yield from _RULE.splitlines()
 
 
-def _forwarding(edition: Edition) -> Iterator[str]:
+def _forwarding(published: PublishedGeneration) -> Iterator[str]:
     notes = Notes()
-    found = forwarding.zones(edition, notes)
-    yield from header("knot", edition, notes, [*_APPLYING[:2], forwarding.TAKES_ALL], "-- ")
+    found = forwarding.zones(published, notes)
+    yield from header("knot", published, notes, [*_APPLYING[:2], forwarding.TAKES_ALL], "-- ")
     yield "modules.load('policy')"
     yield "local zone, groups, private = {}, {}, {}"
     yield "local function read_zones(text)"

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from closedmail.exports import dns
 from closedmail.exports.dns import Answer, Survey
-from closedmail.exports.edition import Edition
+from closedmail.exports.published_generation import PublishedGeneration
 
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 ._-:;,")
 _LINES = 500  # a string
@@ -56,9 +56,9 @@ end
 """
 
 
-def records(edition: Edition, found: Survey) -> Iterator[str]:
+def records(published: PublishedGeneration, found: Survey) -> Iterator[str]:
     """The tables' contents: MX records between semicolons, `-` for names that are left alone; made names."""
-    yield from calls("read_mx", ((key, _value(answer)) for key, answer in dns.answers(edition)))
+    yield from calls("read_mx", ((key, _value(answer)) for key, answer in dns.answers(published)))
     yield from calls("read_address", found.names())
 
 

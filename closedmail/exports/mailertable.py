@@ -1,13 +1,15 @@
 """`mailertable`: the verified, cleaned list again, for Sendmail, NoSpamProxy and all else that reads the format."""
 
 from collections.abc import Iterator
+from typing import assert_never
 
-from closedmail.exports.delivery import Delivery, Kind, deliveries
-from closedmail.exports.edition import Edition
+from closedmail.exports.export_rows import ExportRow, outbound_rows
 from closedmail.exports.header import header
 from closedmail.exports.notes import Notes
-from closedmail.exports.target import File, Request
-from closedmail.mailertable.grammar import MAX_LINE
+from closedmail.exports.published_generation import PublishedGeneration
+from closedmail.exports.target import ExportRequest, File
+from closedmail.mailertable.makemap_limits import MAX_LINE
+from closedmail.routes.delivery import DeliveryKind
 
 _APPLYING = (
     "Held domains are answered 4xx and wait, closed domains 5xx. Keys are A-labels, each in one line.",
@@ -15,26 +17,38 @@ _APPLYING = (
 )
 
 
-def render(edition: Edition, request: Request) -> list[File]:  # noqa: ARG001, there is but one form
+def render(published: PublishedGeneration, request: ExportRequest) -> list[File]:  # noqa: ARG001, there is but one form
     """One file."""
-    return [File("", _lines(edition))]
+    return [File("", _lines(published))]
 
 
-def _lines(edition: Edition) -> Iterator[str]:
+def _lines(published: PublishedGeneration) -> Iterator[str]:
     notes = Notes()
-    for key, delivery in deliveries(edition):
-        _note(notes, key, delivery)
-    yield from header("mailertable", edition, notes, _APPLYING)
-    for key, delivery in deliveries(edition):
-        if delivery.kind is not Kind.OWN:
-            yield f"{key}\t{_fitting(value_of(delivery), key)}"
+    for key, row in outbound_rows(published):
+        _note(notes, key, row)
+    yield from header("mailertable", published, notes, _APPLYING)
+    for key, row in outbound_rows(published):
+        value = value_of(row)
+        if value:
+            yield f"{key}\t{_fitting(value, key)}"
 
 
-def value_of(delivery: Delivery) -> str:
-    """The right-hand side. The SMTP code is what Sendmail answers with (proto.m4, MailerToTriple)."""
-    if delivery.kind is Kind.ROUTED:
-        return delivery.value
-    return f"error:{delivery.dsn}:{delivery.dsn[0]}50 {delivery.text}"
+def value_of(row: ExportRow) -> str:
+    """Render the right-hand side, "" where a mailertable has none.
+
+    The SMTP code is what Sendmail answers with (proto.m4, MailerToTriple).
+    """
+    delivery = row.delivery
+    match delivery.kind:
+        case DeliveryKind.ROUTED:
+            return delivery.value or "esmtp:" + ":".join(map(str, delivery.hosts))
+        case DeliveryKind.HELD | DeliveryKind.REFUSED:
+            text = delivery.text if delivery.why is None else delivery.why.reason.exported
+            return f"error:{delivery.dsn}:{delivery.dsn[0]}50 {text}"
+        case DeliveryKind.OWN | DeliveryKind.INBOUND_ONLY:
+            return ""
+        case _:
+            assert_never(delivery.kind)
 
 
 def _fitting(value: str, key: str) -> str:
@@ -45,16 +59,16 @@ def _fitting(value: str, key: str) -> str:
     return value.encode()[:room].decode("utf-8", "ignore").rstrip()
 
 
-def _note(notes: Notes, key: str, delivery: Delivery) -> None:
-    if delivery.kind is Kind.OWN:
+def _note(notes: Notes, key: str, row: ExportRow) -> None:
+    if row.kind is DeliveryKind.OWN:
         notes.add(
             "an own domain lies below a listed suffix or a closed domain, and a mailertable has no row that leaves it "
             "alone: keep it in class {w} (local-host-names), or give it a row of its own in front",
             key,
         )
-    if any(host.port not in (0, 25) for host in delivery.hosts):
+    if any(host.port not in (0, 25) for host in row.delivery.hosts):
         notes.add("a mailertable has no ports: mail goes to port 25", key)
-    if delivery.rule and delivery.rule.outbound and delivery.kind is Kind.ROUTED:
-        level = delivery.rule.outbound.tls
+    if row.rule and row.rule.outbound and row.kind is DeliveryKind.ROUTED:
+        level = row.rule.outbound.tls
         if level not in ("none", "may"):
-            notes.add(f"a mailertable demands no TLS, [{delivery.rule.table}] does: {level}", key)
+            notes.add(f"a mailertable demands no TLS, [{row.rule.table}] does: {level}", key)

@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 
 from closedmail.errors import ClosedmailError
-from closedmail.exports.edition import Edition
 from closedmail.exports.header import header
 from closedmail.exports.notes import Notes
+from closedmail.exports.published_generation import PublishedGeneration
 from closedmail.exports.restriction_class import RestrictionClass, restriction_class
 from closedmail.exports.sender_rows import NOT_OURS, sender_rows
-from closedmail.exports.target import File, Request
+from closedmail.exports.target import ExportRequest, File
 from closedmail.inbound.partner import Match
 
 _MAIN, _KEYS, _SENDERS = "main.cf", "keys.regexp", "senders"
@@ -38,8 +38,8 @@ _APPLYING = (
 class _Classes:
     """The classes met so far: one for each distinct rule, and for each set of hosts where the route's hosts count."""
 
-    def __init__(self, edition: Edition, notes: Notes) -> None:
-        self._edition, self._notes = edition, notes
+    def __init__(self, published: PublishedGeneration, notes: Notes) -> None:
+        self._published, self._notes = published, notes
         self._known: dict[tuple[str, str], str] = {}
         self.by_name: dict[str, RestrictionClass] = {}
 
@@ -48,7 +48,7 @@ class _Classes:
         key = (match.rule.table, match.value if match.rule.inbound.allow_route_hosts else "")
         found = self._known.get(key)
         if found is None:
-            made = restriction_class(match, self._edition, self._notes)
+            made = restriction_class(match, self._published, self._notes)
             found = self._known[key] = made.name if made else NOT_OURS
             if made:
                 self.by_name[made.name] = made
@@ -60,26 +60,26 @@ class _Classes:
         return found
 
 
-def render(edition: Edition, request: Request) -> list[File]:
+def render(published: PublishedGeneration, request: ExportRequest) -> list[File]:
     """A folder: settings for main.cf, the senders' table, how its keys are made, and the files of the classes."""
     notes = Notes()
-    classes = _Classes(edition, notes)
-    for _ in sender_rows(edition, classes.action, notes):  # once ahead: main.cf names all classes, and what is lost
+    classes = _Classes(published, notes)
+    for _ in sender_rows(published, classes.action, notes):  # once ahead: main.cf names all classes, and what is lost
         pass
     files = [
-        File(_MAIN, _main(edition, request, classes, notes)),
-        File(_KEYS, _keys(edition)),
-        File(_SENDERS, _senders(edition, classes)),
+        File(_MAIN, _main(published, request, classes, notes)),
+        File(_KEYS, _keys(published)),
+        File(_SENDERS, _senders(published, classes)),
     ]
     for _, found in sorted(classes.by_name.items()):
         for name, lines in found.files.items():
-            files.append(File(name, _head(edition, lines)))
+            files.append(File(name, _head(published, lines)))
     return files
 
 
-def _main(edition: Edition, request: Request, classes: _Classes, notes: Notes) -> Iterator[str]:
+def _main(published: PublishedGeneration, request: ExportRequest, classes: _Classes, notes: Notes) -> Iterator[str]:
     applying = [line.replace("{place}", request.place) for line in (*_LOST, *_APPLYING)]
-    yield from header("postfix-native", edition, notes, applying)
+    yield from header("postfix-native", published, notes, applying)
     place = request.place
     table = f"$default_database_type:{place}/{_SENDERS}"
     # The first map decides whether parents of a domain are looked up at all (dict_union.c): a pattern would not do.
@@ -89,17 +89,17 @@ def _main(edition: Edition, request: Request, classes: _Classes, notes: Notes) -
         yield f"{name} = {found.restrictions.replace('{place}', place)}"
 
 
-def _keys(edition: Edition) -> Iterator[str]:
-    yield from header("postfix-native", edition, Notes())
+def _keys(published: PublishedGeneration) -> Iterator[str]:
+    yield from header("postfix-native", published, Notes())
     yield r"/^.+@([^@]+)$/ @$1"
 
 
-def _senders(edition: Edition, classes: _Classes) -> Iterator[str]:
-    yield from header("postfix-native", edition, Notes())
-    for key, value in sender_rows(edition, classes.action, Notes()):
+def _senders(published: PublishedGeneration, classes: _Classes) -> Iterator[str]:
+    yield from header("postfix-native", published, Notes())
+    for key, value in sender_rows(published, classes.action, Notes()):
         yield f"{key} {value}"
 
 
-def _head(edition: Edition, lines: tuple[str, ...]) -> Iterator[str]:
-    yield from header("postfix-native", edition, Notes())
+def _head(published: PublishedGeneration, lines: tuple[str, ...]) -> Iterator[str]:
+    yield from header("postfix-native", published, Notes())
     yield from lines

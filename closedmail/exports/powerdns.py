@@ -7,10 +7,10 @@ suffixes, too. What it answers is not validated.
 from collections.abc import Iterator
 
 from closedmail.exports import dns, forwarding, lua
-from closedmail.exports.edition import Edition
 from closedmail.exports.header import header
 from closedmail.exports.notes import Notes
-from closedmail.exports.target import File, Request
+from closedmail.exports.published_generation import PublishedGeneration
+from closedmail.exports.target import ExportRequest, File
 
 _SCRIPT, _ZONES = "closedmail.lua", "closedmail.zones"
 _APPLYING = (
@@ -51,37 +51,39 @@ end
 """
 
 
-def render(edition: Edition, request: Request) -> list[File]:
+def render(published: PublishedGeneration, request: ExportRequest) -> list[File]:
     """One file for `mx`, two for `forward`."""
     if request.form == "mx":
         applying = [line.replace("{place}", request.place) for line in _APPLYING]
-        return [File(_SCRIPT, _script(edition, applying))]
+        return [File(_SCRIPT, _script(published, applying))]
     notes = Notes()
-    found = forwarding.zones(edition, notes)
+    found = forwarding.zones(published, notes)
     for name, servers in found.items():
         if servers is None:
             notes.add("an own domain lies in a forwarded zone, and goes along: give it a line of its own", name)
     applying = [*(line.replace("{place}", request.place) for line in _FORWARDING), forwarding.TAKES_ALL]
-    return [File(_ZONES, _zones(edition, found, notes, applying)), File(_SCRIPT, _insecure(edition, found))]
+    return [File(_ZONES, _zones(published, found, notes, applying)), File(_SCRIPT, _insecure(published, found))]
 
 
-def _script(edition: Edition, applying: list[str]) -> Iterator[str]:
-    found = dns.survey(edition)
-    yield from header("powerdns", edition, found.notes, applying, "-- ")
+def _script(published: PublishedGeneration, applying: list[str]) -> Iterator[str]:
+    found = dns.survey(published)
+    yield from header("powerdns", published, found.notes, applying, "-- ")
     yield from lua.TABLES.splitlines()
-    yield from lua.records(edition, found)
+    yield from lua.records(published, found)
     yield from _HOOK.splitlines()
 
 
-def _zones(edition: Edition, found: dict[str, forwarding.Servers], notes: Notes, applying: list[str]) -> Iterator[str]:
-    yield from header("powerdns", edition, notes, applying)
+def _zones(
+    published: PublishedGeneration, found: dict[str, forwarding.Servers], notes: Notes, applying: list[str]
+) -> Iterator[str]:
+    yield from header("powerdns", published, notes, applying)
     for name, servers in found.items():
         if servers is not None:
             # "+": with the RD bit, which servers of both kinds take.
             yield f"+{name}={', '.join(servers or ('127.0.0.1:1',))}"
 
 
-def _insecure(edition: Edition, found: dict[str, forwarding.Servers]) -> Iterator[str]:
-    yield from header("powerdns", edition, Notes(), ["Private zones are insecure: no validation."], "-- ")
+def _insecure(published: PublishedGeneration, found: dict[str, forwarding.Servers]) -> Iterator[str]:
+    yield from header("powerdns", published, Notes(), ["Private zones are insecure: no validation."], "-- ")
     for name in forwarding.private_names(found):
         yield f'addNTA("{lua.escaped(name)}", "closedmail")'

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from closedmail.core.model import CertificatePin
-from closedmail.exports.edition import Edition
 from closedmail.exports.notes import Notes
+from closedmail.exports.published_generation import PublishedGeneration
 from closedmail.inbound.partner import Match
 from closedmail.inbound.refusal import refusal_text
 from closedmail.mailertable import grammar
@@ -31,7 +31,7 @@ class RestrictionClass:
     files: dict[str, tuple[str, ...]]
 
 
-def restriction_class(match: Match, edition: Edition, notes: Notes) -> RestrictionClass | None:
+def restriction_class(match: Match, published: PublishedGeneration, notes: Notes) -> RestrictionClass | None:
     """The class of a partner's rule, None where it asks for nothing (mode "off")."""
     rule, inbound = match.rule, match.rule.inbound
     if inbound.mode == "off":
@@ -47,7 +47,7 @@ def restriction_class(match: Match, edition: Edition, notes: Notes) -> Restricti
             word = "WARN"
     if inbound.require_tls and require in ("ip", "ip or cert"):
         notes.add(f"[{rule.table}]: without TLS plaintext_reject_code is answered (450), in both enforce and defer")
-    steps = _steps(match, edition, word, require, [pin for pin in pins if pin])
+    steps = _steps(match, published, word, require, [pin for pin in pins if pin])
     digest = sha256(repr(steps).encode()).hexdigest()[:16]
     name, restrictions, files = f"closedmail_{digest}", [], {}
     for number, step in enumerate(steps):
@@ -64,14 +64,14 @@ def restriction_class(match: Match, edition: Edition, notes: Notes) -> Restricti
 _Step = str | tuple[str, str, tuple[str, ...]]
 
 
-def _steps(match: Match, edition: Edition, word: str, require: str, pins: list[str]) -> list[_Step]:
+def _steps(match: Match, published: PublishedGeneration, word: str, require: str, pins: list[str]) -> list[_Step]:
     inbound = match.rule.inbound
     allowed = [*map(str, inbound.allow_from), *(_route_hosts(match.value) if inbound.allow_route_hosts else ())]
-    refusal = [f"{everybody} {word} {_text(match, edition, by_address='ip' in require)}" for everybody in _EVERYBODY]
+    refusal = [f"{everybody} {word} {_text(match, published, by_address='ip' in require)}" for everybody in _EVERYBODY]
     fingerprints = ("texthash", "check_ccert_access", tuple(f"{pin} OK" for pin in pins))
-    trusted = list(map(str, edition.trusted_clients))
+    trusted = list(map(str, published.trusted_clients))
     tls = inbound.require_tls and require in ("ip", "ip or cert")  # whoever shows a certificate has TLS
-    steps: list[_Step] = ["permit_sasl_authenticated"] if edition.exempt_sasl else []
+    steps: list[_Step] = ["permit_sasl_authenticated"] if published.exempt_sasl else []
     if require == "ip" and not tls:
         return [*steps, _clients([(trusted, "DUNNO"), (allowed, "DUNNO")], refusal)]
     if trusted:
@@ -106,6 +106,6 @@ def _route_hosts(value: str) -> list[str]:
     return sorted({host.name for host in route.hosts if host.is_address})
 
 
-def _text(match: Match, edition: Edition, *, by_address: bool) -> str:
+def _text(match: Match, published: PublishedGeneration, *, by_address: bool) -> str:
     """The text of a refusal; a table knows neither the domain nor the client."""
-    return refusal_text(match.rule, "address" if by_address else "certificate", edition.generation).strip()
+    return refusal_text(match.rule, "address" if by_address else "certificate", published.generation).strip()

@@ -4,16 +4,16 @@ from collections.abc import Iterator
 
 from closedmail.exports import dns
 from closedmail.exports.dns import Answer, Survey
-from closedmail.exports.edition import Edition
+from closedmail.exports.published_generation import PublishedGeneration
 
 NAME = "rpz.closedmail.invalid"
 _LONGEST = 253 - len(NAME) - 3  # with "*." in front of a name, and a dot behind it
 
 
-def head(edition: Edition) -> Iterator[str]:
+def head(published: PublishedGeneration) -> Iterator[str]:
     """SOA and NS; the serial is the generation's number."""
     yield f"$ORIGIN {NAME}."
-    yield f"@ {dns.TTL} IN SOA localhost. root.localhost. {edition.generation} 3600 600 86400 {dns.TTL}"
+    yield f"@ {dns.TTL} IN SOA localhost. root.localhost. {published.generation} 3600 600 86400 {dns.TTL}"
     yield f"@ {dns.TTL} IN NS localhost."
 
 

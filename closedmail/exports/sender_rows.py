@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from closedmail.core.address import AddressSet
 from closedmail.core.domain import DomainSet, fold, to_unicode
 from closedmail.core.model import HeaderFrom, Rewriting
-from closedmail.exports.edition import Edition
 from closedmail.exports.notes import Notes
+from closedmail.exports.published_generation import PublishedGeneration
 from closedmail.inbound.decision import claimed
 from closedmail.inbound.partner import Match
 
@@ -24,38 +24,42 @@ Action = Callable[[Match], str]
 
 
 class _Book:
-    """An edition as the decision's look-up sees it (`decision.Rulebook`)."""
+    """A generation as the decision's look-up sees it (`decision.Rulebook`)."""
 
     exempt_sasl = True
     rewriting = Rewriting()
     header_from: HeaderFrom = "off"
 
-    def __init__(self, edition: Edition) -> None:
-        self.generation, self.own, self.trusted = edition.generation, edition.own, AddressSet(edition.trusted_clients)
-        self._edition = edition
-        self._guards = DomainSet(edition.closed)
+    def __init__(self, published: PublishedGeneration) -> None:
+        self.generation, self.own, self.trusted = (
+            published.generation,
+            published.own,
+            AddressSet(published.trusted_clients),
+        )
+        self._published = published
+        self._guards = DomainSet(published.closed)
 
     def get(self, key: str) -> Match | None:
         """The record of exactly this key."""
-        entry = self._edition.entry(key)
-        return None if entry is None else Match(key, self._edition.rules[entry.rule], entry.value)
+        entry = self._published.entry(key)
+        return None if entry is None else Match(key, self._published.rules[entry.rule], entry.value)
 
     def closed(self, name: str) -> Match | None:
         """The guard that covers a name."""
         domain = self._guards.covering(name)
-        return None if domain is None else Match(domain, self._edition.rules[self._edition.closed[domain]])
+        return None if domain is None else Match(domain, self._published.rules[self._published.closed[domain]])
 
 
-def sender_rows(edition: Edition, action: Action, notes: Notes) -> Iterator[tuple[str, str]]:
+def sender_rows(published: PublishedGeneration, action: Action, notes: Notes) -> Iterator[tuple[str, str]]:
     """All rows, no key twice; `action` gives the right-hand side of a partner's row."""
     spelled: dict[str, str] = {}
-    for key, value in _ascii_rows(edition, action):
+    for key, value in _ascii_rows(published, action):
         yield key, value
         international = to_unicode(key.removeprefix("@"))
         if international is None:
             continue
         folded = fold(international)
-        if folded in spelled or edition.entry(folded) is not None:
+        if folded in spelled or published.entry(folded) is not None:
             if not key.startswith((".", "@")) or spelled.get(folded) != key:
                 notes.add("the U-label is, for Postfix, that of another domain: only the A-label is checked", key)
             continue
@@ -63,30 +67,30 @@ def sender_rows(edition: Edition, action: Action, notes: Notes) -> Iterator[tupl
         yield "@" * key.startswith("@") + international, value
 
 
-def _ascii_rows(edition: Edition, action: Action) -> Iterator[tuple[str, str]]:
-    book = _Book(edition)
+def _ascii_rows(published: PublishedGeneration, action: Action) -> Iterator[tuple[str, str]]:
+    book = _Book(published)
 
     def told(name: str) -> str:
         found = claimed(name, book)
         return action(found) if isinstance(found, Match) else NOT_OURS
 
-    asked = {*edition.closed, *edition.own.names}
-    for key, entry in edition.records():
+    asked = {*published.closed, *published.own.names}
+    for key, entry in published.records():
         name = key.removeprefix(".")
-        value = action(Match(key, edition.rules[entry.rule], entry.value))
+        value = action(Match(key, published.rules[entry.rule], entry.value))
         if key != name:
             yield name, value
             yield key, value
             asked.add(name)
         else:
             yield "@" + key, value
-            if edition.rules[entry.rule].inbound.subdomains and edition.entry("." + key) is None:
+            if published.rules[entry.rule].inbound.subdomains and published.entry("." + key) is None:
                 yield from ((key, value), ("." + key, value))
     for name in sorted(asked):
-        if edition.entry(name) is None:
+        if published.entry(name) is None:
             yield "@" + name, told(name)
-    for name in sorted({*edition.closed, *edition.own.names}):
-        own = edition.entry(name)
-        if edition.entry("." + name) is None and not (own and edition.rules[own.rule].inbound.subdomains):
+    for name in sorted({*published.closed, *published.own.names}):
+        own = published.entry(name)
+        if published.entry("." + name) is None and not (own and published.rules[own.rule].inbound.subdomains):
             value = told(_BELOW + name)
             yield from ((name, value), ("." + name, value))

@@ -1,11 +1,11 @@
-"""What a target is: a name, the forms that it has, and a pure function from an edition to files."""
+"""What a target is: a name, the forms that it has, and a pure function from a generation to files."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from typing import Literal
 
-from closedmail.exports.edition import Edition
+from closedmail.exports.published_generation import PublishedGeneration
 
 Form = Literal["mx", "forward"]
 # What a target may be told beside the form, by the names of the options on the command line.
@@ -21,7 +21,7 @@ class File:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class ExportRequest:
     """How an export is wanted: of a DNS target which form, and the folder in which its files will lie ("" for none).
 
     Of the Exchange targets: `limit` is the most entries of a connector (0: the target's own), `relays` are own relays,
@@ -49,7 +49,7 @@ class Target:
     """
 
     title: str
-    render: Callable[[Edition, Request], list[File]]
+    render: Callable[[PublishedGeneration, ExportRequest], list[File]]
     folder: bool = False
     forms: tuple[Form, ...] = ("mx",)
     newline: str = "\n"

@@ -7,10 +7,10 @@ Seen on Unbound 1.17: `typetransparent` with local data changes the MX alone. It
 from collections.abc import Iterator
 
 from closedmail.exports import dns, forwarding, rpz
-from closedmail.exports.edition import Edition
 from closedmail.exports.header import header
 from closedmail.exports.notes import Notes
-from closedmail.exports.target import File, Request
+from closedmail.exports.published_generation import PublishedGeneration
+from closedmail.exports.target import ExportRequest, File
 
 _CONFIG, _ZONE = "closedmail.conf", "closedmail.rpz"
 _APPLYING = (
@@ -24,11 +24,11 @@ _RESPIP = (
 )
 
 
-def render(edition: Edition, request: Request) -> list[File]:
+def render(published: PublishedGeneration, request: ExportRequest) -> list[File]:
     """Two files for `mx`, one for `forward`."""
     if request.form == "forward":
-        return [File(_CONFIG, _forwarding(edition, request))]
-    found = dns.survey(edition)
+        return [File(_CONFIG, _forwarding(published, request))]
+    found = dns.survey(published)
     for name, answer in found.suffixes.items():
         if answer is not None:
             found.notes.add(
@@ -36,23 +36,23 @@ def render(edition: Edition, request: Request) -> list[File]:
             )
     for name in (*found.covered, *found.suffixes):
         rpz.note_long_name(found, name)
-    return [File(_CONFIG, _config(edition, found, request)), File(_ZONE, _zone(edition, found))]
+    return [File(_CONFIG, _config(published, found, request)), File(_ZONE, _zone(published, found))]
 
 
-def _applying(request: Request) -> list[str]:
+def _applying(request: ExportRequest) -> list[str]:
     return [line.replace("{place}", request.place) for line in _APPLYING]
 
 
-def _config(edition: Edition, found: dns.Survey, request: Request) -> Iterator[str]:
+def _config(published: PublishedGeneration, found: dns.Survey, request: ExportRequest) -> Iterator[str]:
     applying = [*_applying(request), *([_RESPIP] if found.suffixes else [])]
-    yield from header("unbound", edition, found.notes, applying)
+    yield from header("unbound", published, found.notes, applying)
     yield "server:"
     yield f'  domain-insecure: "{dns.SUFFIX}"'
     yield f'  local-zone: "{dns.SUFFIX}." static'
     yield f'  local-zone: "{dns.HELD}." always_refuse'
     for name, address in found.names():
         yield f'  local-data: "{name}. {dns.TTL} IN {"AAAA" if ":" in address else "A"} {address}"'
-    for key, answer in dns.exact_answers(edition, found):
+    for key, answer in dns.exact_answers(published, found):
         if answer is None:
             continue
         yield f'  local-zone: "{key}." typetransparent'
@@ -64,9 +64,9 @@ def _config(edition: Edition, found: dns.Survey, request: Request) -> Iterator[s
         yield f"  zonefile: {request.place}/{_ZONE}"
 
 
-def _zone(edition: Edition, found: dns.Survey) -> Iterator[str]:
-    yield from header("unbound", edition, Notes(), ["The policy zone of closedmail.conf."], "; ")
-    yield from rpz.head(edition)
+def _zone(published: PublishedGeneration, found: dns.Survey) -> Iterator[str]:
+    yield from header("unbound", published, Notes(), ["The policy zone of closedmail.conf."], "; ")
+    yield from rpz.head(published)
     for name, answer in sorted(found.suffixes.items()):
         yield from rpz.records(f"*.{name}", answer)
     for name in sorted(found.covered):  # its MX is local data, and its other types are to stay
@@ -75,13 +75,13 @@ def _zone(edition: Edition, found: dns.Survey) -> Iterator[str]:
         yield from rpz.records(owner, answer)
 
 
-def _forwarding(edition: Edition, request: Request) -> Iterator[str]:
+def _forwarding(published: PublishedGeneration, request: ExportRequest) -> Iterator[str]:
     notes = Notes()
-    found = forwarding.zones(edition, notes)
+    found = forwarding.zones(published, notes)
     for name, servers in found.items():
         if servers is None:
             notes.add("an own domain lies in a forwarded zone: it is resolved from the root servers", name)
-    yield from header("unbound", edition, notes, [*_applying(request), forwarding.TAKES_ALL])
+    yield from header("unbound", published, notes, [*_applying(request), forwarding.TAKES_ALL])
     yield "server:"
     for name in forwarding.private_names(found):
         yield f'  domain-insecure: "{name}."'

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from hashlib import sha256
 
 from closedmail.exports import dns, forwarding, powershell
-from closedmail.exports.edition import Edition
 from closedmail.exports.header import header
 from closedmail.exports.notes import Notes
-from closedmail.exports.target import File, Request
+from closedmail.exports.published_generation import PublishedGeneration
+from closedmail.exports.target import ExportRequest, File
 
 _APPLYING = (
     "Run it in an elevated PowerShell on the DNS server, -WhatIf first. It touches only what it made itself, compares "
@@ -184,39 +184,41 @@ foreach ($zone in @($ours.Keys)) {
 """
 
 
-def render(edition: Edition, request: Request) -> list[File]:
+def render(published: PublishedGeneration, request: ExportRequest) -> list[File]:
     """One script."""
-    return [File("", _forwarding(edition) if request.form == "forward" else _mx(edition))]
+    return [File("", _forwarding(published) if request.form == "forward" else _mx(published))]
 
 
-def _mx(edition: Edition) -> Iterator[str]:
-    found = dns.survey(edition)
-    zones = {key.removeprefix(".") for key, answer in dns.answers(edition) if answer is not None}
+def _mx(published: PublishedGeneration) -> Iterator[str]:
+    found = dns.survey(published)
+    zones = {key.removeprefix(".") for key, answer in dns.answers(published) if answer is not None}
     inside = frozenset(name for name in found.targets if dns.within(name, zones))
-    for key, answer in dns.answers(edition):
+    for key, answer in dns.answers(published):
         if answer is None:
             found.notes.add("AN OWN DOMAIN lies below a listed suffix: make it a zone of its own, or it is taken", key)
         elif any(target in inside for _, target in answer):
             found.notes.add("a host of the route is a name in one of these zones, without an address: left out", key)
-        if key.startswith(".") and key[1:] not in found.covered and edition.entry(key[1:]) is None:
+        if key.startswith(".") and key[1:] not in found.covered and published.entry(key[1:]) is None:
             found.notes.add(
                 "a suffix is listed without the domain itself, which is in its zone all the same, empty", key
             )
-    yield from header("windows-dns", edition, found.notes, [*_APPLYING, *_ZONES])
+    yield from header("windows-dns", published, found.notes, [*_APPLYING, *_ZONES])
     yield from (_HEAD + _DENY).splitlines()
     yield from powershell.array("Denied", [dns.HELD])
-    yield from powershell.array("Zones", _zones(edition, found, inside))
+    yield from powershell.array("Zones", _zones(published, found, inside))
     yield from _MX.splitlines()
 
 
-def _zones(edition: Edition, found: dns.Survey, inside: frozenset[str]) -> Iterator[str]:
+def _zones(published: PublishedGeneration, found: dns.Survey, inside: frozenset[str]) -> Iterator[str]:
     """Lines `zone file record;record…`, the made names first."""
     made = (f"{name.removesuffix('.' + dns.SUFFIX)} {'AAAA' if ':' in to else 'A'} {to}" for name, to in found.names())
     yield f"{dns.SUFFIX} {_file(dns.SUFFIX)} {';'.join(made)}"
     exact = dict(found.covered)
-    for key, answer in dns.answers(edition):
+    for key, answer in dns.answers(published):
         name = key.removeprefix(".")
-        if key.startswith(".") and (name in found.covered or edition.entry(name) is not None or name in edition.closed):
+        if key.startswith(".") and (
+            name in found.covered or published.entry(name) is not None or name in published.closed
+        ):
             continue  # with the exact name
         if answer is None:
             continue
@@ -239,14 +241,14 @@ def _file(zone: str) -> str:
     return f"closedmail-{sha256(zone.encode()).hexdigest()[:24]}.dns"
 
 
-def _forwarding(edition: Edition) -> Iterator[str]:
+def _forwarding(published: PublishedGeneration) -> Iterator[str]:
     notes = Notes()
-    found = forwarding.zones(edition, notes)
+    found = forwarding.zones(published, notes)
     for name, servers in found.items():
         if servers is None:
             notes.add("an own domain lies in a forwarded zone, and goes along: give it a zone of its own", name)
     denied = [name for name, servers in found.items() if servers == forwarding.UNRESOLVED]
-    yield from header("windows-dns", edition, notes, [*_APPLYING, forwarding.TAKES_ALL])
+    yield from header("windows-dns", published, notes, [*_APPLYING, forwarding.TAKES_ALL])
     yield from (_HEAD + _DENY).splitlines()
     yield from powershell.array("Denied", [spelled for name in denied for spelled in (name, "*." + name)])
     yield from powershell.array("Zones", (f"{name} {' '.join(servers)}" for name, servers in found.items() if servers))

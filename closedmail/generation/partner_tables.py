@@ -8,7 +8,7 @@ from closedmail.core.record import Entry, State
 from closedmail.generation.generation import Generation
 from closedmail.mailertable.grammar import parse_value
 from closedmail.mailertable.listing import SMARTHOST
-from closedmail.routes.nexthop import target
+from closedmail.routes.delivery import route_of
 
 
 def place_partners(generation: Generation, config: Config) -> None:
@@ -43,7 +43,7 @@ def _outbound_of_best(own: Outbound | None, best: Entry, listed: Outbound | None
     if own is None:  # alone: the list's network delivers, as it would without the table
         return listed
     if best.value == SMARTHOST and listed and not own.smarthost:  # the list names domains only, and no route
-        return replace(own, smarthost=target(SMARTHOST, listed).nexthops)
+        return replace(own, smarthost=route_of(SMARTHOST, listed).nexthops)
     return own
 
 

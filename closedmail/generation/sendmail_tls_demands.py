@@ -6,16 +6,16 @@ one that covers what is below x, and a partner below another one gets a row that
 """
 
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 from closedmail.core.domain import parents
 from closedmail.core.model import Outbound
-from closedmail.core.record import Entry, State, Why
+from closedmail.core.record import Entry, Why
 from closedmail.core.rule import Rule
 from closedmail.generation.difference import Previous
 from closedmail.generation.generation import Generation, held
-from closedmail.mailertable.grammar import Refusal, Route, parse_value
-from closedmail.mailertable.listing import SMARTHOST
-from closedmail.routes.sendmail_route import LONGEST_VALUE, route
+from closedmail.routes.delivery import Delivery, DeliveryKind, delivery_of, rendered
+from closedmail.routes.sendmail_route import LONGEST_VALUE, mailertable_value
 from closedmail.routes.tls_policy import Policy, joint
 
 LIFTED = Policy("may")
@@ -23,7 +23,7 @@ _ENCRYPT = Policy("encrypt")
 _SERVER = Policy("verify", ("CN",))
 
 
-def recipient_policy(value: str, outbound: Outbound) -> Policy | str:
+def recipient_policy(delivery: Delivery, outbound: Outbound) -> Policy | str:
     """What a route demands of TLS, or why it can't be demanded of Sendmail, with what to do.
 
     `verify` and `secure` compare the certificate's common name, the only name that TLS_Rcpt compares: `tls_match`, else
@@ -35,8 +35,7 @@ def recipient_policy(value: str, outbound: Outbound) -> Policy | str:
         return _ENCRYPT
     if outbound.tls_match:
         return _named(outbound.tls_match[0])
-    parsed = parse_value(route(value, outbound))
-    hosts = parsed.hosts if isinstance(parsed, Route) else ()
+    hosts = delivery.hosts
     if any(host.is_address for host in hosts):
         return f"tls {outbound.tls!r} has no name to ask for on an address literal: set tls_match"
     if len(hosts) == 1 and (outbound.tls == "secure" or not hosts[0].mx):
@@ -97,6 +96,27 @@ def is_demand(policy: Policy) -> bool:
     return policy.level != LIFTED.level
 
 
+class _Demand(NamedTuple):
+    """What one record demands. `policy` is None where nothing is delivered; `impossible` says why it can't be."""
+
+    kind: DeliveryKind
+    policy: Policy | None = None
+    impossible: str = ""
+    too_long: bool = False
+
+
+def _demand(entry: Entry, rule: Rule) -> _Demand:
+    delivery = delivery_of(entry, rule.outbound)
+    if delivery.kind is not DeliveryKind.ROUTED or rule.outbound is None:
+        return _Demand(delivery.kind)
+    if len(mailertable_value(delivery) or "") > LONGEST_VALUE:
+        return _Demand(delivery.kind, too_long=True)
+    policy = recipient_policy(delivery, rule.outbound)
+    if isinstance(policy, str):
+        return _Demand(delivery.kind, impossible=policy)
+    return _Demand(delivery.kind, policy)
+
+
 class Demands:
     """What routes want: `exact` by the name of a domain, `below` by that of a suffix; None: nothing is delivered.
 
@@ -108,25 +128,17 @@ class Demands:
         self.below: dict[str, Policy | None] = {}
         self.impossible: dict[str, str] = {}
         self.too_long: dict[str, str] = {}
-        known: dict[tuple[int, str], Policy | str | None] = {}
-        for key, entry in entries:
-            outbound = rules[entry.rule].outbound
-            policy: Policy | str | None = None
-            if entry.in_force and outbound and not self._is_too_long(key, entry.value, outbound):
-                same = (entry.rule, entry.value)
-                if same not in known:
-                    if len(known) > 1 << 16:
-                        known.clear()
-                    known[same] = None if _refuses(entry.value, outbound) else recipient_policy(entry.value, outbound)
-                policy = known[same]
-            if isinstance(policy, str):
-                self.impossible[key], policy = policy, None
+        for key, demand in rendered(entries, rules, _demand):
+            if demand.impossible:
+                self.impossible[key] = demand.impossible
+            elif demand.too_long:
+                self.too_long[key] = f"the route of {key} has more than {LONGEST_VALUE} bytes, which Sendmail can't use"
             if key.startswith("."):
-                self.below[key[1:]] = policy
-            elif entry.state is State.INBOUND_ONLY:  # routed as if there were no row, and asked for nothing
+                self.below[key[1:]] = demand.policy
+            elif demand.kind is DeliveryKind.INBOUND_ONLY:  # routed as if there were no row, and asked for nothing
                 self.exact[key] = LIFTED
             else:
-                self.exact[key] = policy
+                self.exact[key] = demand.policy
 
     def policies(self) -> dict[str, Policy]:
         """By the names that have routes."""
@@ -146,21 +158,6 @@ class Demands:
         if exact is None or below is None:
             return exact or below
         return joint(exact, below)
-
-    def _is_too_long(self, key: str, value: str, outbound: Outbound) -> bool:
-        if len(value) <= LONGEST_VALUE and not outbound.smarthost:  # nearly all
-            return False
-        if _refuses(value, outbound) or len(route(value, outbound)) <= LONGEST_VALUE:
-            return False
-        self.too_long[key] = f"the route of {key} has more than {LONGEST_VALUE} bytes, which Sendmail can't use"
-        return True
-
-
-def _refuses(value: str, outbound: Outbound) -> bool:
-    """Whether a value is no route: `error:…`, or a list that names domains only, without a smart host."""
-    if value == SMARTHOST:
-        return not outbound.smarthost
-    return value.startswith("error:") and isinstance(parse_value(value), Refusal)
 
 
 def _named(name: str) -> Policy:

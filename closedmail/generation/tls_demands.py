@@ -5,7 +5,7 @@ from closedmail.core.record import Entry, Why
 from closedmail.generation.difference import Previous
 from closedmail.generation.generation import Changes, Generation, held
 from closedmail.routes import tls_policy
-from closedmail.routes.nexthop import target
+from closedmail.routes.delivery import route_of
 from closedmail.routes.tls_policy import Policy, policy_of
 
 
@@ -16,13 +16,13 @@ def settle_tls(generation: Generation, previous: Previous, now: int) -> None:
     policies = generation.policies
 
     def want(value: str, outbound: Outbound, policy: Policy, report: Changes) -> None:
-        nexthops = target(value, outbound).nexthops
-        reasons = {nexthop: tls_policy.why_impossible(nexthop, policy) for nexthop in nexthops}
+        hosts = route_of(value, outbound).hosts
+        reasons = {host.nexthop: tls_policy.why_impossible(host, policy) for host in hosts}
         found = {(nexthop, policy): reason for nexthop, reason in reasons.items() if reason}
         if found:  # nothing is delivered so, and nobody else has to wait for it
             impossible.update(found)
             return
-        for nexthop in nexthops:
+        for nexthop in reasons:
             known = policies.setdefault(nexthop, policy)
             if known is policy or known == policy:
                 continue
@@ -57,7 +57,7 @@ def settle_tls(generation: Generation, previous: Previous, now: int) -> None:
         outbound = generation.rules[entry.rule].outbound
         if outbound is None:
             return set()
-        nexthops, policy = target(entry.value, outbound).nexthops, policy_of(outbound)
+        nexthops, policy = route_of(entry.value, outbound).nexthops, policy_of(outbound)
         return {
             reason for nexthop in nexthops if (reason := impossible.get((nexthop, policy)) or conflicts.get(nexthop))
         }

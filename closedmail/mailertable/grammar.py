@@ -12,6 +12,7 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from closedmail.core.domain import MAX_NAME, DomainError, parse_key, parse_name
+from closedmail.mailertable.makemap_limits import MAX_LINE
 
 ROUTING_MAILERS = frozenset({"smtp", "esmtp", "smtp8", "dsmtp", "relay"})
 # Mailers that run programs or deliver locally (cf/mailer/*.m4, and sendmail's own *file*, *include*, prog).
@@ -41,7 +42,6 @@ _ERROR_WORDS = {
     "noperm": "5.0.0",
     "config": "5.3.5",
 }
-MAX_LINE = 1023  # makemap(8) reads lines into a buffer of 1,024 bytes, and longer ones break apart
 
 _DSN = re.compile(r"([45])\.[0-9]{1,3}\.[0-9]{1,3}")
 _SMTP_CODE = re.compile(r"([45])[0-9][0-9](?:[ -]|$)")

@@ -8,17 +8,17 @@ from collections.abc import Iterable, Mapping
 
 from closedmail.core.domain import parents
 from closedmail.generation.generation import Generation
-from closedmail.mailertable.grammar import MAX_LINE
+from closedmail.mailertable.makemap_limits import MAX_LINE
 
 
-class OwnRowError(ValueError):
+class LocalRowError(ValueError):
     """A line that makemap would not take; the message names it by its number."""
 
 
-def parse_own_rows(lines: Iterable[bytes]) -> dict[str, str]:
+def parse_local_rows(lines: Iterable[bytes]) -> dict[str, str]:
     """Rows by their keys, folded as makemap folds them; of two rows with one key the first counts.
 
-    Bytes that are not UTF-8 are kept (`surrogateescape`). Raises OwnRowError.
+    Bytes that are not UTF-8 are kept (`surrogateescape`). Raises LocalRowError.
     """
     rows: dict[str, str] = {}
     for number, raw in enumerate(lines, 1):
@@ -26,20 +26,20 @@ def parse_own_rows(lines: Iterable[bytes]) -> dict[str, str]:
         if line.startswith(b"#") or not line.strip():
             continue
         if len(line) > MAX_LINE:
-            raise OwnRowError(f"line {number} is longer than {MAX_LINE} bytes, which makemap would break apart")
+            raise LocalRowError(f"line {number} is longer than {MAX_LINE} bytes, which makemap would break apart")
         if line[:1].isspace():
-            raise OwnRowError(f"line {number} begins with white space, which makemap refuses")
+            raise LocalRowError(f"line {number} begins with white space, which makemap refuses")
         fields = line.split(None, 1)
         if len(fields) < 2:
-            raise OwnRowError(f"line {number} has no value after its key")
+            raise LocalRowError(f"line {number} has no value after its key")
         if b"\0" in line:
-            raise OwnRowError(f"line {number} has a NUL byte")
+            raise LocalRowError(f"line {number} has a NUL byte")
         key, value = (field.strip().decode("utf-8", "surrogateescape") for field in fields)
         rows.setdefault(fold_key(key), value)
     return rows
 
 
-def note_own_rows(generation: Generation, own_mailertable: Mapping[str, str], own_access: Mapping[str, str]) -> None:
+def note_local_rows(generation: Generation, own_mailertable: Mapping[str, str], own_access: Mapping[str, str]) -> None:
     """Say where the administrator's own rows stand in place of a partner's."""
     for key in own_mailertable:
         _note(generation, key, f"sendmail.own_mailertable has a row of its own for {key}, which stands")

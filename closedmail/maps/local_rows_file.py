@@ -5,22 +5,22 @@ from pathlib import Path
 
 from closedmail.core.model import SendmailMaps
 from closedmail.errors import ConfigError
-from closedmail.maps.local_rows import OwnRowError, parse_own_rows
+from closedmail.maps.local_rows import LocalRowError, parse_local_rows
 
 
 @dataclass(frozen=True, slots=True)
-class OwnRows:
+class LocalRows:
     """Both files as they are now, by folded keys; empty where none is named."""
 
     mailertable: dict[str, str] = field(default_factory=dict)
     access: dict[str, str] = field(default_factory=dict)
 
 
-def read_own_rows(sendmail: SendmailMaps | None) -> OwnRows:
+def read_local_rows(sendmail: SendmailMaps | None) -> LocalRows:
     """Read both files. Raises ConfigError for one that can't be read, or that makemap would refuse."""
     if sendmail is None:
-        return OwnRows()
-    return OwnRows(
+        return LocalRows()
+    return LocalRows(
         _read("sendmail.own_mailertable", sendmail.own_mailertable), _read("sendmail.own_access", sendmail.own_access)
     )
 
@@ -30,8 +30,8 @@ def _read(key: str, path: str) -> dict[str, str]:
         return {}
     try:
         with Path(path).open("rb") as lines:
-            return parse_own_rows(lines)
+            return parse_local_rows(lines)
     except OSError as error:
         raise ConfigError(key, f"{path}: {error.strerror}; mend that, or take the key out") from None
-    except OwnRowError as error:
+    except LocalRowError as error:
         raise ConfigError(key, f"{path}: {error}; mend the line") from None

@@ -6,111 +6,72 @@ spellings.
 """
 
 from collections.abc import Iterator, Mapping
+from typing import assert_never
 
-from closedmail.core.domain import DomainSet, fold, parents, to_unicode
-from closedmail.core.model import Outbound
-from closedmail.core.record import Entry, State, Why
+from closedmail.core.domain import DomainSet, fold, to_unicode
+from closedmail.core.record import Entry, Why
+from closedmail.core.rule import Rule
 from closedmail.generation.generation import Generation, interleave
-from closedmail.routes.nexthop import target
+from closedmail.maps.protected_keys import ProtectedKeys
+from closedmail.routes.delivery import CLOSED, HELD, OWN, Delivery, DeliveryKind, delivery_of, rendered
 from closedmail.routes.tls_policy import Policy, Row
 
 Rows = Iterator[tuple[str, str]]
 
-# What senders read while their mail waits; 4.3.2 is "system not accepting network messages" (RFC 3463).
-_HELD = {
-    Why.NOTHING: "retry:4.3.2 mail for this domain is held",
-    Why.LOST: "retry:4.3.2 mail for this domain is held: it has disappeared from the list of its closed network",
-    Why.UNCLEAR: "retry:4.3.2 mail for this domain is held: its line in the closed network's list is not understood",
-    Why.TLS: "retry:4.7.5 mail for this domain is held: its TLS policy can not be met",
-    Why.FOLDED: "retry:4.3.2 mail for this domain is held: its spelling is also that of another domain",
-    Why.ROUTE: "retry:4.3.5 mail for this domain is held: its route is too long",
-}
-FOLDED = _HELD[Why.FOLDED]
-# A partner that stands alone may have a route `error:…` and say nothing of delivery.
-_NOWHERE = Outbound(tls="none")
-CLOSED = "error:5.4.4 this domain is reached inside of its closed network only, and no route to it is known"
-SHIELD = ":"
 
+def transport_value(delivery: Delivery) -> str | None:
+    """Render a delivery as the value of its transport row, None where it has no row.
 
-def transport_value(entry: Entry, outbound: Outbound | None) -> str | None:
-    """The value of a domain's transport row, None where it has no row."""
-    if entry.state is State.HELD:
-        return _HELD[entry.why]
-    if entry.state is State.INBOUND_ONLY:
-        return None
-    return target(entry.value, outbound or _NOWHERE).transport
+    Source: transport(5) and error(8); since Postfix 3.5 several nexthops stand in a row with commas.
+    """
+    match delivery.kind:
+        case DeliveryKind.ROUTED:
+            return f"{delivery.service}:{', '.join(delivery.nexthops)}"
+        case DeliveryKind.HELD:
+            return f"retry:{delivery.dsn} {delivery.reply}"
+        case DeliveryKind.REFUSED:
+            return f"error:{delivery.dsn} {delivery.reply}"
+        case DeliveryKind.OWN:
+            return ":"
+        case DeliveryKind.INBOUND_ONLY:
+            return None
+        case _:
+            assert_never(delivery.kind)
 
 
 def transport_rows(generation: Generation, own: DomainSet) -> Rows:
-    """All rows of the transport table as (key, value), sorted by key. `own` are the gateway's own domains."""
-    plain = _entry_rows(generation)
-    extra = sorted((*_spelled_rows(generation), *_guard_rows(generation), *_shield_rows(generation, own)))
-    return interleave(plain, extra)
+    """Render all rows of the transport table as (key, value), sorted by key. `own` are the gateway's own domains."""
+    beside = ((key, transport_value(found)) for key, found in (*_spelled(generation), *_protected(generation, own)))
+    extra = sorted((key, value) for key, value in beside if value is not None)
+    return interleave(rendered(generation.entries(), generation.rules, _value), extra)
 
 
 def policy_rows(policies: Mapping[str, Policy], staying: Mapping[str, Row]) -> Iterator[tuple[str, Row]]:
-    """All rows of the TLS policy table, sorted by nexthop: those that routes want, and those that stay for a time."""
+    """Give all rows of the TLS policy table, sorted by nexthop: what routes want, and what stays for a time."""
     for nexthop in sorted(policies.keys() | staying.keys()):
         yield nexthop, staying.get(nexthop) or Row(policies[nexthop])
 
 
-def _entry_rows(generation: Generation) -> Rows:
-    known: dict[tuple[int, str], str | None] = {}  # an Outbound is slow to hash, and values repeat
-    rules = generation.rules
-    for key, entry in generation.entries():
-        if entry.state is State.ROUTED:
-            pair = (entry.rule, entry.value)
-            value = known.get(pair)
-            if value is None:
-                if len(known) > 1 << 16:
-                    known.clear()
-                value = known[pair] = transport_value(entry, rules[entry.rule].outbound)
-        else:
-            value = transport_value(entry, rules[entry.rule].outbound)
-        if value is not None:
-            yield key, value
+def _value(entry: Entry, rule: Rule) -> str | None:
+    return transport_value(delivery_of(entry, rule.outbound))
 
 
-def _value_of(generation: Generation, key: str) -> str | None:
-    entry = generation.get(key)
-    return entry and transport_value(entry, generation.rules[entry.rule].outbound)
-
-
-def _spelled_rows(generation: Generation) -> Rows:
+def _spelled(generation: Generation) -> Iterator[tuple[str, Delivery]]:
     """The U-label spellings. Of a spelling that two domains share, the row is the folded one, and holds."""
     for folded, key in generation.spellings.items():
-        if not key:
-            if not generation.get(folded):
-                yield folded, FOLDED
-            continue
-        value = _value_of(generation, key)
-        if value is not None:
-            yield to_unicode(key) or folded, value
+        entry = generation.get(key or folded)
+        if key and entry:
+            yield to_unicode(key) or folded, delivery_of(entry, generation.rules[entry.rule].outbound)
+        elif not key and not entry:
+            yield folded, HELD[Why.FOLDED]
 
 
-def _guard_rows(generation: Generation) -> Rows:
-    """Closed domains, and all below them, that no route covers."""
-    for domain in generation.closed:
-        if any(_value_of(generation, "." + parent) for parent in parents(domain)):
-            continue
-        for key in (domain, "." + domain):
-            if _value_of(generation, key) is None and key not in generation.spellings:
-                yield from _both_spellings(key, CLOSED, generation)
-
-
-def _shield_rows(generation: Generation, own: DomainSet) -> Rows:
-    """Own domains that a row for a suffix, or a guard above them, would route away."""
-    for name in own.names:
-        above = list(parents(name))
-        covered = any(_value_of(generation, "." + parent) or "." + parent in generation.spellings for parent in above)
-        if covered or any(parent in generation.closed for parent in above):
-            for key in (name, "." + name):
-                if _value_of(generation, key) is None:
-                    yield from _both_spellings(key, SHIELD, generation)
-
-
-def _both_spellings(key: str, value: str, generation: Generation) -> Rows:
-    yield key, value
-    spelled = to_unicode(key)
-    if spelled and fold(spelled) not in generation.spellings and generation.get(fold(spelled)) is None:
-        yield spelled, value
+def _protected(generation: Generation, own: DomainSet) -> Iterator[tuple[str, Delivery]]:
+    """Guards of closed domains and shields of own ones, each in both of its spellings."""
+    protected = ProtectedKeys(own, generation.closed, generation.get, generation.spellings)
+    for delivery, keys in ((CLOSED, protected.guards()), (OWN, protected.shields())):
+        for key, _ in keys:
+            yield key, delivery
+            spelled = to_unicode(key)
+            if spelled and fold(spelled) not in generation.spellings and generation.get(fold(spelled)) is None:
+                yield spelled, delivery

@@ -26,31 +26,31 @@ def requirement(policy: Policy) -> str:
 
 
 def access_rows(
-    policies: Mapping[str, Policy], staying: Mapping[str, Row], own_rows: Mapping[str, str]
+    policies: Mapping[str, Policy], staying: Mapping[str, Row], local_rows: Mapping[str, str]
 ) -> Iterator[tuple[str, str]]:
     """All rows as (key, value), sorted by key. `policies` and `staying` are by name."""
-    ours = _recipient_rows(policies, staying, own_rows)
-    yield from interleave((row for row in ours if fold_key(row[0]) not in own_rows), sorted(own_rows.items()))
+    ours = _recipient_rows(policies, staying, local_rows)
+    yield from interleave((row for row in ours if fold_key(row[0]) not in local_rows), sorted(local_rows.items()))
 
 
 def _recipient_rows(
-    policies: Mapping[str, Policy], staying: Mapping[str, Row], own_rows: Mapping[str, str]
+    policies: Mapping[str, Policy], staying: Mapping[str, Row], local_rows: Mapping[str, str]
 ) -> Iterator[tuple[str, str]]:
     for name in sorted(policies.keys() | staying.keys()):
         policy = staying[name].policy if name in staying else policies[name]
         if is_demand(policy):
             yield TAG + name, requirement(policy)
         elif any(_demands(above, policies, staying) for above in parents(name)):
-            yield TAG + name, lifted(name, own_rows)
+            yield TAG + name, lifted(name, local_rows)
 
 
 def _demands(name: str, policies: Mapping[str, Policy], staying: Mapping[str, Row]) -> bool:
     return name in staying or (name in policies and is_demand(policies[name]))
 
 
-def lifted(name: str, own_rows: Mapping[str, str]) -> str:
+def lifted(name: str, local_rows: Mapping[str, str]) -> str:
     """What stands in the way of our row above: what the administrator's own rows say of that name, if anything."""
     for above in (*parents(name), ""):
-        if _FOLDED_TAG + above in own_rows:
-            return own_rows[_FOLDED_TAG + above]
+        if _FOLDED_TAG + above in local_rows:
+            return local_rows[_FOLDED_TAG + above]
     return _LIFT

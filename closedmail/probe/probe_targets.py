@@ -11,7 +11,7 @@ from closedmail.errors import ClosedmailError
 from closedmail.explain.explain import find_route
 from closedmail.generation.sendmail_tls_demands import LIFTED, recipient_policies
 from closedmail.maps.sendmail_access import requirement
-from closedmail.routes.nexthop import target
+from closedmail.routes.delivery import DeliveryKind, delivery_of, route_of
 from closedmail.routes.tls_policy import Policy, policy_of
 from closedmail.store.snapshot import Snapshot
 
@@ -38,13 +38,12 @@ def postfix_targets(snapshot: Snapshot, domains: Sequence[str] = ()) -> dict[Pro
         outbound = rules[rule].outbound
         if outbound is None:
             return ()
-        found = target(value, outbound)
-        service = found.transport.partition(":")[0]
+        found = route_of(value, outbound)
         made = []
         for nexthop in found.nexthops:
             row = snapshot.tls_row(nexthop)
             policy = row.policy if row else policy_of(outbound)
-            made.append(ProbeTarget(nexthop, service, str(policy), policy))
+            made.append(ProbeTarget(nexthop, found.service, str(policy), policy))
         return tuple(made)
 
     return _counted(found for _, entry in _entries(snapshot, domains) for found in of(entry.rule, entry.value))
@@ -66,7 +65,7 @@ def sendmail_targets(snapshot: Snapshot, domains: Sequence[str] = ()) -> dict[Pr
                 continue
             policy = next(filter(None, map(demanded, (name, *parents(name)))), LIFTED)
             row = "may" if policy == LIFTED else requirement(policy)
-            for nexthop in target(entry.value, outbound).nexthops:
+            for nexthop in route_of(entry.value, outbound).nexthops:
                 yield ProbeTarget(nexthop, "sendmail", row, policy)
 
     return _counted(made())
@@ -92,12 +91,13 @@ def _routed(snapshot: Snapshot, domain: str) -> tuple[str, Entry]:
         raise ClosedmailError(f"{domain!r} is no domain: {error}") from None
     why = f"to see why, run: {{closedmail}} explain --recipient {key}"
     entry = snapshot.entry(key)
-    found = (key, entry, "") if entry and key.startswith(".") else find_route(snapshot, key)
-    if found is None:
+    if not (entry and key.startswith(".")):
+        found = find_route(snapshot, key)
+        entry = found[1] if found else None
+    if entry is None:
         raise ClosedmailError(f"{key} is not routed by a closed network", why)
-    _, entry, _ = found
     if entry.state is State.HELD:
         raise ClosedmailError(f"{key} is held, and has no route now", why)
-    if not entry.in_force or entry.value.startswith("error:"):
+    if delivery_of(entry, snapshot.manifest.rules[entry.rule].outbound).kind is not DeliveryKind.ROUTED:
         raise ClosedmailError(f"{key} has no route", why)
     return key.removeprefix("."), entry

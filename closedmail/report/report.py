@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from closedmail.core.model import Config
-from closedmail.core.record import State, Why
+from closedmail.core.record import State
 from closedmail.core.rule import Rule
 from closedmail.errors import ClosedmailError, StoreError
 from closedmail.files import replace_file
@@ -33,14 +33,6 @@ from closedmail.sync.sync_report import counted
 T = TypeVar("T")
 _SHOWN = 200  # rows of one table; a page for people, not an export
 _GENERATIONS = 60
-_WHY = {
-    Why.NOTHING: "held",
-    Why.LOST: "the list lost it",
-    Why.UNCLEAR: "its line is not understood",
-    Why.TLS: "its TLS demand can't be met",
-    Why.FOLDED: "its spelling is another domain's, too",
-    Why.ROUTE: "its route is too long",
-}
 
 
 def write_report(config: Config, path: Path, status: Status, now: int) -> None:
@@ -146,7 +138,7 @@ def _held(snapshot: Snapshot) -> Iterator[HeldRow]:
         for key in snapshot.details(name).held:
             entry = snapshot.entry(key)
             if entry and entry.state is State.HELD:
-                yield HeldRow(key, name, _WHY[entry.why], entry.since, entry.until)
+                yield HeldRow(key, name, entry.why.reason.brief, entry.since, entry.until)
 
 
 def _skipped(snapshot: Snapshot) -> Iterator[SkippedRow]:

@@ -1,65 +1,58 @@
-"""Nexthops: what a mailertable value becomes in Postfix's transport table, single nexthop by single nexthop.
+"""Mail hosts, and the nexthops that Postfix and the configuration spell them as.
 
 Source of the spellings: transport(5), "DESTINATION": `[host]` switches MX look-ups off, `host:port` gives a port, an
-IPv6 address stands in brackets without a prefix, and since Postfix 3.5 several nexthops stand in a row with commas.
+IPv6 address stands in brackets without a prefix.
 """
 
 import re
-from functools import lru_cache
 from typing import NamedTuple
 
-from closedmail.core.model import Outbound
-from closedmail.mailertable.grammar import Host, Refusal, parse_value
-from closedmail.mailertable.listing import SMARTHOST
-
-_ONE_HOST = re.compile(r"[a-z0-9]+:(\[[^]:]+\])")  # `mailer:[host]`, as nearly every canonical value
-_WITH_PORT = re.compile(r"(\[[^]]*\]|[^:\[\]]+):\d+")
-_LITERAL = re.compile(r"\[([0-9.]+|[0-9a-fA-F]*:[0-9a-fA-F:.]*)\](:\d+)?")
+_NEXTHOP = re.compile(r"(?:\[(?P<inner>[^]]+)\]|(?P<bare>[^:\[\]]+))(?::(?P<port>\d+))?")
 
 
-class Target(NamedTuple):
-    """Where mail goes: the value of a transport row, and the single nexthops in it, each a key of the TLS policy."""
+class MailHost(NamedTuple):
+    """One host of a route. `name` is an A-label name or an address; `mx` tells whether its MX records count.
 
-    transport: str
-    nexthops: tuple[str, ...]
-
-
-@lru_cache(maxsize=1 << 16)
-def target(value: str, outbound: Outbound) -> Target:
-    """What a canonical mailertable value becomes under a network's `outbound`.
-
-    An `error:` value becomes Postfix's error or retry service (transport(5), error(8)) and has no nexthop.
+    Hosts of equal preference share their number, from 10 in steps of 10. Port 0 is SMTP's own.
     """
-    one = _ONE_HOST.fullmatch(value)  # then nothing needs to be parsed
-    parsed = None if one or value == SMARTHOST else parse_value(value)
-    if isinstance(parsed, Refusal):
-        service = "retry" if parsed.temporary else "error"
-        return Target(f"{service}:{parsed.dsn} {_printable(parsed.text)}", ())
-    if one and not outbound.smarthost:
-        spelled: tuple[str, ...] = (one[1],)
-    elif outbound.smarthost or parsed is None:
-        spelled = outbound.smarthost
-    else:
-        spelled = tuple(_spell(host) for host in parsed.hosts)
-    nexthops = tuple(dict.fromkeys(_with_port(nexthop, outbound.port) for nexthop in spelled))
-    if not nexthops:  # `smtp:` alone would send the mail to its recipient's public MX
-        return Target("retry:4.3.5 mail for this domain is held: no route to it is known", ())
-    return Target(f"{outbound.transport}:{', '.join(nexthops)}", nexthops)
+
+    name: str
+    preference: int
+    is_address: bool = False
+    mx: bool = False
+    port: int = 0
+
+    def __str__(self) -> str:
+        """As a mailertable spells it, without the port."""
+        if self.mx:
+            return self.name
+        return f"[IPv6:{self.name}]" if ":" in self.name else f"[{self.name}]"
+
+    @property
+    def nexthop(self) -> str:
+        """As Postfix spells it."""
+        spelled = self.name if self.mx else f"[{self.name}]"
+        return f"{spelled}:{self.port}" if self.port else spelled
 
 
-def is_literal(nexthop: str) -> bool:
-    """Whether a nexthop is an address literal, with or without a port."""
-    return bool(_LITERAL.fullmatch(nexthop))
+def parse_nexthop(text: str, preference: int, port: int = 0) -> MailHost:
+    """Parse a nexthop as the configuration has it (`outbound.smarthost`); `port` counts where it names none.
+
+    Raises ValueError for what is no nexthop.
+    """
+    match = _NEXTHOP.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is no nexthop")
+    inner = match["inner"]
+    return MailHost(
+        inner or match["bare"],
+        preference,
+        inner is not None and is_address(inner),
+        inner is None,
+        int(match["port"] or port),
+    )
 
 
-def _spell(host: Host) -> str:
-    return host.name if host.mx else f"[{host.name}]"
-
-
-def _with_port(nexthop: str, port: int) -> str:
-    return f"{nexthop}:{port}" if port and not _WITH_PORT.fullmatch(nexthop) else nexthop
-
-
-def _printable(text: str) -> str:
-    """A text that fits in an SMTP reply: printable ASCII."""
-    return "".join(char if " " <= char <= "~" else "?" for char in text)
+def is_address(name: str) -> bool:
+    """Whether the text between brackets is an address: no top-level domain is all digits (RFC 3696 section 2)."""
+    return ":" in name or name.rpartition(".")[2].isdigit()

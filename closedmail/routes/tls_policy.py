@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from closedmail.core.model import Outbound
-from closedmail.routes.nexthop import is_literal
+from closedmail.routes.nexthop import MailHost
 
 _CLEAR = ("none", "may")
 _ORDER = ("none", "may", "encrypt", "verify", "secure")
@@ -102,14 +102,16 @@ def joint(one: Policy, other: Policy) -> Policy | None:
     return Policy(strict.level, (*strict.attributes, *demanded))
 
 
-def why_impossible(nexthop: str, policy: Policy) -> str | None:
+def why_impossible(host: MailHost, policy: Policy) -> str | None:
     """Why Postfix could never deliver so, or would deliver in plain text without a word; with what to do."""
-    if policy.level in (*_CLEAR, "encrypt", "fingerprint") or not is_literal(nexthop):
+    if policy.level in (*_CLEAR, "encrypt", "fingerprint") or not host.is_address:
         return None
     if policy.level.startswith("dane"):
-        return f"tls {policy.level!r} can't work on the address literal {nexthop}: choose another level for it"
+        return f"tls {policy.level!r} can't work on the address literal {host.nexthop}: choose another level for it"
     if policy.level in ("verify", "secure") and not any(item.startswith("match=") for item in policy.attributes):
-        return f"tls {policy.level!r} never succeeds on the address literal {nexthop} without a name: set tls_match"
+        return (
+            f"tls {policy.level!r} never succeeds on the address literal {host.nexthop} without a name: set tls_match"
+        )
     return None
 
 

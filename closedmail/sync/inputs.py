@@ -13,7 +13,7 @@ from closedmail.errors import ConfigError, Refused
 from closedmail.lists.obtain import key_file_digest
 from closedmail.lists.suffix_file import load_suffixes
 from closedmail.mailertable.listing import Admission
-from closedmail.maps.local_rows_file import OwnRows, read_own_rows
+from closedmail.maps.local_rows_file import LocalRows, read_local_rows
 from closedmail.mta.postfix_settings import PostfixSettings, read_settings
 from closedmail.routes.sendmail_limits import why_refused
 from closedmail.sync.rules import rules_digest
@@ -32,7 +32,7 @@ class Inputs:
     rules: str
     digest: str
     key_digests: dict[str, str]
-    own_rows: OwnRows
+    local_rows: LocalRows
 
     @property
     def rewriting(self) -> Rewriting:
@@ -48,7 +48,7 @@ class Inputs:
 
 def gather(config: Config) -> Inputs:
     """Read everything. Raises ConfigError, and Refused(publish-failed) when Postfix can't be asked."""
-    own_rows = _gather_sendmail(config)
+    local_rows = _gather_sendmail(config)
     suffixes, suffix_digest = load_suffixes()
     admission = Admission(
         DomainSet(config.gateway.own_domains), suffixes, frozenset(partner.key for partner in config.partners)
@@ -56,8 +56,8 @@ def gather(config: Config) -> Inputs:
     key_digests = {network.name: key_file_digest(network) for network in config.networks}
     postfix = read_settings(config.postfix.config_directory) if config.postfix else None
     rules = rules_digest(config)
-    seed = "\n".join((__version__, rules, repr(_sorted(postfix)), suffix_digest, repr(own_rows)))
-    return Inputs(config, admission, postfix, rules, hashlib.sha256(seed.encode()).hexdigest(), key_digests, own_rows)
+    seed = "\n".join((__version__, rules, repr(_sorted(postfix)), suffix_digest, repr(local_rows)))
+    return Inputs(config, admission, postfix, rules, hashlib.sha256(seed.encode()).hexdigest(), key_digests, local_rows)
 
 
 def check_services(inputs: Inputs) -> None:
@@ -73,16 +73,16 @@ def check_services(inputs: Inputs) -> None:
             )
 
 
-def _gather_sendmail(config: Config) -> OwnRows:
+def _gather_sendmail(config: Config) -> LocalRows:
     """Read the administrator's own rows. Raises ConfigError for these, and for demands that Sendmail can't meet."""
     if config.sendmail is None:
-        return OwnRows()
+        return LocalRows()
     refused = why_refused(config)
     if refused:
         raise ConfigError(*refused)
     if config.postfix and config.postfix.map_dir == config.sendmail.map_dir:
         raise ConfigError("sendmail.map_dir", "Postfix's maps are in this folder; choose another one")
-    return read_own_rows(config.sendmail)
+    return read_local_rows(config.sendmail)
 
 
 def _sorted(postfix: PostfixSettings | None) -> object:

@@ -13,7 +13,7 @@ from closedmail.generation.difference import Previous, check_brakes, compare, re
 from closedmail.generation.generation import Changes, Generation
 from closedmail.generation.settle import settle
 from closedmail.mailertable.listing import Listing, SkippedLine
-from closedmail.maps.local_rows import note_own_rows
+from closedmail.maps.local_rows import note_local_rows
 from closedmail.store.manifest import Details
 from closedmail.store.snapshot import Snapshot
 from closedmail.sync.inputs import Inputs
@@ -101,7 +101,7 @@ class Plan:
             latest=run.latest,
         )
         report_changes(generation, self._differences, self._before)
-        note_own_rows(generation, inputs.own_rows.mailertable, inputs.own_rows.access)
+        note_local_rows(generation, inputs.local_rows.mailertable, inputs.local_rows.access)
         details = self._details(generation)
         self._progress("building and checking the maps")
         lists = [item.next_in_force() for item in self._lists]

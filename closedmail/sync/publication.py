@@ -161,8 +161,8 @@ class Publication:
                 built["sendmail"] = build_sendmail_maps(
                     aside / "sendmail-maps" if aside else Path(sendmail.map_dir),
                     head,
-                    mailertable_rows(generation, own, inputs.own_rows.mailertable),
-                    access_rows(recipients, staying_recipients, inputs.own_rows.access),
+                    mailertable_rows(generation, own, inputs.local_rows.mailertable),
+                    access_rows(recipients, staying_recipients, inputs.local_rows.access),
                     sendmail.map_type,
                 )
         except Refused:

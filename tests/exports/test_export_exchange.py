@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.core_samples import configuration, network
-from support.export_samples import TABLES, edition, text_of
+from support.export_samples import TABLES, published, text_of
 from support.powershell.exchange import Exchange
 from support.powershell.tree import parse
 from support.powershell.values import PowerShellError
@@ -17,10 +17,11 @@ from test_export_rows import configurations
 from closedmail.core.model import CertificatePin, Config, Inbound, Outbound, Partner
 from closedmail.errors import ClosedmailError
 from closedmail.exports.buckets import portions
-from closedmail.exports.delivery import Kind, deliveries
-from closedmail.exports.edition import Edition
-from closedmail.exports.target import Request
+from closedmail.exports.export_rows import outbound_rows
+from closedmail.exports.published_generation import PublishedGeneration
+from closedmail.exports.target import ExportRequest
 from closedmail.exports.targets import TARGETS
+from closedmail.routes.delivery import DeliveryKind
 
 TARGET = TARGETS["exchange-onprem"]
 SEND = "SendConnector"
@@ -28,8 +29,8 @@ ALL = 10**6
 SMALL_LIST = "a.zone.example esmtp:[192.0.2.1]\nb.zone.example esmtp:[192.0.2.1]\nc.zone.example esmtp:[192.0.2.2]\n"
 
 
-def script_of(table: str, config: Config | None = None, request: Request | None = None, before: str = "") -> str:
-    made = edition(config or configuration(), table, before=[before] if before else [])
+def script_of(table: str, config: Config | None = None, request: ExportRequest | None = None, before: str = "") -> str:
+    made = published(config or configuration(), table, before=[before] if before else [])
     return text_of(TARGET, made, request=request)
 
 
@@ -38,15 +39,15 @@ def shared(count: int, host: str = "192.0.2.1") -> str:
     return "".join(f"d{number}.example esmtp:[{host}]\n" for number in range(count))
 
 
-def wanted(made: Edition) -> dict[str, tuple[str, ...]]:
+def wanted(made: PublishedGeneration) -> dict[str, tuple[str, ...]]:
     """Address spaces, and the smart hosts that they should have: those of the route, or none that exists."""
     found = {}
-    for key, delivery in deliveries(made):
-        if delivery.kind is Kind.OWN:
+    for key, row in outbound_rows(made):
+        if row.kind is DeliveryKind.OWN:
             continue
-        outbound = delivery.rule.outbound if delivery.rule else None
-        routed = delivery.kind is Kind.ROUTED and outbound is not None
-        one_port = [host for host in delivery.hosts if host.port == delivery.hosts[0].port] if routed else []
+        outbound = row.rule.outbound if row.rule else None
+        routed = row.kind is DeliveryKind.ROUTED and outbound is not None
+        one_port = [host for host in row.delivery.hosts if host.port == row.delivery.hosts[0].port] if routed else []
         hosts = {f"[{host.name}]" if host.is_address else host.name for host in one_port}
         found[f"*{key}" if key.startswith(".") else key] = tuple(sorted(hosts)) or ("held.closedmail.invalid",)
     return found
@@ -106,8 +107,8 @@ def test_any_list_after_any_other(config: Config, before: str, now: str, limit: 
     """The state equals the list, whatever was there; a second run changes nothing; and what both lists have is routed
     at every moment between."""
     exchange = Exchange()
-    request = Request(limit=limit)
-    first, second = edition(config, before), edition(config, now, before=[before])
+    request = ExportRequest(limit=limit)
+    first, second = published(config, before), published(config, now, before=[before])
     exchange.run(text_of(TARGET, first, request=request), RemoveAtMost=ALL)
     assert told(exchange) == wanted(first)
     both = wanted(first).keys() & wanted(second).keys()
@@ -253,9 +254,9 @@ def _nothing(key: str) -> None:
 def test_hostile_names_are_inert(entry: str) -> None:
     """No list brings such a name this far; if one did, it would be an address space of that name."""
     script = script_of("a.zone.example esmtp:[192.0.2.1]\n")
-    made = edition(configuration(), "a.zone.example esmtp:[192.0.2.1]\n")
+    made = published(configuration(), "a.zone.example esmtp:[192.0.2.1]\n")
     ((_, record),) = made.records()
-    hostile = Edition(7, made.published_at, made.rules, made.own, lambda: [(entry, record)], _nothing)
+    hostile = PublishedGeneration(7, made.published_at, made.rules, made.own, lambda: [(entry, record)], _nothing)
     script = text_of(TARGET, hostile)
     exchange = Exchange()
     exchange.run(script)
@@ -266,7 +267,7 @@ def test_hostile_names_are_inert(entry: str) -> None:
 @settings(max_examples=40)
 @given(configurations(), TABLES)
 def test_it_parses(config: Config, table: str) -> None:
-    script = script_of(table, config, Request(domain_secure=True))
+    script = script_of(table, config, ExportRequest(domain_secure=True))
     assert script.count("\r\n") == script.count("\n")
     parse(script)
 
@@ -377,7 +378,7 @@ def test_receive_connectors_are_made_where_wanted() -> None:
 
 
 CERTIFIED = Inbound("enforce", "cert", certificates=(CertificatePin(subject="mx.p.example"),))
-SECURE = Request(domain_secure=True)
+SECURE = ExportRequest(domain_secure=True)
 
 
 def test_the_list_of_domains_with_mutual_tls() -> None:

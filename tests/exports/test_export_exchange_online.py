@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.core_samples import configuration, network
-from support.export_samples import TABLES, edition, text_of
+from support.export_samples import TABLES, published, text_of
 from support.powershell.exchange import Exchange
 from support.powershell.tree import parse
 from test_export_rows import configurations
@@ -15,33 +15,36 @@ from test_export_rows import configurations
 from closedmail.core.domain import parents
 from closedmail.core.model import CertificatePin, Config, Inbound, Partner
 from closedmail.errors import ClosedmailError
-from closedmail.exports.delivery import Kind, all_rows, deliveries
-from closedmail.exports.edition import Edition
+from closedmail.exports.export_rows import all_rows, outbound_rows
+from closedmail.exports.published_generation import PublishedGeneration
 from closedmail.exports.sender_rows import _Book
-from closedmail.exports.target import Request
+from closedmail.exports.target import ExportRequest
 from closedmail.exports.targets import TARGETS
 from closedmail.inbound.partner import find_partner
+from closedmail.routes.delivery import DeliveryKind
 
 TARGET = TARGETS["exchange-online"]
 OUT, IN, RULE = "OutboundConnector", "InboundConnector", "TransportRule"
-RELAY = Request(relays=("relay.city.example",))
+RELAY = ExportRequest(relays=("relay.city.example",))
 ALL = 10**6
 
 
-def asked(*, limit: int = 0, scoped: bool = False, inbound_from: tuple[str, ...] = ()) -> Request:
-    return Request(limit=limit, relays=RELAY.relays, scoped=scoped, inbound_from=tuple(map(ip_network, inbound_from)))
+def asked(*, limit: int = 0, scoped: bool = False, inbound_from: tuple[str, ...] = ()) -> ExportRequest:
+    return ExportRequest(
+        limit=limit, relays=RELAY.relays, scoped=scoped, inbound_from=tuple(map(ip_network, inbound_from))
+    )
 
 
-def script_of(table: str, config: Config | None = None, request: Request = RELAY) -> str:
-    return text_of(TARGET, edition(config or configuration(), table), request=request)
+def script_of(table: str, config: Config | None = None, request: ExportRequest = RELAY) -> str:
+    return text_of(TARGET, published(config or configuration(), table), request=request)
 
 
 def shared(count: int) -> str:
     return "".join(f"d{number}.example esmtp:[192.0.2.1]\n" for number in range(count))
 
 
-def wanted(made: Edition) -> set[str]:
-    rows = ((key, delivery) for key, delivery in deliveries(made) if delivery.kind is not Kind.OWN)
+def wanted(made: PublishedGeneration) -> set[str]:
+    rows = ((key, row) for key, row in outbound_rows(made) if row.kind is not DeliveryKind.OWN)
     return {f"*{key}" if key.startswith(".") else key for key, _ in rows}
 
 
@@ -101,7 +104,7 @@ def test_any_list_after_any_other(
 ) -> None:
     """In both variants, and from one to the other: the relay gets all, always, and a second run does nothing."""
     exchange = Exchange()
-    first, second = edition(config, before), edition(config, now, before=[before])
+    first, second = published(config, before), published(config, now, before=[before])
     exchange.run(text_of(TARGET, first, request=asked(limit=limit, scoped=scoped)), RemoveAtMost=ALL)
     assert ruled(exchange) | exchange.routed(OUT) - {""} >= wanted(first)
     both = wanted(first) & wanted(second)
@@ -132,7 +135,7 @@ def _led(exchange: Exchange) -> set[str]:
 def test_another_relay_changes_each_connector_once() -> None:
     exchange = Exchange()
     exchange.run(script_of(shared(1001)))
-    exchange.run(script_of(shared(1001), request=Request(relays=("192.0.2.9",), tls_name="*.city.example")))
+    exchange.run(script_of(shared(1001), request=ExportRequest(relays=("192.0.2.9",), tls_name="*.city.example")))
     assert [name for name, _ in exchange.changes] == ["Set-OutboundConnector"] * 2
     assert {(*item["smarthosts"], item["tlsdomain"]) for item in exchange.objects[OUT].values()} == {
         ("192.0.2.9", "*.city.example")
@@ -178,13 +181,13 @@ def test_what_if_changes_nothing() -> None:
 @pytest.mark.parametrize("entry", ["'; Remove-Item x; '", "$(Remove-Item x)", "\u2019; evil \u2018", "a' #", "<#"])
 @pytest.mark.parametrize("scoped", [False, True])
 def test_hostile_names_are_inert(entry: str, scoped: bool) -> None:
-    made = edition(configuration(), "a.zone.example esmtp:[192.0.2.1]\n")
+    made = published(configuration(), "a.zone.example esmtp:[192.0.2.1]\n")
     ((_, record),) = made.records()
 
     def nothing(key: str) -> None:
         return None
 
-    hostile = Edition(7, made.published_at, made.rules, made.own, lambda: [(entry, record)], nothing)
+    hostile = PublishedGeneration(7, made.published_at, made.rules, made.own, lambda: [(entry, record)], nothing)
     exchange = Exchange()
     exchange.run(text_of(TARGET, hostile, request=asked(scoped=scoped, inbound_from=("192.0.2.1",))))
     assert {entry.lower()} == {name.lower() for name in _led(exchange)} == exchange.routed(IN)
@@ -201,7 +204,9 @@ def test_it_parses(config: Config, table: str, scoped: bool) -> None:
 # Inbound
 
 
-def inbound(rule: Inbound, request: Request = RELAY, table: str = "a.zone.example esmtp:[192.0.2.1]\n") -> Exchange:
+def inbound(
+    rule: Inbound, request: ExportRequest = RELAY, table: str = "a.zone.example esmtp:[192.0.2.1]\n"
+) -> Exchange:
     exchange = Exchange()
     exchange.run(script_of(table, configuration(network(inbound=rule)), request))
     return exchange
@@ -287,7 +292,7 @@ def test_the_decisions_rule_is_found(config: Config, table: str, subdomains: boo
         network="ndb",
     )
     plain = configuration(network(inbound=ranges("192.0.2.1")), partners=[partner], own=config.gateway.own_domains)
-    made = edition(plain, table)
+    made = published(plain, table)
     exchange = Exchange()
     exchange.run(text_of(TARGET, made, request=RELAY))
     found = {
@@ -297,7 +302,7 @@ def test_the_decisions_rule_is_found(config: Config, table: str, subdomains: boo
     }
     assert sum(map(len, exchange.entries(IN).values())) == len(found)
     book = _Book(made)
-    probes = {key.removeprefix(".") for key, row in all_rows(made) if row.kind is not Kind.OWN}
+    probes = {key.removeprefix(".") for key, row in all_rows(made) if row.kind is not DeliveryKind.OWN}
     for name in sorted({below + name for name in probes for below in ("", "q.")}):
         match = find_partner(name, book)
         told = next((found[key] for key in (name, *(f"*.{at}" for at in (name, *parents(name)))) if key in found), None)

@@ -2,7 +2,7 @@
 
 import pytest
 from support.core_samples import configuration, network
-from support.export_samples import edition, texts_of
+from support.export_samples import published, texts_of
 
 from closedmail.core.model import Inbound, Outbound, Partner
 from closedmail.errors import ClosedmailError
@@ -43,12 +43,12 @@ NDB = {"ndb": SERVERS}
 def test_zones(text: str, expected: dict[str, object], noted: str) -> None:
     config = configuration(own=["city.example", "own.zone.example"])
     notes = Notes()
-    assert zones(edition(config, text, dns_servers=NDB), notes) == expected
+    assert zones(published(config, text, dns_servers=NDB), notes) == expected
     assert "\n".join(notes.lines()) == noted
 
 
 def test_closed_domains_are_asked_inside_and_held_ones_are_not() -> None:
-    made = edition(
+    made = published(
         configuration(network(closed=["kim.example"])),
         "a.example smtp:[192.0.2.1]\n",
         before=["a.example smtp:[192.0.2.1]\nlost.example smtp:[192.0.2.2]\n"],
@@ -66,7 +66,7 @@ def test_networks_and_partners_without_servers() -> None:
     texts = ["a.example smtp:[192.0.2.1]\n", "b.example smtp:[192.0.2.2]\n"]
     notes = Notes()
     # What must not leave is not resolved, whether there is anybody to ask or not.
-    assert zones(edition(config, *texts, dns_servers=NDB), notes) == {
+    assert zones(published(config, *texts, dns_servers=NDB), notes) == {
         "a.example": SERVERS,
         "closed.example": UNRESOLVED,
     }
@@ -75,7 +75,7 @@ def test_networks_and_partners_without_servers() -> None:
         '[partner."alone.example"] has no DNS servers: resolved as before (1 domain): alone.example',
     ]
     with pytest.raises(ClosedmailError, match=r"no network in force has DNS servers .*\[network.NAME.dns\]"):
-        zones(edition(config, *texts), Notes())
+        zones(published(config, *texts), Notes())
 
 
 def test_what_is_marked_insecure() -> None:
@@ -100,7 +100,7 @@ def test_what_is_marked_insecure() -> None:
     ],
 )
 def test_bind_leaves_out_hosts_that_it_hides(route: str, records: list[str]) -> None:
-    made = edition(configuration(), f"a.example {route}\nh.example smtp:[192.0.2.1]\n")
+    made = published(configuration(), f"a.example {route}\nh.example smtp:[192.0.2.1]\n")
     texts = texts_of(TARGETS["bind"], made)
     lines = texts["closedmail.rpz"].splitlines()
     assert [line.partition(" MX ")[2] for line in lines if line.startswith("a.example ")] == records
@@ -114,7 +114,9 @@ def test_names_that_are_too_long_for_a_policy_zone(length: int) -> None:
     name = (".".join(labels) + ".example")[-length:].lstrip(".")
     name = "x" * (length - len(name)) + name
     assert len(name) == length
-    texts = texts_of(TARGETS["bind"], edition(configuration(), f"{name} smtp:[192.0.2.1]\n.{name} smtp:[192.0.2.1]\n"))
+    texts = texts_of(
+        TARGETS["bind"], published(configuration(), f"{name} smtp:[192.0.2.1]\n.{name} smtp:[192.0.2.1]\n")
+    )
     owners = [line.split()[0] for line in texts["closedmail.rpz"].splitlines() if name in line]
     said = "THE NAME IS TOO LONG" in texts["closedmail.conf"]
     assert (owners, said) == (([f"*.{name}", name], False) if length == 228 else ([], True))

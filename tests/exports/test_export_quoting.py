@@ -9,7 +9,7 @@ import tree_sitter_powershell
 from hypothesis import given
 from hypothesis import strategies as st
 from support.core_samples import configuration, network
-from support.export_samples import NAMES, TABLES, edition, text_of, texts_of
+from support.export_samples import NAMES, TABLES, published, text_of, texts_of
 from test_export_rows import configurations
 
 from closedmail.core.domain import parents
@@ -111,7 +111,7 @@ def test_powershell_takes_no_control_characters(text: str) -> None:
 
 @given(configurations(), TABLES)
 def test_the_windows_script_parses(config: Config, table: str) -> None:
-    made = edition(config, table, dns_servers={"ndb": ("192.0.2.53", "2001:db8::53")})
+    made = published(config, table, dns_servers={"ndb": ("192.0.2.53", "2001:db8::53")})
     for form in ("mx", "forward"):
         script = text_of(TARGETS["windows-dns"], made, form)
         assert script.isascii()
@@ -123,7 +123,7 @@ def test_the_windows_zones() -> None:
     config = configuration(network(closed=["kim.example"]), own=["city.example"])
     table = "a.zone.example esmtp:[192.0.2.1]\n.s.example esmtp:[192.0.2.2]\nu.v.s.example esmtp:[IPv6:2001:db8::1]\n"
     table += "n.example esmtp:[mx.n.example]\nx.example error:4.7.0:no\n"
-    script = text_of(TARGETS["windows-dns"], edition(config, table))
+    script = text_of(TARGETS["windows-dns"], published(config, table))
     found = re.search(r"\$Zones = @\(\r\n(.*?)\)\r\n", script, re.DOTALL)
     assert found
     zones = [line.strip().strip("'").split(" ", 2) for line in found[1].splitlines()]
@@ -161,7 +161,7 @@ def in_zone(records: dict[str, str], name: str) -> str | None:
 @given(configurations(), TABLES, st.lists(NAMES, max_size=6))
 def test_the_policy_zone_says_what_the_rows_say(config: Config, table: str, more: list[str]) -> None:
     """For keys, and for whatever lies above, below and beside them: no name falls through to the public MX."""
-    made = edition(config, table)
+    made = published(config, table)
     rows = dict(dns.answers(made))
     found = dns.survey(made)
     records: dict[str, str] = {}
@@ -202,7 +202,7 @@ def test_the_rows_of_senders_find_the_decisions_rule(
         inbound = Inbound("enforce", subdomains=True)
         partners = [*config.partners, Partner("b.zone.example", inbound, network="ndb")]
         config = configuration(*config.networks, partners=partners[-1:], own=config.gateway.own_domains)
-    made = edition(config, table)
+    made = published(config, table)
     book = _Book(made)
 
     def action(match: Match) -> str:

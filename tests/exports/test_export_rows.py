@@ -8,17 +8,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.core_samples import advance, configuration, in_force, network, read
-from support.export_samples import KEYS, NAMES, PUBLISHED, TABLES, edition, edition_of, text_of
+from support.export_samples import KEYS, NAMES, PUBLISHED, TABLES, published, published_of, text_of
 
 from closedmail.core.domain import DomainSet
 from closedmail.core.model import CertificatePin, Config, Inbound, Outbound, Partner
-from closedmail.exports.delivery import Delivery, Kind, MailHost, all_rows, deliveries
+from closedmail.exports.export_rows import ExportRow, all_rows, outbound_rows
 from closedmail.exports.header import header
+from closedmail.exports.mailertable import value_of
 from closedmail.exports.notes import Notes
-from closedmail.exports.target import Request
+from closedmail.exports.target import ExportRequest
 from closedmail.exports.targets import TARGETS
 from closedmail.mailertable.grammar import canonical
-from closedmail.maps.postfix_transport import SHIELD, transport_rows
+from closedmail.maps.postfix_transport import transport_rows
+from closedmail.routes.delivery import DeliveryKind
+from closedmail.routes.nexthop import MailHost
 
 INBOUND = Inbound("enforce")
 SMARTHOSTS = Outbound("encrypt", smarthost=("[r1.example]:26", "[192.0.2.9]"))
@@ -37,14 +40,14 @@ def configurations(draw: st.DrawFn) -> Config:
     return configuration(network(outbound=outbound, closed=closed), partners=partners, own=own)
 
 
-def told(delivery: Delivery) -> str:
-    """A delivery as a row of Postfix's transport table."""
-    outbound = delivery.rule.outbound if delivery.rule else None
-    if delivery.kind is Kind.OWN:
-        return SHIELD
-    if delivery.kind is not Kind.ROUTED:
+def told(row: ExportRow) -> str:
+    """An export row as a row of Postfix's transport table."""
+    outbound, delivery = row.rule.outbound if row.rule else None, row.delivery
+    if delivery.kind is DeliveryKind.OWN:
+        return ":"
+    if delivery.kind is not DeliveryKind.ROUTED:
         printable = "".join(char if " " <= char <= "~" else "?" for char in delivery.text)
-        return f"{'retry' if delivery.kind is Kind.WAITS else 'error'}:{delivery.dsn} {printable}"
+        return f"{'retry' if delivery.kind is DeliveryKind.HELD else 'error'}:{delivery.dsn} {printable}"
     nexthops = [host.name if host.mx else f"[{host.name}]" for host in delivery.hosts]
     spelled = [
         nexthop + (f":{host.port}" if host.port else "") for nexthop, host in zip(nexthops, delivery.hosts, strict=True)
@@ -57,11 +60,11 @@ def told(delivery: Delivery) -> str:
 def test_the_same_rows_as_postfix_has(config: Config, before: str, now: str) -> None:
     """All but the words: the one oracle is the table that Postfix really reads."""
     generation = advance(config, now, previous=in_force(advance(config, before)))
-    made = edition_of(generation, config)
-    rows = list(deliveries(made))
+    made = published_of(generation, config)
+    rows = list(outbound_rows(made))
     assert [key for key, _ in rows] == sorted({key for key, _ in rows})
     expected = dict(transport_rows(generation, DomainSet(config.gateway.own_domains)))
-    found = {key: told(delivery) for key, delivery in rows}
+    found = {key: told(row) for key, row in rows}
     ascii_rows = {key: value for key, value in expected.items() if key.isascii()}
     assert found.keys() == ascii_rows.keys()
     for key, value in found.items():
@@ -87,15 +90,15 @@ def test_the_same_rows_as_postfix_has(config: Config, before: str, now: str) -> 
     ],
 )
 def test_hosts_and_their_preferences(value: str, hosts: tuple[MailHost, ...]) -> None:
-    made = edition(configuration(), f"a.zone.example {value}\n")
-    assert [delivery.hosts for _, delivery in deliveries(made)] == [hosts]
+    made = published(configuration(), f"a.zone.example {value}\n")
+    assert [row.delivery.hosts for _, row in outbound_rows(made)] == [hosts]
 
 
 def test_smarthosts_stand_for_every_route() -> None:
-    made = edition(configuration(network(outbound=SMARTHOSTS)), "a.zone.example esmtp:[192.0.2.1]\n")
-    ((_, delivery),) = deliveries(made)
-    assert delivery.hosts == (MailHost("r1.example", 10, port=26), MailHost("192.0.2.9", 20, is_address=True))
-    assert delivery.value == "esmtp:[r1.example]:[192.0.2.9]"
+    made = published(configuration(network(outbound=SMARTHOSTS)), "a.zone.example esmtp:[192.0.2.1]\n")
+    ((_, row),) = outbound_rows(made)
+    assert row.delivery.hosts == (MailHost("r1.example", 10, port=26), MailHost("192.0.2.9", 20, is_address=True))
+    assert value_of(row) == "esmtp:[r1.example]:[192.0.2.9]"
 
 
 # The mailertable
@@ -104,22 +107,22 @@ def test_smarthosts_stand_for_every_route() -> None:
 @given(configurations(), TABLES, TABLES)
 def test_the_mailertable_reads_back(config: Config, before: str, now: str) -> None:
     """No bad line, and the same routes."""
-    made = edition(config, now, before=[before])
+    made = published(config, now, before=[before])
     text = text_of(TARGETS["mailertable"], made)
     listing = read(text, admitted=[partner.key for partner in config.partners], own=[])
     assert listing.skipped == []
-    rows = {key: delivery for key, delivery in deliveries(made) if delivery.kind is not Kind.OWN}
+    rows = {key: row for key, row in outbound_rows(made) if row.kind is not DeliveryKind.OWN}
     assert listing.entries.keys() == rows.keys()
-    for key, delivery in rows.items():
-        if delivery.kind is Kind.ROUTED:
-            assert listing.entries[key] == canonical(delivery.value)
+    for key, row in rows.items():
+        if row.kind is DeliveryKind.ROUTED:
+            assert listing.entries[key] == canonical(value_of(row))
         else:
-            assert listing.entries[key].startswith(f"error:{delivery.dsn}:")
+            assert listing.entries[key].startswith(f"error:{row.delivery.dsn}:")
 
 
 def test_the_whole_mailertable() -> None:
     config = configuration(network(closed=["kim.example"]), own=["city.example", "own.zone.example"])
-    made = edition(config, ".zone.example esmtp:[192.0.2.1]\n", before=["lost.example smtp:mx.p.example\n"])
+    made = published(config, ".zone.example esmtp:[192.0.2.1]\n", before=["lost.example smtp:mx.p.example\n"])
     assert text_of(TARGETS["mailertable"], made).splitlines() == [
         f"# closedmail export mailertable: generation 7, published {PUBLISHED}",
         "# Made by a program: changes are lost with the next export.",
@@ -142,7 +145,7 @@ def test_the_whole_mailertable() -> None:
 
 
 def test_a_long_text_still_fits_in_a_line() -> None:
-    made = edition(configuration(), f"a.zone.example error:5.1.2:{'ü' * 498}\n")
+    made = published(configuration(), f"a.zone.example error:5.1.2:{'ü' * 498}\n")
     text = text_of(TARGETS["mailertable"], made)
     assert read(text).skipped == []
     assert max(len(line.encode()) for line in text.splitlines()) == 1023
@@ -153,8 +156,8 @@ def test_a_long_text_still_fits_in_a_line() -> None:
 
 @given(configurations(), TABLES)
 def test_csv_and_json_have_every_key_and_its_state(config: Config, now: str) -> None:
-    made = edition(config, now)
-    expected = {key: delivery.kind.value for key, delivery in all_rows(made) if delivery.kind is not Kind.OWN}
+    made = published(config, now)
+    expected = {key: row.kind.value for key, row in all_rows(made) if row.kind is not DeliveryKind.OWN}
     rows = list(csv.DictReader(io.StringIO(text_of(TARGETS["csv"], made), newline="")))
     assert {("." if row["covers"] == "below" else "") + row["domain"]: row["state"] for row in rows} == expected
     assert all(None not in row and None not in row.values() for row in rows)
@@ -167,7 +170,7 @@ def test_csv_and_json_carry_rule_and_hosts() -> None:
     pins = (CertificatePin(issuer="=Ä, CA", subject='m"x'), CertificatePin(fingerprint="ab" * 32))
     inbound = Inbound("enforce", "ip or cert", certificates=pins)
     config = configuration(network(inbound=inbound, outbound=Outbound("encrypt", port=26)))
-    made = edition(config, "a.zone.example esmtp:[192.0.2.1],h.example\n")
+    made = published(config, "a.zone.example esmtp:[192.0.2.1],h.example\n")
     (row,) = csv.DictReader(io.StringIO(text_of(TARGETS["csv"], made), newline=""))
     assert row["hosts"] == "[192.0.2.1]:26 h.example:26"
     assert row["certificates"] == f'subject=m"x and issuer==Ä, CA; fingerprint={"ab" * 32}'
@@ -182,7 +185,7 @@ def test_csv_and_json_carry_rule_and_hosts() -> None:
 
 
 def test_no_cell_is_a_formula() -> None:
-    made = edition(configuration(network("-1+1")), "a.zone.example smtp:[192.0.2.1]\n")
+    made = published(configuration(network("-1+1")), "a.zone.example smtp:[192.0.2.1]\n")
     (row,) = csv.DictReader(io.StringIO(text_of(TARGETS["csv"], made), newline=""))
     assert (row["network"], row["rule"]) == ("'-1+1", "network.-1+1")
 
@@ -205,15 +208,15 @@ def test_notes_are_bounded_and_count() -> None:
 def test_nothing_breaks_out_of_the_header() -> None:
     notes = Notes()
     notes.add("evil\nserver: \x1b[31m\u2028", "a.zone.example\nevil")
-    lines = list(header("x", edition(configuration(), ""), notes, ["  a command\r\nevil"], ";; "))
+    lines = list(header("x", published(configuration(), ""), notes, ["  a command\r\nevil"], ";; "))
     assert all(line.startswith(";;") and "\n" not in line and line.isprintable() for line in lines)
     assert any("a command??evil" in line for line in lines)
 
 
 @pytest.mark.parametrize("name", [name for name, target in TARGETS.items() if not target.folder])
-def test_the_same_edition_gives_the_same_text(name: str) -> None:
-    made = edition(configuration(), "b.zone.example esmtp:[192.0.2.1]\na.zone.example smtp:mx.p.example\n")
-    request = Request(relays=("relay.city.example",)) if "relay" in TARGETS[name].needed else None
+def test_the_same_generation_gives_the_same_text(name: str) -> None:
+    made = published(configuration(), "b.zone.example esmtp:[192.0.2.1]\na.zone.example smtp:mx.p.example\n")
+    request = ExportRequest(relays=("relay.city.example",)) if "relay" in TARGETS[name].needed else None
     text = text_of(TARGETS[name], made, request=request)
     assert text_of(TARGETS[name], made, request=request) == text
     assert PUBLISHED in text

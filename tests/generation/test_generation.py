@@ -7,7 +7,8 @@ from closedmail.core.model import Inbound, OnRemoved, Outbound, Partner
 from closedmail.core.record import Entry, State, Why
 from closedmail.generation.generation import Generation
 from closedmail.mailertable.listing import SMARTHOST, Listing
-from closedmail.routes.nexthop import target
+from closedmail.maps.postfix_transport import transport_value
+from closedmail.routes.delivery import route_of
 
 ONE, TWO, THREE = "esmtp:[192.0.2.1]", "esmtp:[192.0.2.2]", "esmtp:[192.0.2.3]"
 INBOUND = Inbound("enforce")
@@ -110,7 +111,7 @@ def test_on_removed(on_removed: OnRemoved, state: State | None) -> None:
         found = generation.get("b.example")
         assert (found.state if found else None) == state
         assert routes(generation).get("b.example") == (TWO if state is State.KEPT else None)
-        assert (target(TWO, Outbound("encrypt")).nexthops[0] in generation.policies) is (state is State.KEPT)
+        assert (route_of(TWO, Outbound("encrypt")).nexthops[0] in generation.policies) is (state is State.KEPT)
         previous = in_force(generation)
 
 
@@ -302,7 +303,7 @@ def test_partner_of_a_smarthost() -> None:
         found = entry(generation, "p.example")
         rule = generation.rules[found.rule].outbound
         assert rule is not None
-        assert target(found.value, rule).transport == "smtp:[relay.example]:26"
+        assert transport_value(route_of(found.value, rule)) == "smtp:[relay.example]:26"
         assert set(generation.policies) == {"[relay.example]:26"}
         assert rule.tls == (outbound or relay).tls
 

@@ -11,6 +11,7 @@ from closedmail.generation.generation import Generation
 from closedmail.generation.sendmail_tls_demands import recipient_policies, recipient_policy
 from closedmail.maps.sendmail_access import access_rows, requirement
 from closedmail.maps.sendmail_linger import Standing, staying_recipients
+from closedmail.routes.delivery import route_of
 from closedmail.routes.sendmail_limits import why_refused
 from closedmail.routes.tls_policy import Policy, Row
 
@@ -52,7 +53,8 @@ def access(generation: Generation) -> dict[str, str]:
     ],
 )
 def test_levels(level: TlsLevel, match: tuple[str, ...], value: str, expected: str | None) -> None:
-    found = recipient_policy(value, Outbound(level, tls_match=match))
+    outbound = Outbound(level, tls_match=match)
+    found = recipient_policy(route_of(value, outbound), outbound)
     if isinstance(found, str):
         assert expected is None
         assert "tls_match" in found

@@ -10,7 +10,7 @@ from support.man_pages import FOLDER, Item, Page, plain, quoted
 from closedmail.config import parse
 from closedmail.core.domain import DomainSet
 from closedmail.core.model import Config
-from closedmail.mailertable.grammar import MAX_LINE
+from closedmail.mailertable.makemap_limits import MAX_LINE
 from closedmail.maps.postfix_transport import transport_rows
 from closedmail.maps.sendmail_mailertable import mailertable_rows
 

@@ -6,9 +6,11 @@ from support.core_samples import NOW, advance, configuration, in_force, network
 from closedmail.core.domain import DomainSet
 from closedmail.core.model import Config, Inbound, Outbound, Partner
 from closedmail.generation.generation import Generation
-from closedmail.maps.postfix_transport import CLOSED, SHIELD, policy_rows, transport_rows
+from closedmail.maps.postfix_transport import policy_rows, transport_rows
 from closedmail.routes.tls_policy import Policy, Row
 
+CLOSED = "error:5.4.4 this domain is reached inside of its closed network only, and no route to it is known"
+SHIELD = ":"
 INBOUND, OUTBOUND = Inbound("enforce"), Outbound("encrypt")
 
 

@@ -10,19 +10,19 @@ from support.core_samples import advance, configuration, network
 from closedmail.core.domain import DomainSet
 from closedmail.core.model import Config, Inbound, Outbound, Partner, SendmailMaps
 from closedmail.mailertable.grammar import parse_value
-from closedmail.maps.local_rows import OwnRowError, covering, fold_key, parse_own_rows
-from closedmail.maps.postfix_transport import CLOSED
-from closedmail.maps.sendmail_mailertable import SHIELD, mailertable_rows
-from closedmail.routes.sendmail_route import LONGEST_VALUE, refusal, route
+from closedmail.maps.local_rows import LocalRowError, covering, fold_key, parse_local_rows
+from closedmail.maps.sendmail_mailertable import mailertable_rows
+from closedmail.routes.delivery import CLOSED, Delivery, DeliveryKind, route_of
+from closedmail.routes.sendmail_route import LONGEST_VALUE, SHIELD, mailertable_value
 
 CLOSED_ROW = 'error:5.4.4:"550 this domain is reached inside of its closed network only, and no route to it is known"'
 
 
-def made(text: str, config: Config | None = None, own_rows: Mapping[str, str] | None = None) -> dict[str, str]:
+def made(text: str, config: Config | None = None, local_rows: Mapping[str, str] | None = None) -> dict[str, str]:
     """The rows of a first list; sorted, and each key once."""
     config = config or configuration()
     generation = advance(config, text)
-    found = list(mailertable_rows(generation, DomainSet(config.gateway.own_domains), own_rows or {}))
+    found = list(mailertable_rows(generation, DomainSet(config.gateway.own_domains), local_rows or {}))
     assert [key for key, _ in found] == sorted({key for key, _ in found})
     return dict(found)
 
@@ -68,8 +68,8 @@ def test_rows(text: str, expected: dict[str, str] | None) -> None:
     ],
 )
 def test_smart_hosts(smarthost: tuple[str, ...], expected: str) -> None:
-    assert route("esmtp:[192.0.2.1]", Outbound("may", smarthost=smarthost)) == expected
-    assert route("esmtp:[192.0.2.1]", Outbound("may", smarthost=smarthost, port=25)) == expected
+    assert mailertable_value(route_of("esmtp:[192.0.2.1]", Outbound("may", smarthost=smarthost))) == expected
+    assert mailertable_value(route_of("esmtp:[192.0.2.1]", Outbound("may", smarthost=smarthost, port=25))) == expected
 
 
 def test_closed_domains_and_own_domains() -> None:
@@ -80,7 +80,7 @@ def test_closed_domains_and_own_domains() -> None:
         "own.land.example": SHIELD,
         ".own.land.example": SHIELD,
     }
-    assert refusal(CLOSED) == CLOSED_ROW
+    assert mailertable_value(CLOSED) == CLOSED_ROW
 
 
 def test_own_domains_below_a_listed_suffix() -> None:
@@ -95,7 +95,7 @@ def test_own_domains_below_a_listed_suffix() -> None:
     assert made(text, config, moving) == listed | moving | dict.fromkeys(keys, SHIELD)
 
 
-def test_own_rows_win() -> None:
+def test_local_rows_win() -> None:
     own = {"a.example": "procmail:/etc/x", "zz.example": "local:joe", ".": "smtp:[10.0.0.1]"}
     assert made("a.example esmtp:[192.0.2.1]\nb.example esmtp:[192.0.2.2]\n", None, own) == {
         **own,
@@ -122,7 +122,7 @@ def test_a_route_that_sendmail_can_not_use_is_held() -> None:
 
 def test_a_long_text_stays_one_token() -> None:
     """A quoted text ends at 255 bytes for Sendmail, whatever is behind."""
-    row = refusal(f"error:5.1.2 {'sorry ' * 60}")
+    row = mailertable_value(Delivery(DeliveryKind.REFUSED, "5.1.2", "sorry " * 60))
     assert row
     assert row.startswith('error:5.1.2:"550 sorry sorry')
     assert row.endswith('"')
@@ -160,8 +160,8 @@ def test_nothing_of_a_text_has_a_meaning_of_its_own(head: str, text: str) -> Non
         ("ÄB.example x\xff".encode("latin-1"), {"\udcc4b.example": "x\udcff"}),
     ],
 )
-def test_own_rows(text: bytes, rows: dict[str, str]) -> None:
-    assert parse_own_rows(text.splitlines(keepends=True)) == rows
+def test_local_rows(text: bytes, rows: dict[str, str]) -> None:
+    assert parse_local_rows(text.splitlines(keepends=True)) == rows
 
 
 @pytest.mark.parametrize(
@@ -173,9 +173,9 @@ def test_own_rows(text: bytes, rows: dict[str, str]) -> None:
         (b"a.example x\0y\n", "line 1 has a NUL"),
     ],
 )
-def test_own_rows_that_makemap_refuses(text: bytes, reason: str) -> None:
-    with pytest.raises(OwnRowError, match=reason):
-        parse_own_rows(text.splitlines(keepends=True))
+def test_local_rows_that_makemap_refuses(text: bytes, reason: str) -> None:
+    with pytest.raises(LocalRowError, match=reason):
+        parse_local_rows(text.splitlines(keepends=True))
 
 
 def test_own_suffixes() -> None:

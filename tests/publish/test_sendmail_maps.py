@@ -133,7 +133,7 @@ def test_what_sendmail_can_not_do_is_refused(gateway: SendmailGateway, key: str,
 # --- the administrator's own rows ----------------------------------------------------------------------------------
 
 
-def test_own_rows_come_first_and_own_domains_are_shielded(gateway: SendmailGateway, sendmail: Sendmail) -> None:
+def test_local_rows_come_first_and_own_domains_are_shielded(gateway: SendmailGateway, sendmail: Sendmail) -> None:
     gateway.configure(gateway="own_domains_ = 1".replace("own_domains_ = 1", ""))
     gateway.put("koeln.example esmtp:[192.0.2.1]", ".land.example esmtp:[192.0.2.9]", "bonn.example esmtp:[192.0.2.2]")
     config = gateway.machine.root / CONFIG.lstrip("/")
@@ -174,7 +174,7 @@ def test_own_rows_come_first_and_own_domains_are_shielded(gateway: SendmailGatew
         ("a.example " + "x" * 1024, "line 1 is longer than 1023 bytes"),
     ],
 )
-def test_own_rows_that_can_not_be_read(gateway: SendmailGateway, text: str | None, reason: str) -> None:
+def test_local_rows_that_can_not_be_read(gateway: SendmailGateway, text: str | None, reason: str) -> None:
     gateway.put("koeln.example esmtp:[192.0.2.1]")
     gateway.sync()
     before = gateway.rows("mailertable")

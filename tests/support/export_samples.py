@@ -1,4 +1,4 @@
-"""Editions for the tests of exports, made of lists as `sync` makes generations of them."""
+"""Published generations for the tests of exports, made of lists as `sync` makes generations of them."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,20 +6,20 @@ from hypothesis import strategies as st
 
 from closedmail.core.domain import DomainSet
 from closedmail.core.model import Config
-from closedmail.exports.edition import Edition
-from closedmail.exports.target import Form, Request, Target
+from closedmail.exports.published_generation import PublishedGeneration
+from closedmail.exports.target import ExportRequest, Form, Target
 from closedmail.generation.generation import Generation
 from support.core_samples import advance, in_force
 
 PUBLISHED = "2026-11-24T03:00:04Z"
 
 
-def edition_of(
+def published_of(
     generation: Generation, config: Config, *, dns_servers: Mapping[str, tuple[str, ...]] | None = None
-) -> Edition:
+) -> PublishedGeneration:
     """A settled generation as exports see it once it is published."""
     table = in_force(generation)
-    return Edition(
+    return PublishedGeneration(
         generation=7,
         published_at=PUBLISHED,
         rules=tuple(generation.rules),
@@ -33,13 +33,15 @@ def edition_of(
     )
 
 
-def edition(config: Config, *texts: str, before: Sequence[str] = (), **more: Mapping[str, tuple[str, ...]]) -> Edition:
-    """The edition of lists in mailertable format, one a network; `before` are those of the generation before."""
+def published(
+    config: Config, *texts: str, before: Sequence[str] = (), **more: Mapping[str, tuple[str, ...]]
+) -> PublishedGeneration:
+    """Publish lists in mailertable format, one a network; `before` are the lists of the generation before."""
     previous = in_force(advance(config, *before)) if before else None
-    return edition_of(advance(config, *texts, previous=previous), config, **more)
+    return published_of(advance(config, *texts, previous=previous), config, **more)
 
 
-def text_of(target: Target, made: Edition, form: Form = "mx", request: Request | None = None) -> str:
+def text_of(target: Target, made: PublishedGeneration, form: Form = "mx", request: ExportRequest | None = None) -> str:
     """The text of an export that is one file."""
     (text,) = texts_of(target, made, form, request=request).values()
     return text
@@ -47,13 +49,13 @@ def text_of(target: Target, made: Edition, form: Form = "mx", request: Request |
 
 def texts_of(
     target: Target,
-    made: Edition,
+    made: PublishedGeneration,
     form: Form = "mx",
     place: str = "/etc/closedmail-export",
-    request: Request | None = None,
+    request: ExportRequest | None = None,
 ) -> dict[str, str]:
     """The texts of an export, by the names of its files; `request` instead of form and place."""
-    files = target.render(made, request or Request(form, place))
+    files = target.render(made, request or ExportRequest(form, place))
     assert target.folder or [file.name for file in files] == [""]
     return {file.name: "".join(line + target.newline for line in file.lines) for file in files}
 

@@ -10,7 +10,7 @@ from closedmail.core.rule import Rule
 
 
 @dataclass(frozen=True, slots=True)
-class Edition:
+class PublishedGeneration:
     """A generation as the exports see it.
 
     `records` gives all records in the order of their keys, as often as it is called, so that no export has to keep

@@ -1,4 +1,4 @@
-"""What a mailertable value becomes in Postfix, nexthop by nexthop."""
+"""What a mailertable value becomes: a delivery, its hosts, and how Postfix spells them."""
 
 import pytest
 from hypothesis import given
@@ -7,7 +7,9 @@ from support import core_samples as samples
 
 from closedmail.core.model import Outbound
 from closedmail.mailertable.listing import SMARTHOST
-from closedmail.routes.nexthop import is_literal, target
+from closedmail.maps.postfix_transport import transport_value
+from closedmail.routes.delivery import DeliveryKind, route_of
+from closedmail.routes.nexthop import parse_nexthop
 
 assert samples  # its hypothesis profile
 
@@ -33,11 +35,13 @@ RELAYS = Outbound("encrypt", smarthost=("[relay1.example]:25", "[2001:db8::1]", 
         (SMARTHOST, RELAYS, ["[relay1.example]:25", "[2001:db8::1]:26", "relay2.example:26"]),
     ],
 )
-def test_target(value: str, outbound: Outbound, nexthops: list[str]) -> None:
+def test_route(value: str, outbound: Outbound, nexthops: list[str]) -> None:
     """The row's value is the transport and all nexthops, and each of these is a key of the TLS policy."""
-    found = target(value, outbound)
+    found = route_of(value, outbound)
     assert found.nexthops == tuple(nexthops)
-    assert found.transport == f"{outbound.transport}:{', '.join(nexthops)}"
+    assert transport_value(found) == f"{outbound.transport}:{', '.join(nexthops)}"
+    assert (found.kind, found.service) == (DeliveryKind.ROUTED, outbound.transport)
+    assert str(found.tls) == outbound.tls
 
 
 @pytest.mark.parametrize("outbound", [PLAIN, PORT, OTHER, RELAYS])
@@ -52,15 +56,16 @@ def test_target(value: str, outbound: Outbound, nexthops: list[str]) -> None:
 )
 def test_refusal(value: str, transport: str, outbound: Outbound) -> None:
     """`error:` is never delivered, not even through a smarthost, and its text fits an SMTP reply."""
-    assert target(value, outbound).transport == transport
-    assert target(value, outbound).nexthops == ()
+    found = route_of(value, outbound)
+    assert transport_value(found) == transport
+    assert (found.nexthops, found.why) == ((), None)
 
 
 @pytest.mark.parametrize("transport", ["smtp", "closed"])
 def test_no_nexthop(transport: str) -> None:
     """Without any nexthop mail waits: `smtp:` alone would send it to the recipient's public MX."""
-    found = target(SMARTHOST, Outbound("encrypt", transport=transport))
-    assert found.transport.startswith("retry:4.")
+    found = route_of(SMARTHOST, Outbound("encrypt", transport=transport))
+    assert transport_value(found) == "retry:4.3.5 mail for this domain is held: no route to it is known"
     assert found.nexthops == ()
 
 
@@ -72,15 +77,17 @@ def test_no_nexthop(transport: str) -> None:
         *(("[fade.example]:25", False), ("192.0.2.1", False), ("[bad]", False), ("[1a.example]", False)),
     ],
 )
-def test_is_literal(nexthop: str, literal: bool) -> None:
+def test_address_literals(nexthop: str, literal: bool) -> None:
     """An address in brackets, with a port or without."""
-    assert is_literal(nexthop) is literal
+    host = parse_nexthop(nexthop, 10)
+    assert host.is_address is literal
+    assert host.nexthop == nexthop
 
 
 @given(st.lists(st.ip_addresses().map(str), min_size=1, max_size=4), st.integers(0, 65535))
 def test_addresses(addresses: list[str], port: int) -> None:
     """Every address of a route is a literal nexthop, spelled once."""
-    found = target("esmtp:" + ":".join(f"[{address}]" for address in addresses), Outbound("encrypt", port=port))
+    found = route_of("esmtp:" + ":".join(f"[{address}]" for address in addresses), Outbound("encrypt", port=port))
     suffix = f":{port}" if port else ""
     assert found.nexthops == tuple(dict.fromkeys(f"[{address}]{suffix}" for address in addresses))
-    assert all(map(is_literal, found.nexthops))
+    assert all(host.is_address for host in found.hosts)

@@ -1,0 +1,173 @@
+"""Where mail for a domain goes, and why it is held: the one answer, made from a record and rendered by all others.
+
+Postfix's and Sendmail's rows, exports and explain are made of `Delivery`; none of them reads another one's text.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from enum import Enum
+from functools import lru_cache
+from typing import NamedTuple, TypeVar
+
+from closedmail.core.model import Outbound
+from closedmail.core.record import Entry, State, Why
+from closedmail.core.rule import Rule
+from closedmail.mailertable.grammar import Refusal, parse_value
+from closedmail.mailertable.listing import SMARTHOST
+from closedmail.routes.nexthop import MailHost, is_address, parse_nexthop
+from closedmail.routes.tls_policy import Policy, policy_of
+
+T = TypeVar("T")
+_ONE_HOST = re.compile(r"[a-z0-9]+:\[([^]:]+)\]")  # `mailer:[host]`, as nearly every canonical value
+_REMEMBERED = 1 << 16  # values at a time
+
+
+class DeliveryKind(Enum):
+    """What becomes of mail: it is routed, waits, is refused for good, goes as it would without us (`OWN`: it is one of
+    our own domains), or the key has rules for inbound mail alone and no row. The values are words of exports."""
+
+    ROUTED = "routed"
+    HELD = "held"
+    REFUSED = "error"
+    OWN = "own"
+    INBOUND_ONLY = "inbound-only"
+
+
+class Delivery(NamedTuple):
+    """What becomes of mail for a domain.
+
+    Where it waits or is refused, `dsn` and `text` are the answer; `why` is there where we hold it ourselves, and not
+    the list. Where it is routed, `hosts` are tried in their order, by Postfix's `service`, under the policy `tls`;
+    `value` is the route as the list spells it, "" where smart hosts stand in its place.
+    """
+
+    kind: DeliveryKind
+    dsn: str = ""
+    text: str = ""
+    why: Why | None = None
+    hosts: tuple[MailHost, ...] = ()
+    value: str = ""
+    service: str = ""
+    tls: Policy | None = None
+
+    @property
+    def nexthops(self) -> tuple[str, ...]:
+        """The hosts as Postfix spells them, each a key of its TLS policy."""
+        return tuple(host.nexthop for host in self.hosts)
+
+    @property
+    def reply(self) -> str:
+        """The text as it fits into an SMTP reply: printable ASCII."""
+        return "".join(char if " " <= char <= "~" else "?" for char in self.text)
+
+
+HELD = {why: Delivery(DeliveryKind.HELD, why.reason.dsn, why.reason.reply, why) for why in Why}
+# Without any host mail waits: a service alone would send it to its recipient's public MX.
+NO_ROUTE = Delivery(DeliveryKind.HELD, "4.3.5", "mail for this domain is held: no route to it is known")
+# RFC 3463: 5.4.4 is "unable to route".
+CLOSED = Delivery(
+    DeliveryKind.REFUSED,
+    "5.4.4",
+    "this domain is reached inside of its closed network only, and no route to it is known",
+)
+OWN = Delivery(DeliveryKind.OWN)
+INBOUND_ONLY = Delivery(DeliveryKind.INBOUND_ONLY)
+# A partner that stands alone may have a route `error:…` and say nothing of delivery.
+_NOWHERE = Outbound(tls="none")
+
+
+def delivery_of(entry: Entry, outbound: Outbound | None) -> Delivery:
+    """Decide what becomes of mail for a domain with this record, under its rule's `outbound`."""
+    if entry.state is State.HELD:
+        return HELD[entry.why]
+    if entry.state is State.INBOUND_ONLY:
+        return INBOUND_ONLY
+    return route_of(entry.value, outbound or _NOWHERE)
+
+
+def has_row(entry: Entry | None) -> bool:
+    """Whether a record says anything of outbound mail."""
+    return entry is not None and entry.state is not State.INBOUND_ONLY
+
+
+def route_of(value: str, outbound: Outbound) -> Delivery:
+    """Decide what a canonical mailertable value becomes under an `outbound`.
+
+    Its smart hosts stand for every route; `error:` is refused, or waits, with or without them.
+    """
+    return _maker(outbound).of(value)
+
+
+def rendered(
+    entries: Iterable[tuple[str, Entry]], rules: Sequence[Rule], render: Callable[[Entry, Rule], T | None]
+) -> Iterator[tuple[str, T]]:
+    """Render each record under its rule; records that become None are left out.
+
+    Plain records are rendered once for a rule and a value: values repeat, and an Outbound is slow to hash.
+    """
+    known: dict[tuple[int, str], T | None] = {}
+    for key, entry in entries:
+        if entry.state is State.ROUTED:
+            pair = (entry.rule, entry.value)
+            row = known.get(pair)
+            if row is None:
+                if len(known) >= _REMEMBERED:
+                    known.clear()
+                row = known[pair] = render(entry, rules[entry.rule])
+        else:
+            row = render(entry, rules[entry.rule])
+        if row is not None:
+            yield key, row
+
+
+class _RouteMaker:
+    """What values become under one `outbound`, each made once."""
+
+    def __init__(self, outbound: Outbound) -> None:
+        self._service, self._port, self._tls = outbound.transport, outbound.port, policy_of(outbound)
+        spelled = _distinct(parse_nexthop(text, 0, outbound.port) for text in outbound.smarthost)
+        self._smarthosts = tuple(host._replace(preference=10 * at) for at, host in enumerate(spelled, 1))
+        self._known: dict[str, Delivery] = {}
+
+    def of(self, value: str) -> Delivery:
+        """What this value becomes."""
+        found = self._known.get(value)
+        if found is None:
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            found = self._known[value] = self._made(value)
+        return found
+
+    def _made(self, value: str) -> Delivery:
+        one = None if self._smarthosts else _ONE_HOST.fullmatch(value)
+        if one:  # then nothing needs to be parsed
+            name = one[1]
+            return self._routed((MailHost(name, 10, is_address(name), False, self._port),), value)
+        parsed = None if value == SMARTHOST else parse_value(value)
+        if isinstance(parsed, Refusal):
+            kind = DeliveryKind.HELD if parsed.temporary else DeliveryKind.REFUSED
+            return Delivery(kind, parsed.dsn, parsed.text)
+        if self._smarthosts:
+            return self._routed(self._smarthosts, "")
+        if parsed is None:
+            return NO_ROUTE
+        hosts = _distinct(
+            MailHost(host.name, 10 * number, host.is_address, host.mx, self._port)
+            for number, group in enumerate(parsed.groups, 1)
+            for host in group
+        )
+        return self._routed(hosts, value)
+
+    def _routed(self, hosts: tuple[MailHost, ...], value: str) -> Delivery:
+        return Delivery(DeliveryKind.ROUTED, "", "", None, hosts, value, self._service, self._tls)
+
+
+_maker = lru_cache(maxsize=1024)(_RouteMaker)
+
+
+def _distinct(hosts: Iterable[MailHost]) -> tuple[MailHost, ...]:
+    """The hosts, each at its first place."""
+    found: dict[tuple[str, bool, int], MailHost] = {}
+    for host in hosts:
+        found.setdefault((host.name, host.mx, host.port), host)
+    return tuple(found.values())
