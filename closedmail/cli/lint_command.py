@@ -12,7 +12,8 @@ from closedmail.core.domain import DomainSet
 from closedmail.errors import ClosedmailError, NothingSet
 from closedmail.lists.openpgp import unverified_text
 from closedmail.lists.suffix_file import load_suffixes
-from closedmail.mailertable.listing import Admission, Listing, read_mailertable
+from closedmail.mailertable.listing import Admission, Listing
+from closedmail.mailertable.reader import read_mailertable
 from closedmail.sync.sync_report import skipped_lines
 
 _MAX_SIZE = 1 << 30  # bytes; a file at hand is the administrator's own

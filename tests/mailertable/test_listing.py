@@ -4,7 +4,8 @@ import pytest
 from support.core_samples import admission, read
 
 from closedmail.mailertable.grammar import MailertableError
-from closedmail.mailertable.listing import SMARTHOST, Listing, read_csv, read_domains
+from closedmail.mailertable.listing import SMARTHOST, Listing
+from closedmail.mailertable.reader import read_csv, read_domains
 
 GOOD = "good.example esmtp:[192.0.2.1]\n"
 

@@ -16,7 +16,8 @@ from closedmail.generation.difference import NothingInForce, Previous, compare, 
 from closedmail.generation.generation import Generation
 from closedmail.generation.settle import settle
 from closedmail.inbound.partner import Match
-from closedmail.mailertable.listing import Admission, Listing, read_mailertable
+from closedmail.mailertable.listing import Admission, Listing
+from closedmail.mailertable.reader import read_mailertable
 
 # Failures must repeat themselves, and a slow machine is no failure.
 settings.register_profile("core", deadline=None, derandomize=True, max_examples=150)

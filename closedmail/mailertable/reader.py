@@ -1,0 +1,128 @@
+"""Reading lists: lines in a network's format become a `Listing`."""
+
+import csv
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from closedmail.core.domain import DomainError, parse_key
+from closedmail.mailertable import grammar
+from closedmail.mailertable.grammar import LocalMailerError, MailertableError
+from closedmail.mailertable.listing import SMARTHOST, Admission, Listing, SkippedLine
+
+_SHOWN = 1024  # characters of a line that a report shows
+_MARK = 32  # hex digits that tell a bad line from another one
+
+
+def read_mailertable(lines: Iterable[bytes], admission: Admission) -> Listing:
+    """Read a mailertable, given as its lines with their line ends."""
+    listing = Listing()
+    entries, ruled_out = listing.entries, listing.ruled_out
+    why_not, parse_line = admission.why_not, grammar.parse_line
+    number = 0
+    for number, raw in enumerate(lines, 1):
+        try:
+            parsed = parse_line(raw)
+        except MailertableError as error:
+            _not_taken(listing, number, raw, error, why_not)
+            continue
+        if parsed is None:
+            continue
+        listing.rows += 1
+        key, value = parsed
+        reason = why_not(key)
+        if reason:
+            ruled_out.add(key)
+            listing.skipped.append(_skipped(number, raw, reason, bad=False))
+            continue
+        if entries.setdefault(key, value) != value:
+            listing.skipped.append(_skipped(number, raw, f"{key} has another route in an earlier line", bad=True))
+    listing.lines = number
+    for key in listing.unclear.keys() & entries.keys():
+        del listing.unclear[key]
+    return listing
+
+
+def read_domains(lines: Iterable[bytes], admission: Admission) -> Listing:
+    """Read a list of domains, one a line; `#` begins a comment line. Every entry's value is `SMARTHOST`."""
+    return _read_names(((number, raw, raw) for number, raw in enumerate(lines, 1)), admission)
+
+
+def read_csv(lines: Iterable[bytes], admission: Admission, column: str) -> Listing:
+    """Read a CSV table with a header row; the cells of `column` are domains. Every entry's value is `SMARTHOST`.
+
+    Raises MailertableError when the table has no such column. Rows with an empty cell count as blank.
+    """
+    rows = csv.DictReader((line.decode("utf-8-sig", "surrogateescape") for line in lines), strict=False)
+
+    def cells() -> Iterator[tuple[int, bytes, bytes]]:
+        if column not in (rows.fieldnames or ()):
+            known = ", ".join(map(repr, rows.fieldnames or ())) or "none"
+            raise MailertableError(f"the table has no column {column!r} (it has: {known})")
+        for row in rows:
+            yield rows.line_num, _row_text(row).encode("utf-8", "surrogateescape"), _cell(row, column)
+
+    try:
+        return _read_names(cells(), admission)
+    except csv.Error as error:
+        raise MailertableError(f"line {rows.line_num} is not CSV: {error}") from None
+
+
+def _cell(row: Mapping[str, str | None], column: str) -> bytes:
+    return (row[column] or "").strip().encode("utf-8", "surrogateescape")
+
+
+def _row_text(row: Mapping[str, object]) -> str:
+    return ",".join(str(cell) for cell in row.values())
+
+
+def _read_names(names: Iterable[tuple[int, bytes, bytes]], admission: Admission) -> Listing:
+    listing = Listing()
+    number = 0
+    for number, raw, name in names:
+        try:
+            fields = grammar.split_line(name.strip(b" \t\r\n"))
+            if fields is None:
+                continue
+            key = parse_key(" ".join(fields).strip())
+        except (MailertableError, DomainError) as error:
+            listing.rows += 1
+            listing.skipped.append(_skipped(number, raw, str(error), bad=True))
+            continue
+        listing.rows += 1
+        reason = admission.why_not(key)
+        if reason:
+            listing.ruled_out.add(key)
+            listing.skipped.append(_skipped(number, raw, reason, bad=False))
+        else:
+            listing.entries[key] = SMARTHOST
+    listing.lines = number
+    return listing
+
+
+def _not_taken(
+    listing: Listing, number: int, raw: bytes, error: MailertableError, why_not: Callable[[str], str | None]
+) -> None:
+    listing.rows += 1
+    key = grammar.told_domain(raw)
+    if raw.split(None, 1)[:1] == [b"."]:
+        listing.skipped.append(_skipped(number, raw, "the catch-all '.' is never taken from a list", bad=False))
+        return
+    ruled = why_not(key) if key else None
+    if ruled is None and isinstance(error, LocalMailerError):
+        ruled = str(error)
+    if ruled:
+        if key:
+            listing.ruled_out.add(key)
+        listing.skipped.append(_skipped(number, raw, ruled, bad=False))
+        return
+    if key:
+        seed = listing.unclear.get(key, "").encode() + raw.strip()
+        listing.unclear[key] = hashlib.sha256(seed).hexdigest()[:_MARK]
+    listing.skipped.append(_skipped(number, raw, str(error), bad=True))
+
+
+def _skipped(number: int, raw: bytes, reason: str, *, bad: bool) -> SkippedLine:
+    text = raw.rstrip(b"\r\n").decode("utf-8", "backslashreplace")
+    if len(text) > _SHOWN:
+        text = text[:_SHOWN] + "…"
+    return SkippedLine(number, text, reason, bad)
