@@ -16,13 +16,16 @@ def settle_tls(generation: Generation, previous: Previous, now: int) -> None:
     policies = generation.policies
 
     def want(value: str, outbound: Outbound, policy: Policy, report: Changes) -> None:
-        hosts = route_of(value, outbound).hosts
-        reasons = {host.nexthop: tls_policy.why_impossible(host, policy) for host in hosts}
-        found = {(nexthop, policy): reason for nexthop, reason in reasons.items() if reason}
-        if found:  # nothing is delivered so, and nobody else has to wait for it
-            impossible.update(found)
+        found = route_of(value, outbound)
+        reasons = {
+            (nexthop, policy): reason
+            for nexthop, host in zip(found.nexthops, found.hosts, strict=True)
+            if (reason := tls_policy.why_impossible(host, policy))
+        }
+        if reasons:  # nothing is delivered so, and nobody else has to wait for it
+            impossible.update(reasons)
             return
-        for nexthop in reasons:
+        for nexthop in found.nexthops:
             known = policies.setdefault(nexthop, policy)
             if known is policy or known == policy:
                 continue

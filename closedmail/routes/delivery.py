@@ -14,11 +14,12 @@ from closedmail.core.record import Entry, State, Why
 from closedmail.core.rule import Rule
 from closedmail.mailertable.grammar import Refusal, parse_value
 from closedmail.mailertable.listing import SMARTHOST
-from closedmail.routes.nexthop import MailHost, is_address, parse_nexthop
+from closedmail.routes.nexthop import MailHost, parse_nexthop
 from closedmail.routes.tls_policy import Policy, policy_of
 
 T = TypeVar("T")
-_ONE_HOST = re.compile(r"[a-z0-9]+:\[([^]:]+)\]")  # `mailer:[host]`, as nearly every canonical value
+# `mailer:[host]`, as nearly every canonical value; the second group is there for an IPv4 address.
+_ONE_HOST = re.compile(r"[a-z0-9]+:\[(([0-9.]+)|[^]:]+)\]")
 _REMEMBERED = 1 << 16  # values at a time
 
 
@@ -38,7 +39,8 @@ class Delivery(NamedTuple):
 
     Where it waits or is refused, `dsn` and `text` are the answer; `why` is there where we hold it ourselves, and not
     the list. Where it is routed, `hosts` are tried in their order, by Postfix's `service`, under the policy `tls`;
-    `value` is the route as the list spells it, "" where smart hosts stand in its place.
+    `nexthops` are the hosts as Postfix spells them, each a key of its TLS policy; `value` is the route as the list
+    spells it, "" where smart hosts stand in its place.
     """
 
     kind: DeliveryKind
@@ -46,14 +48,10 @@ class Delivery(NamedTuple):
     text: str = ""
     why: Why | None = None
     hosts: tuple[MailHost, ...] = ()
+    nexthops: tuple[str, ...] = ()
     value: str = ""
     service: str = ""
     tls: Policy | None = None
-
-    @property
-    def nexthops(self) -> tuple[str, ...]:
-        """The hosts as Postfix spells them, each a key of its TLS policy."""
-        return tuple(host.nexthop for host in self.hosts)
 
     @property
     def reply(self) -> str:
@@ -78,11 +76,9 @@ _NOWHERE = Outbound(tls="none")
 
 def delivery_of(entry: Entry, outbound: Outbound | None) -> Delivery:
     """Decide what becomes of mail for a domain with this record, under its rule's `outbound`."""
-    if entry.state is State.HELD:
-        return HELD[entry.why]
-    if entry.state is State.INBOUND_ONLY:
-        return INBOUND_ONLY
-    return route_of(entry.value, outbound or _NOWHERE)
+    if entry.in_force:
+        return _routes(outbound or _NOWHERE)[entry.value]
+    return HELD[entry.why] if entry.state is State.HELD else INBOUND_ONLY
 
 
 def has_row(entry: Entry | None) -> bool:
@@ -95,7 +91,7 @@ def route_of(value: str, outbound: Outbound) -> Delivery:
 
     Its smart hosts stand for every route; `error:` is refused, or waits, with or without them.
     """
-    return _maker(outbound).of(value)
+    return _routes(outbound)[value]
 
 
 def rendered(
@@ -120,29 +116,25 @@ def rendered(
             yield key, row
 
 
-class _RouteMaker:
-    """What values become under one `outbound`, each made once."""
+class _Routes(dict[str, Delivery]):
+    """What values become under one `outbound`: a dictionary that makes what it lacks."""
 
     def __init__(self, outbound: Outbound) -> None:
+        super().__init__()
         self._service, self._port, self._tls = outbound.transport, outbound.port, policy_of(outbound)
         spelled = _distinct(parse_nexthop(text, 0, outbound.port) for text in outbound.smarthost)
         self._smarthosts = tuple(host._replace(preference=10 * at) for at, host in enumerate(spelled, 1))
-        self._known: dict[str, Delivery] = {}
 
-    def of(self, value: str) -> Delivery:
-        """What this value becomes."""
-        found = self._known.get(value)
-        if found is None:
-            if len(self._known) >= _REMEMBERED:
-                self._known.clear()
-            found = self._known[value] = self._made(value)
+    def __missing__(self, value: str) -> Delivery:
+        if len(self) >= _REMEMBERED:
+            self.clear()
+        found = self[value] = self._made(value)
         return found
 
     def _made(self, value: str) -> Delivery:
         one = None if self._smarthosts else _ONE_HOST.fullmatch(value)
         if one:  # then nothing needs to be parsed
-            name = one[1]
-            return self._routed((MailHost(name, 10, is_address(name), False, self._port),), value)
+            return self._routed((MailHost(one[1], 10, one[2] is not None, False, self._port),), value)
         parsed = None if value == SMARTHOST else parse_value(value)
         if isinstance(parsed, Refusal):
             kind = DeliveryKind.HELD if parsed.temporary else DeliveryKind.REFUSED
@@ -159,10 +151,11 @@ class _RouteMaker:
         return self._routed(hosts, value)
 
     def _routed(self, hosts: tuple[MailHost, ...], value: str) -> Delivery:
-        return Delivery(DeliveryKind.ROUTED, "", "", None, hosts, value, self._service, self._tls)
+        nexthops = (hosts[0].nexthop,) if len(hosts) == 1 else tuple(host.nexthop for host in hosts)
+        return Delivery(DeliveryKind.ROUTED, "", "", None, hosts, nexthops, value, self._service, self._tls)
 
 
-_maker = lru_cache(maxsize=1024)(_RouteMaker)
+_routes = lru_cache(maxsize=1024)(_Routes)
 
 
 def _distinct(hosts: Iterable[MailHost]) -> tuple[MailHost, ...]:

@@ -44,15 +44,8 @@ def parse_nexthop(text: str, preference: int, port: int = 0) -> MailHost:
     if match is None:
         raise ValueError(f"{text!r} is no nexthop")
     inner = match["inner"]
-    return MailHost(
-        inner or match["bare"],
-        preference,
-        inner is not None and is_address(inner),
-        inner is None,
-        int(match["port"] or port),
-    )
-
-
-def is_address(name: str) -> bool:
-    """Whether the text between brackets is an address: no top-level domain is all digits (RFC 3696 section 2)."""
-    return ":" in name or name.rpartition(".")[2].isdigit()
+    port = int(match["port"] or port)
+    if inner is None:
+        return MailHost(match["bare"], preference, False, True, port)
+    # No top-level domain is all digits (RFC 3696 section 2).
+    return MailHost(inner, preference, ":" in inner or inner.rpartition(".")[2].isdigit(), False, port)
