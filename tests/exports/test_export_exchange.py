@@ -8,11 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.core_samples import configuration, network
-from support.export_samples import TABLES, published, text_of
+from support.export_samples import TABLES, configurations, published, text_of
 from support.powershell.exchange import Exchange
 from support.powershell.tree import parse
 from support.powershell.values import PowerShellError
-from test_export_rows import configurations
 
 from closedmail.core.model import CertificatePin, Config, Inbound, Outbound, Partner
 from closedmail.errors import ClosedmailError

@@ -9,11 +9,11 @@ import tree_sitter_powershell
 from hypothesis import given
 from hypothesis import strategies as st
 from support.core_samples import configuration, network
-from support.export_samples import NAMES, TABLES, published, text_of, texts_of
-from test_export_rows import configurations
+from support.export_samples import HOLDS, NAMES, TABLES, configurations, published, text_of, texts_of
 
 from closedmail.core.domain import parents
 from closedmail.core.model import Config, Inbound, Partner
+from closedmail.core.record import Why
 from closedmail.exports import dns, lua, powershell
 from closedmail.exports.notes import Notes
 from closedmail.exports.sender_rows import NOT_OURS, _Book, sender_rows
@@ -109,9 +109,9 @@ def test_powershell_takes_no_control_characters(text: str) -> None:
         powershell.quoted(text)
 
 
-@given(configurations(), TABLES)
-def test_the_windows_script_parses(config: Config, table: str) -> None:
-    made = published(config, table, dns_servers={"ndb": ("192.0.2.53", "2001:db8::53")})
+@given(configurations(), TABLES, HOLDS)
+def test_the_windows_script_parses(config: Config, table: str, holds: dict[str, Why]) -> None:
+    made = published(config, table, holds=holds, dns_servers={"ndb": ("192.0.2.53", "2001:db8::53")})
     for form in ("mx", "forward"):
         script = text_of(TARGETS["windows-dns"], made, form)
         assert script.isascii()
@@ -158,10 +158,12 @@ def in_zone(records: dict[str, str], name: str) -> str | None:
     return records.get(f"*.{encloser}")
 
 
-@given(configurations(), TABLES, st.lists(NAMES, max_size=6))
-def test_the_policy_zone_says_what_the_rows_say(config: Config, table: str, more: list[str]) -> None:
+@given(configurations(), TABLES, HOLDS, st.lists(NAMES, max_size=6))
+def test_the_policy_zone_says_what_the_rows_say(
+    config: Config, table: str, holds: dict[str, Why], more: list[str]
+) -> None:
     """For keys, and for whatever lies above, below and beside them: no name falls through to the public MX."""
-    made = published(config, table)
+    made = published(config, table, holds=holds)
     rows = dict(dns.answers(made))
     found = dns.survey(made)
     records: dict[str, str] = {}

@@ -6,7 +6,7 @@ from typing import get_args
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.core_samples import DAY, NOW, advance, configuration, held, in_force, network, read, routes
+from support.core_samples import DAY, LONG_ROUTE, NOW, advance, configuration, held, in_force, network, read, routes
 
 from closedmail.core.model import Config, Inbound, OnRemoved, Partner
 from closedmail.core.record import Entry, State, Why
@@ -27,9 +27,9 @@ def again(config: Config, generation: Generation, texts: tuple[str, ...], now: i
 
 
 def records(generation: Generation) -> dict[str, Entry]:
-    """All records; since when a TLS demand or a spelling holds is not kept, and does not matter."""
+    """All records; since when a TLS demand, a spelling or a long route holds is not kept, and does not matter."""
     return {
-        key: entry._replace(since=0) if entry.why in (Why.TLS, Why.FOLDED) else entry
+        key: entry._replace(since=0) if entry.why in (Why.TLS, Why.FOLDED, Why.ROUTE) else entry
         for key, entry in generation.entries()
     }
 
@@ -39,7 +39,10 @@ LINES = st.builds(
     lambda key, value: f"{key}\t{value}\n",
     st.sampled_from(KEYS),
     st.sampled_from(
-        ["esmtp:[192.0.2.1]", "esmtp:[192.0.2.2]", "relay:mx.example", "esmtp:[192.0.2.1", "error:nohost:gone"]
+        [
+            *("esmtp:[192.0.2.1]", "esmtp:[192.0.2.2]", "relay:mx.example", LONG_ROUTE),
+            *("esmtp:[192.0.2.1", "error:nohost:gone"),
+        ]
     ),
 )
 TEXTS = st.lists(LINES, max_size=6).map("".join)
@@ -49,14 +52,13 @@ PARTNERS = [Partner("a.example", Inbound("report"), network="ndb"), Partner("y.c
 
 @pytest.mark.parametrize("on_removed", get_args(OnRemoved))
 @pytest.mark.parametrize("partners", [[], PARTNERS], ids=["lists", "partners"])
-@given(steps=STEPS)
+@given(steps=STEPS, sendmail=st.booleans())
 def test_a_generation_made_again_is_the_same(
-    on_removed: OnRemoved, partners: list[Partner], steps: list[tuple[str, str, int]]
+    on_removed: OnRemoved, partners: list[Partner], steps: list[tuple[str, str, int]], sendmail: bool
 ) -> None:
     """Whatever came before it, lists and what is kept give every record again."""
-    config = configuration(
-        network("ndb", on_removed=on_removed), network("hin", on_removed=on_removed), partners=partners
-    )
+    networks = network("ndb", on_removed=on_removed), network("hin", on_removed=on_removed)
+    config = configuration(*networks, partners=partners, sendmail=sendmail)
     previous, now = None, NOW
     for first, second, later in steps:
         now += later

@@ -7,9 +7,12 @@ import os
 from pathlib import Path
 
 import pytest
+from support.core_samples import LONG_ROUTE
 from support.network import Site, put_program
 
+from closedmail.core.record import Entry, State, Why
 from closedmail.errors import ConfigError, StoreError
+from closedmail.exports.targets import TARGETS
 from closedmail.publish import built_maps as publish_maps
 from closedmail.store.writer import StoreWriter
 
@@ -130,3 +133,60 @@ def test_explain_speaks_of_both(both: Site) -> None:
     assert "Sendmail's mailertable: koeln.example esmtp:[192.0.2.1]\n" in words
     assert "Sendmail's access: TLS_Rcpt:koeln.example ENCR:128\n" in words
     assert "Sendmail's mailertable: no row\n" in both.run("explain", "--recipient", "nobody.example").stdout
+
+
+# Held domains, and every command that speaks of them
+
+EXPLAINED = {
+    Why.NOTHING: "held",
+    Why.LOST: "the list lost it; closedmail release lets it go",
+    Why.UNCLEAR: "its line in the list is not understood",
+    Why.TLS: "its TLS policy can't be met; closedmail sync says what to do",
+    Why.FOLDED: "for Postfix its spelling is another domain's too",
+    Why.ROUTE: "its route is too long for Sendmail",
+}
+EXPORTS = [(name, form) for name, target in TARGETS.items() for form in target.forms]
+
+
+def assert_exports_have(site: Site, *domains: str) -> None:
+    """Every target and form can be made, and has these domains."""
+    for name, form in EXPORTS:
+        place = site.folder / f"export-{name}-{form}"
+        relay = ["--relay", "relay.city.example"] if "relay" in TARGETS[name].needed else []
+        done = site.run("export", name, "--form", form, *relay, "--output", str(place))
+        assert (done.status, done.stderr) == (0, ""), name
+        text = "".join(path.read_text() for path in (place.iterdir() if place.is_dir() else [place]))
+        assert [domain for domain in domains if domain not in text] == [], name
+
+
+def test_a_route_that_is_too_long_for_sendmail(both: Site) -> None:
+    """It holds its domain, and ends no command."""
+    both.set(dns__servers=["192.0.2.53"])
+    both.put(f"{OLD}long.example {LONG_ROUTE}\n")
+    assert both.published().added == ["long.example"]
+    reply = "mail for this domain is held: its route is too long"
+    assert both.route("long.example") == f"retry:4.3.5 {reply}"
+    assert f'long.example\terror:4.3.5:"450 {reply}"' in sendmail_rows(both, "mailertable")
+    found = both.run("explain", "--recipient", "long.example", "--json").json
+    assert (found["verdict"], found["transport"]) == ("held", f"retry:4.3.5 {reply}")
+    assert found["text"] == f"Mail to long.example is held and waits: {EXPLAINED[Why.ROUTE]}."
+    assert found["sendmail"]["mailertable"] == {"long.example": f'error:4.3.5:"450 {reply}"'}
+    assert_exports_have(both, "koeln.example", "long.example")
+
+
+def test_every_reason_for_holding(both: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a store may say, explain and every export have words for it."""
+    names = {why: f"{why.name.lower()}.example" for why in Why}
+    entries = {name: Entry(0, "esmtp:[192.0.2.1]", 0, State.HELD, why) for why, name in names.items()}
+    put_domains = StoreWriter.put_domains
+    monkeypatch.setattr(StoreWriter, "put_domains", lambda store, _: put_domains(store, sorted(entries.items())))
+    both.set(dns__servers=["192.0.2.53"])
+    both.put(NEW)
+    both.published()
+    for why, name in names.items():
+        done = both.run("explain", "--recipient", name, "--json")
+        assert (done.status, done.json["verdict"]) == (1, "held")
+        assert done.json["text"] == f"Mail to {name} is held and waits: {EXPLAINED[why]}."
+        assert done.json["transport"].startswith(f"retry:{why.reason.dsn} {why.reason.reply}")
+        assert done.json["sendmail"]["mailertable"] == {name: f'error:{why.reason.dsn}:"450 {why.reason.reply}"'}
+    assert_exports_have(both, *entries)

@@ -5,11 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import core_samples as samples
 
-from closedmail.core.model import Outbound
+from closedmail.core.model import Inbound, Outbound
+from closedmail.core.record import Entry, State, Why
+from closedmail.core.rule import Rule
 from closedmail.mailertable.listing import SMARTHOST
 from closedmail.maps.postfix_transport import transport_value
-from closedmail.routes.delivery import DeliveryKind, route_of
+from closedmail.routes.delivery import CLOSED, OWN, DeliveryKind, delivery_of, has_row, rendered, route_of
 from closedmail.routes.nexthop import parse_nexthop
+from closedmail.routes.sendmail_route import mailertable_value
 
 assert samples  # its hypothesis profile
 
@@ -91,3 +94,94 @@ def test_addresses(addresses: list[str], port: int) -> None:
     suffix = f":{port}" if port else ""
     assert found.nexthops == tuple(dict.fromkeys(f"[{address}]{suffix}" for address in addresses))
     assert all(host.is_address for host in found.hosts)
+
+
+# What is held, for every reason and every renderer
+
+HELD = "mail for this domain is held"
+HOLDS = {
+    Why.NOTHING: ("4.3.2", HELD),
+    Why.LOST: ("4.3.2", f"{HELD}: it has disappeared from the list of its closed network"),
+    Why.UNCLEAR: ("4.3.2", f"{HELD}: its line in the closed network's list is not understood"),
+    Why.TLS: ("4.7.5", f"{HELD}: its TLS policy can not be met"),
+    Why.FOLDED: ("4.3.2", f"{HELD}: its spelling is also that of another domain"),
+    Why.ROUTE: ("4.3.5", f"{HELD}: its route is too long"),
+}
+
+
+@pytest.mark.parametrize("why", Why)
+@pytest.mark.parametrize("outbound", [PLAIN, RELAYS, None])
+def test_held(why: Why, outbound: Outbound | None) -> None:
+    """Whatever its route is, mail waits, and both MTAs give the same reply."""
+    delivery = delivery_of(Entry(0, "esmtp:[192.0.2.1]", 0, State.HELD, why), outbound)
+    dsn, reply = HOLDS[why]
+    assert (delivery.kind, delivery.why, delivery.hosts) == (DeliveryKind.HELD, why, ())
+    assert transport_value(delivery) == f"retry:{dsn} {reply}"
+    assert mailertable_value(delivery) == f'error:{dsn}:"450 {reply}"'
+
+
+@pytest.mark.parametrize("why", Why)
+def test_the_words_for_an_administrator(why: Why) -> None:
+    """Every reason has some, and no two reasons the same."""
+    reason = why.reason
+    assert all((reason.brief, reason.explained, reason.exported.startswith(HELD)))
+    others = [other.reason for other in Why if other is not why]
+    assert reason.brief not in {other.brief for other in others}
+    assert reason.explained not in {other.explained for other in others}
+
+
+@pytest.mark.parametrize(
+    ("entry", "kind", "postfix", "sendmail"),
+    [
+        (Entry(0, "smtp:[192.0.2.1]"), DeliveryKind.ROUTED, "smtp:[192.0.2.1]", "smtp:[192.0.2.1]"),
+        (
+            Entry(0, "smtp:[192.0.2.1]", 0, State.KEPT, Why.LOST),
+            *(DeliveryKind.ROUTED, "smtp:[192.0.2.1]", "smtp:[192.0.2.1]"),
+        ),
+        (Entry(0, "error:5.7.1:n\u00f6 <"), DeliveryKind.REFUSED, "error:5.7.1 n? <", 'error:5.7.1:"550 n?"'),
+        (Entry(0, "error:4.7.1:later"), DeliveryKind.HELD, "retry:4.7.1 later", 'error:4.7.1:"450 later"'),
+        (Entry(0, "", state=State.INBOUND_ONLY), DeliveryKind.INBOUND_ONLY, None, None),
+    ],
+)
+def test_all_other_records(entry: Entry, kind: DeliveryKind, postfix: str | None, sendmail: str | None) -> None:
+    delivery = delivery_of(entry, PLAIN)
+    assert (delivery.kind, delivery.why) == (kind, None)
+    assert (transport_value(delivery), mailertable_value(delivery)) == (postfix, sendmail)
+    assert has_row(entry) is (postfix is not None)
+
+
+def test_what_no_record_gives() -> None:
+    assert (transport_value(OWN), mailertable_value(OWN)) == (":", "unlisted")
+    assert str(transport_value(CLOSED)).startswith("error:5.4.4 this domain is reached inside")
+    assert str(mailertable_value(CLOSED)).startswith('error:5.4.4:"550 this domain is reached inside')
+    assert not has_row(None)
+
+
+def test_preferences() -> None:
+    """Hosts of one group share theirs; of smart hosts each has its own, and one that is named twice has its first."""
+    found = route_of("smtp:[a.example],[b.example]:[c.example]:[a.example]", PLAIN)
+    assert [(host.name, host.preference) for host in found.hosts] == [
+        ("a.example", 10),
+        ("b.example", 10),
+        ("c.example", 20),
+    ]
+    twice = Outbound("may", smarthost=("[r.example]", "[r.example]:25", "s.example"), port=25)
+    found = route_of("smtp:[a.example]", twice)
+    assert [(host.nexthop, host.preference) for host in found.hosts] == [("[r.example]:25", 10), ("s.example:25", 20)]
+    assert mailertable_value(found) == "relay:[r.example]:s.example"
+
+
+def test_records_are_rendered_under_their_rules() -> None:
+    """Each once for a rule and a value, and those without a row are left out."""
+    rules = [Rule("ndb", "", Inbound("off"), PLAIN), Rule("hin", "", Inbound("off"), PORT)]
+    one, two = Entry(0, "smtp:[192.0.2.1]"), Entry(1, "smtp:[192.0.2.1]")
+    entries = [("a", one), ("b", two), ("c", one), ("d", Entry(0, "", state=State.INBOUND_ONLY)), ("e", two)]
+    asked: list[Entry] = []
+
+    def render(entry: Entry, rule: Rule) -> str | None:
+        asked.append(entry)
+        return transport_value(delivery_of(entry, rule.outbound))
+
+    plain, port = "smtp:[192.0.2.1]", "smtp:[192.0.2.1]:2525"
+    assert list(rendered(entries, rules, render)) == [("a", plain), ("b", port), ("c", plain), ("e", port)]
+    assert asked == [one, two, entries[3][1]]

@@ -9,8 +9,20 @@ from hypothesis import settings
 
 from closedmail.core.address import AddressSet
 from closedmail.core.domain import DomainSet
-from closedmail.core.model import Config, Gateway, HeaderFrom, Inbound, Network, OnRemoved, Outbound, Partner, Rewriting
-from closedmail.core.record import Entry, State, decode, encode
+from closedmail.core.model import (
+    Config,
+    Gateway,
+    HeaderFrom,
+    Inbound,
+    Network,
+    OnRemoved,
+    Outbound,
+    Partner,
+    PostfixMaps,
+    Rewriting,
+    SendmailMaps,
+)
+from closedmail.core.record import Entry, State, Why, decode, encode
 from closedmail.core.suffixes import PublicSuffixes
 from closedmail.generation.difference import NothingInForce, Previous, compare, report_changes
 from closedmail.generation.generation import Generation
@@ -65,9 +77,22 @@ def network(
     )
 
 
-def configuration(*networks: Network, partners: Sequence[Partner] = (), own: Sequence[str] = (OWN,)) -> Config:
-    """A configuration; without networks, one named `ndb`."""
-    return Config("", Gateway(tuple(own)), networks=networks or (network(),), partners=tuple(partners))
+# A route that Sendmail can't be told: 14 long host names make more than 500 bytes.
+LONG_ROUTE = "esmtp:" + ":".join(f"[mail-gateway-number-{at:02}.hosting.example]" for at in range(14))
+
+
+def configuration(
+    *networks: Network, partners: Sequence[Partner] = (), own: Sequence[str] = (OWN,), sendmail: bool = False
+) -> Config:
+    """A configuration; without networks, one named `ndb`. With `sendmail`, the maps of both MTAs are made."""
+    return Config(
+        "",
+        Gateway(tuple(own)),
+        postfix=PostfixMaps() if sendmail else None,
+        sendmail=SendmailMaps() if sendmail else None,
+        networks=networks or (network(),),
+        partners=tuple(partners),
+    )
 
 
 @dataclass
@@ -108,6 +133,16 @@ def advance(
     differences = compare(before, [item.name for item in config.networks], listings)
     generation = settle(config, listings, differences, before, now, released)
     report_changes(generation, differences, before)
+    return generation
+
+
+def hold(generation: Generation, holds: Mapping[str, Why]) -> Generation:
+    """Hold keys of a generation for these reasons, whatever it settled for them."""
+    for key, why in holds.items():
+        entry = generation.get(key) or Entry(0, "esmtp:[192.0.2.1]", 0)
+        for entries in generation.listed:
+            entries.pop(key, None)
+        generation.special[key] = entry._replace(state=State.HELD, why=why, since=NOW)
     return generation
 
 
