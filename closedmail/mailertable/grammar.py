@@ -23,7 +23,6 @@ LOCAL_MAILERS = frozenset(
         *("mailman", "lmtp", "bsmtp", "*file*", "*include*"),
     }
 )
-_OTHER_MAILERS = frozenset({"error", "discard"})
 # sysexits words after `error:` (parseaddr.c) and the DSN that sendmail's sysexits.c gives them.
 _ERROR_WORDS = {
     "usage": "5.0.0",
@@ -208,7 +207,7 @@ def told_domain(raw: bytes) -> str | None:
     if value.startswith("["):
         return key
     mailer, colon, rest = value.partition(":")
-    known = mailer.lower() in ROUTING_MAILERS | LOCAL_MAILERS | _OTHER_MAILERS
+    known = mailer.lower() in ROUTING_MAILERS | LOCAL_MAILERS | {"error", "discard"}
     told = colon and (known or (rest.startswith("[") and _MAILER.fullmatch(mailer)))
     return key if told else None
 
