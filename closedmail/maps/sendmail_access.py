@@ -49,7 +49,7 @@ def _demands(name: str, policies: Mapping[str, Policy], staying: Mapping[str, Ro
 
 
 def lifted(name: str, local_rows: Mapping[str, str]) -> str:
-    """What stands in the way of our row above: what the administrator's own rows say of that name, if anything."""
+    """Give the value that lifts the demand of a row above: the local rows' own for that name, where there is one."""
     for above in (*parents(name), ""):
         if _FOLDED_TAG + above in local_rows:
             return local_rows[_FOLDED_TAG + above]
