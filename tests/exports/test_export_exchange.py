@@ -39,7 +39,10 @@ def shared(count: int, host: str = "192.0.2.1") -> str:
 
 
 def wanted(made: PublishedGeneration) -> dict[str, tuple[str, ...]]:
-    """Address spaces, and the smart hosts that they should have: those of the route, or none that exists."""
+    """Address spaces, and the smart hosts that they should have: those of the route, or none that exists.
+
+    A connector asks for one name in a certificate: at level secure, `tls_match` or the name of all its hosts.
+    """
     found = {}
     for key, row in outbound_rows(made):
         if row.kind is DeliveryKind.OWN:
@@ -47,6 +50,9 @@ def wanted(made: PublishedGeneration) -> dict[str, tuple[str, ...]]:
         outbound = row.rule.outbound if row.rule else None
         routed = row.kind is DeliveryKind.ROUTED and outbound is not None
         one_port = [host for host in row.delivery.hosts if host.port == row.delivery.hosts[0].port] if routed else []
+        if outbound and outbound.tls == "secure" and not outbound.tls_match:
+            named = len({host.name for host in one_port}) == 1 and not any(host.is_address for host in one_port)
+            one_port = one_port if named else []
         hosts = {f"[{host.name}]" if host.is_address else host.name for host in one_port}
         found[f"*{key}" if key.startswith(".") else key] = tuple(sorted(hosts)) or ("held.closedmail.invalid",)
     return found
