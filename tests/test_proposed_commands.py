@@ -47,9 +47,6 @@ NO_PROPOSALS = (
     "by closedmail sync, which replaces this file",
     "3. closedmail sync",  # the demo's steps
     "4. closedmail policyd",
-    # Why a domain is held.
-    "closedmail release lets it go",
-    "closedmail sync says what to do",
 )
 MARK = "closedmail export"  # of an export
 CONFIG = parse(
@@ -215,6 +212,15 @@ def test_errors_about_one_domain(plain: Site) -> None:
         assert done.status == 1
         assert f"closedmail --config {plain.config_path} {proposed}" in done.stderr
         assert COMMAND.findall(done.stderr) == []
+
+
+def test_why_a_domain_is_held(plain: Site) -> None:
+    plain.put("koeln.example\tesmtp:[192.0.2.1]\nbonn.example\tesmtp:[192.0.2.2]\n")
+    plain.sync()
+    plain.put("bonn.example\tesmtp:[192.0.2.2]\n")
+    plain.sync(force=True)
+    done = plain.run("explain", "--recipient", "koeln.example")
+    assert f"the list lost it; closedmail --config {plain.config_path} release lets it go." in done.stdout
 
 
 def texts(path: Path) -> Iterator[tuple[int, str]]:

@@ -49,7 +49,7 @@ def command(settings: Settings, /, recipient: str | None, as_json: bool, **attri
         try:
             if recipient is not None:
                 local_rows = read_local_rows(config.sendmail) if config.sendmail else None
-                found = explain_outbound(snapshot, recipient, local_rows)
+                found = explain_outbound(snapshot, recipient, local_rows, config.command())
             else:
                 asked = {name: os.fsencode(value) for name, value in attributes.items() if value}
                 request = Request(**{name: value for name, value in asked.items() if name in Request._fields})

@@ -29,7 +29,7 @@ class HoldReason(NamedTuple):
 
     `dsn` is the enhanced status code (RFC 3463), `reply` what the sender reads while the mail waits. `exported` is the
     reply in the files that `closedmail export` writes. `brief` stands in a table of the report, `explained` tells an
-    administrator what to do about it.
+    administrator what to do about it, with `{closedmail}` for the program and its --config.
     """
 
     dsn: str
@@ -64,7 +64,7 @@ class Why(IntEnum):
                     "4.3.2",
                     "it has disappeared from the list of its closed network",
                     "the list lost it",
-                    "the list lost it; closedmail release lets it go",
+                    "the list lost it; {closedmail} release lets it go",
                     exported="the list of its closed network has lost it",
                 )
             case Why.UNCLEAR:
@@ -79,7 +79,7 @@ class Why(IntEnum):
                     "4.7.5",
                     "its TLS policy can not be met",
                     "its TLS demand can't be met",
-                    "its TLS policy can't be met; closedmail sync says what to do",
+                    "its TLS policy can't be met; {closedmail} sync says what to do",
                 )
             case Why.FOLDED:
                 return _reason(

@@ -111,10 +111,13 @@ class ExplainedRecipient:
         return found | ({"sendmail": self.sendmail.to_json()} if self.sendmail else {})
 
 
-def explain_outbound(snapshot: Snapshot, recipient: str, local_rows: LocalRows | None = None) -> ExplainedRecipient:
+def explain_outbound(
+    snapshot: Snapshot, recipient: str, local_rows: LocalRows | None = None, closedmail: str = "closedmail"
+) -> ExplainedRecipient:
     """Look a recipient (or a bare domain) up as Postfix would in the maps, and as Sendmail would where its maps are
-    made: `local_rows` are the administrator's then. Raises SenderError."""
-    found = _explain_postfix(snapshot, recipient)
+    made: `local_rows` are the administrator's then. `closedmail` is how the commands that it proposes begin. Raises
+    SenderError."""
+    found = _explain_postfix(snapshot, recipient, closedmail)
     if local_rows is None:
         return found
     names = queued_domains(_with_user(recipient), snapshot.rewriting)
@@ -125,7 +128,7 @@ def _with_user(recipient: str) -> str:
     return recipient if "@" in recipient or "!" in recipient or "%" in recipient else f"x@{recipient}"
 
 
-def _explain_postfix(snapshot: Snapshot, recipient: str) -> ExplainedRecipient:
+def _explain_postfix(snapshot: Snapshot, recipient: str, closedmail: str) -> ExplainedRecipient:
     number = snapshot.generation
     spelled = _with_user(recipient)
     names = queued_domains(spelled, snapshot.rewriting)
@@ -147,7 +150,7 @@ def _explain_postfix(snapshot: Snapshot, recipient: str) -> ExplainedRecipient:
         network = guard.rule.network or None
         return ExplainedRecipient("error", number, text, transport_value(CLOSED), {}, network, guard.key)
     key, entry, delivery = found
-    verdict, text = _in_words(name, key, delivery)
+    verdict, text = _in_words(name, key, delivery, closedmail)
     policies = {nexthop: str(row.policy) for nexthop in delivery.nexthops if (row := snapshot.tls_row(nexthop))}
     if policies:
         tls = ", ".join(f"{nexthop}: {policy}" for nexthop, policy in policies.items())
@@ -156,10 +159,11 @@ def _explain_postfix(snapshot: Snapshot, recipient: str) -> ExplainedRecipient:
     return ExplainedRecipient(verdict, number, text + ".", transport_value(delivery), policies, network, key)
 
 
-def _in_words(name: str, key: str, delivery: Delivery) -> tuple[Outcome, str]:
+def _in_words(name: str, key: str, delivery: Delivery, closedmail: str) -> tuple[Outcome, str]:
     """What becomes of mail, and a sentence without its full stop."""
     if delivery.why is not None:
-        return "held", f"Mail to {name} is held and waits: {delivery.why.reason.explained}"
+        explained = delivery.why.reason.explained.replace("{closedmail}", closedmail)
+        return "held", f"Mail to {name} is held and waits: {explained}"
     match delivery.kind:
         case DeliveryKind.ROUTED:
             return "routed", f"Mail to {name} goes by the row for {key} to {transport_value(delivery)}"

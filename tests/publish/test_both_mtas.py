@@ -139,9 +139,9 @@ def test_explain_speaks_of_both(both: Site) -> None:
 
 EXPLAINED = {
     Why.NOTHING: "held",
-    Why.LOST: "the list lost it; closedmail release lets it go",
+    Why.LOST: "the list lost it; {closedmail} release lets it go",
     Why.UNCLEAR: "its line in the list is not understood",
-    Why.TLS: "its TLS policy can't be met; closedmail sync says what to do",
+    Why.TLS: "its TLS policy can't be met; {closedmail} sync says what to do",
     Why.FOLDED: "for Postfix its spelling is another domain's too",
     Why.ROUTE: "its route is too long for Sendmail",
 }
@@ -186,7 +186,8 @@ def test_every_reason_for_holding(both: Site, monkeypatch: pytest.MonkeyPatch) -
     for why, name in names.items():
         done = both.run("explain", "--recipient", name, "--json")
         assert (done.status, done.json["verdict"]) == (1, "held")
-        assert done.json["text"] == f"Mail to {name} is held and waits: {EXPLAINED[why]}."
+        explained = EXPLAINED[why].replace("{closedmail}", f"closedmail --config {both.config_path}")
+        assert done.json["text"] == f"Mail to {name} is held and waits: {explained}."
         assert done.json["transport"].startswith(f"retry:{why.reason.dsn} {why.reason.reply}")
         assert done.json["sendmail"]["mailertable"] == {name: f'error:{why.reason.dsn}:"450 {why.reason.reply}"'}
     assert_exports_have(both, *entries)
