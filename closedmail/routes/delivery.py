@@ -16,6 +16,7 @@ from closedmail.mailertable.grammar import Refusal, parse_value
 from closedmail.mailertable.listing import SMARTHOST
 from closedmail.routes.nexthop import MailHost, parse_nexthop
 from closedmail.routes.tls_policy import Policy, policy_of
+from closedmail.words import ascii_text
 
 T = TypeVar("T")
 # `mailer:[host]`, as nearly every canonical value; the second group is there for an IPv4 address.
@@ -56,7 +57,7 @@ class Delivery(NamedTuple):
     @property
     def reply(self) -> str:
         """The text as it fits into an SMTP reply: printable ASCII."""
-        return "".join(char if " " <= char <= "~" else "?" for char in self.text)
+        return ascii_text(self.text)
 
 
 HELD = {why: Delivery(DeliveryKind.HELD, why.reason.dsn, why.reason.reply, why) for why in Why}
