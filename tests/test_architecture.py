@@ -1,11 +1,13 @@
-"""The plan of docs/design.md, as imports: arrows run downwards only, and what decides does no I/O."""
+"""The plan of docs/design.md, as imports: arrows run downwards only, and what decides does no I/O. The page is true."""
 
+import re
 import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+CHECKOUT = Path(__file__).parents[1]
+sys.path.insert(0, str(CHECKOUT / "scripts"))
 
 import structure
 
@@ -73,3 +75,42 @@ def test_imports_are_seen() -> None:
     assert "lists.openpgp" in structure.GRAPH["lists.obtain"]
     assert io_of("files") >= {"os", "pathlib"}
     assert "mailertable.grammar" in structure.reachable("sync.run")
+
+
+# The page.
+
+
+@pytest.fixture(scope="module")
+def page() -> str:
+    return (CHECKOUT / "docs" / "design.md").read_text(encoding="utf-8")
+
+
+def test_rooms_of_the_page(page: str) -> None:
+    """The plan has each room once, from the top to the ground."""
+    table = page.partition("| room |")[2].partition("\n\n")[0]
+    cells = " ".join(re.findall(r"^\| (`.*?) \|", table, re.MULTILINE))
+    rooms = [name.removesuffix("/").removesuffix(".py") for name in re.findall(r"`([^`]+)`", cells)]
+    assert rooms == [room for room in reversed(structure.ROOMS) if room not in {"__init__", "__main__"}]
+
+
+def test_measures_of_the_page(page: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """What scripts/structure prints, each with its aim; words may stand behind a measure's name."""
+    structure.main()
+    printed = re.findall(r"^(\w[^:,\n]*).*: [\d.]+ \(at most (\d+)\)$", capsys.readouterr().out, re.MULTILINE)
+    table = page.partition("| measure |")[2].partition("\n\n")[0]
+    rows = re.findall(r"^\| (\w.*?) \| (\d+) \|$", table, re.MULTILINE)
+    assert len(rows) == len(printed) == 9
+    for (words, limit), (name, aim) in zip(rows, printed, strict=True):
+        assert (words[: len(name)], limit) == (name, aim)
+
+
+def test_paths_of_the_page(page: str) -> None:
+    """Every module, folder, test and script that the page names is there, by its whole path below closedmail/."""
+    spans = set(re.findall(r"`([\w./-]+)`", page)) - {"cli/NAME_command.py", "NAME_command.py"}
+    paths = {span for span in spans if span.endswith((".py", "/")) or span.startswith(("tests/", "scripts/"))}
+    assert len(paths) > 100
+    gone = [path for path in paths if not any((folder / path).exists() for folder in (CHECKOUT / "closedmail", CHECKOUT))]
+    assert sorted(gone) == []
+    for module, name in re.findall(r"`([a-z_]+)\.([A-Z]\w+)`", page):
+        places = [path for path in structure.MODULES.values() if path.stem == module]
+        assert any(f"class {name}" in path.read_text(encoding="utf-8") for path in places), (module, name)
