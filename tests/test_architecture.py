@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-CHECKOUT = Path(__file__).parents[1]
-sys.path.insert(0, str(CHECKOUT / "scripts"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
 import structure
+
+CHECKOUT = Path(__file__).parents[1]
 
 # Modules of the standard library and of others that reach beyond the process, its memory or its instant.
 IO = {
@@ -109,8 +110,8 @@ def test_paths_of_the_page(page: str) -> None:
     spans = set(re.findall(r"`([\w./-]+)`", page)) - {"cli/NAME_command.py", "NAME_command.py"}
     paths = {span for span in spans if span.endswith((".py", "/")) or span.startswith(("tests/", "scripts/"))}
     assert len(paths) > 100
-    gone = [path for path in paths if not any((folder / path).exists() for folder in (CHECKOUT / "closedmail", CHECKOUT))]
-    assert sorted(gone) == []
+    roots = CHECKOUT / "closedmail", CHECKOUT
+    assert sorted(path for path in paths if not any((root / path).exists() for root in roots)) == []
     for module, name in re.findall(r"`([a-z_]+)\.([A-Z]\w+)`", page):
         places = [path for path in structure.MODULES.values() if path.stem == module]
         assert any(f"class {name}" in path.read_text(encoding="utf-8") for path in places), (module, name)

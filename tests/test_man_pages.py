@@ -4,6 +4,9 @@ and examples.
 The rows of closedmail-mailertable(5) are tried in mailertable/test_mailertable_page.py.
 """
 
+import ast
+import errno
+import os
 import re
 import subprocess
 import tomllib
@@ -12,6 +15,7 @@ from typing import Any, get_args
 
 import click
 import pytest
+from support.machines.tree import CHECKOUT
 from support.man_pages import FOLDER, Item, Page, options, plain
 from support.real import find
 
@@ -58,6 +62,49 @@ def test_pages() -> None:
         title, section = path.stem, path.suffix[1:]
         assert f".Dt {title.upper()} {section}\n" in page(path.name).source
         assert page(path.name).section("NAME")[0] == f".Nm {title}"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_summaries(name: str) -> None:
+    """A command's page and closedmail(8) have the summary of --help, the page as mdoc(7) asks for it."""
+    summary = command_of(name).get_short_help_str(limit=100)
+    (described,) = [line for line in page(f"closedmail-{name}.8").section("NAME") if line.startswith(".Nd ")]
+    assert described == f".Nd {summary[0].lower()}{summary[1:].removesuffix('.')}"
+    (item,) = [item for item in page("closedmail.8").items if item.head == f"Xr closedmail-{name} 8"]
+    assert item.body == (summary,)
+
+
+@cache
+def messages() -> str:
+    """All texts of the program but docstrings, f-strings with a mark for each value, and the system's errors."""
+
+    def text(node: ast.AST) -> str:
+        if isinstance(node, ast.JoinedStr):
+            return "".join(text(part) for part in node.values)
+        return str(node.value) if isinstance(node, ast.Constant) else "\0"
+
+    trees = [ast.parse(path.read_text("utf-8")) for path in sorted((CHECKOUT / "closedmail").rglob("*.py"))]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    docstrings = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+    texts = [
+        text(node) for node in nodes if isinstance(node, ast.JoinedStr | ast.Constant) and id(node) not in docstrings
+    ]
+    return "\n".join(texts + [os.strerror(number) for number in errno.errorcode])
+
+
+@pytest.mark.parametrize("name", ["", *COMMANDS])
+def test_diagnostics(name: str) -> None:
+    """Each command has diagnostics and limits; a message that is shown is one of the program's."""
+    found = page(f"closedmail-{name}.8" if name else "closedmail.8")
+    assert found.section("BUGS")
+    shown = [item for item in found.in_section("DIAGNOSTICS") if not item.head.startswith("Cm ")]
+    assert found.section("DIAGNOSTICS")
+    assert all(item.body for item in shown)
+    for item in shown:  # words in capitals stand for what differs
+        head = re.sub(r"^(error|warning|note): ", "", item.head)
+        parts = [part.strip(" :;,()") for part in re.split(r"\b[A-Z_]+\b|\.\.\.", head)]
+        assert any(len(part) > 7 for part in parts), item.head
+        assert [part for part in parts if part not in messages()] == [], item.head
 
 
 def test_references() -> None:

@@ -17,7 +17,7 @@ from closedmail.maps.sendmail_mailertable import mailertable_rows
 PAGE = Page(FOLDER / "closedmail-mailertable.5")
 ROUTE, REFUSE = "LINES THAT ROUTE", "LINES THAT REFUSE"
 RULE, HOLD, NOBODY = "LINES SKIPPED BY RULE", "BAD LINES THAT HOLD THEIR DOMAIN", "BAD LINES THAT HOLD NOBODY"
-TWICE = "LINES THAT SAY SOMETHING TWICE"
+TWICE = "SEVERAL LINES FOR ONE DOMAIN"
 # How many rows each table has: one that the pattern below no longer finds is missed.
 ROWS = {ROUTE: 12, REFUSE: 9, RULE: 8, HOLD: 14, NOBODY: 6, TWICE: 3}
 
