@@ -1,7 +1,6 @@
 """Open the LMDB environment, with every way it can fail as one clear StoreError."""
 
 import errno
-import mmap
 import os
 import sys
 from collections.abc import Iterator
@@ -26,7 +25,6 @@ NOTHING_YET = "no generation is in force yet"
 
 # Address space, not memory or disk: the file grows with what is in it.
 _MODE = 0o640
-_NEW_SIZE = 2 * mmap.PAGESIZE  # of an environment without a transaction: LMDB takes the system's pages
 _LOCK_SIZE = 8192  # LMDB's for 126 readers, its default
 _DATABASES = 8
 _MAP_SIZE = 1 << 36 if sys.maxsize > 1 << 32 else 1 << 30
@@ -91,7 +89,7 @@ def open_environment(path: Path, *, remake: bool = False) -> lmdb.Environment:
     with store_errors(path):
         make_folder(path, 0o750)
         data = path / "data.mdb"
-        if not data.exists() or (data.is_file() and data.stat().st_size <= (_NEW_SIZE if remake else 0)):
+        if not data.exists() or (data.is_file() and (remake or not data.stat().st_size)):
             _make(data)
         _make_room_for_lock(path / "lock.mdb")
         environment = lmdb.open(str(path), map_size=_MAP_SIZE, max_dbs=_DATABASES, readahead=False, mode=_MODE)
@@ -108,21 +106,28 @@ def _make(data: Path) -> None:
     """Make an environment that is whole on the disk before it has its name: LMDB does not sync its first two pages, nor
     any folder.
 
-    A file that is there is replaced where it is a part of a new one, or has zeros in place of some of it. Raises
-    lmdb.Error and OSError.
+    A file that is there is replaced where of these two pages, which know the newest transaction, something is missing
+    or zero and the rest is as in a new one. Raises lmdb.Error and OSError.
     """
     aside = data.with_name(".data.mdb.new")
     try:
         aside.unlink(missing_ok=True)
         lmdb.open(str(aside), subdir=False, lock=False, map_size=_MAP_SIZE, mode=_MODE).close()
         sync_path(aside)
-        there, new = data.read_bytes() if data.exists() else b"", aside.read_bytes()
-        if there != new and all(byte in (0, right) for byte, right in zip(there, new, strict=False)):
+        if _is_part(data, aside.read_bytes()):
             aside.replace(data)
     finally:
         aside.unlink(missing_ok=True)
     sync_path(data.parent)
     sync_path(data.parent.parent)  # a run that made the folder may have been killed before it did
+
+
+def _is_part(data: Path, new: bytes) -> bool:
+    if not data.exists():
+        return True
+    with data.open("rb") as file:
+        there = file.read(len(new))
+    return there != new and all(byte in (0, right) for byte, right in zip(there, new, strict=False))
 
 
 def open_copy(path: Path, descriptor: int) -> lmdb.Environment:

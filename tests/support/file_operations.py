@@ -143,9 +143,9 @@ class _Reader:
             case "ftruncate" if ours:
                 yield Resize(path, int(arguments.rpartition(", ")[2]))
             case "fallocate" if ours:
-                mode, start, size = arguments.split(", ")[1:]
+                mode, offset, size = arguments.split(", ")[1:]
                 assert mode == "0", line
-                yield Resize(path, int(start) + int(size), grow=True)
+                yield Resize(path, int(offset) + int(size), grow=True)
             case "fsync" | "fdatasync" if ours:
                 yield Sync(path)
             case "rename" | "renameat" | "renameat2" | "link" | "linkat":

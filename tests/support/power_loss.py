@@ -21,7 +21,8 @@ _ASIDE = re.compile(r"(^|/)(work|\.closedmail-build-[^/]*)/")
 _LOCKS = ("/lock.mdb", "/sync.lock")
 _RANDOM = 6  # choices by chance after each operation
 
-Data = Literal["lost", "whole", "zeros", "cut", "pages"]
+# What becomes of the data that was not synced. `half` is of a single write: the one at which a file is cut.
+Data = Literal["lost", "whole", "zeros", "cut", "pages", "half"]
 _DATA: tuple[Data, ...] = ("lost", "whole", "zeros", "cut", "pages")
 
 
@@ -54,7 +55,8 @@ class _File:
         half = pending[len(pending) // 2] if pending else None
         lost = False
         for change in self.changes:
-            done, how = change.done, "whole" if change.durable else what
+            done = change.done
+            how: Data = "whole" if change.durable else what
             if how == "cut":
                 lost = lost or change is half
                 how = "half" if change is half else "lost" if lost else "whole"
@@ -195,13 +197,12 @@ class Disk:
                 if naming.durable or id(naming) in kept:
                     _rename(names, naming, by_durable=naming.durable)
             found = dict(self._walk(names, 1, ""))
-            for what in (*_DATA, "mixed"):
+            for what in (*_DATA, None):
                 files: dict[str, tuple[int, bytes] | None] = {}
                 for path, node in found.items():
-                    how = chance.choice(_DATA) if what == "mixed" else what
                     file = self._files.get(node)
-                    files[path] = (node, file.after(how, chance)) if file else None
-                yield State(after, words, what, files)
+                    files[path] = (node, file.after(what or chance.choice(_DATA), chance)) if file else None
+                yield State(after, words, what or "mixed", files)
 
     def _walk(self, names: _Names, folder: int, above: str) -> Iterator[tuple[str, int]]:
         for name, node in names[folder].items():

@@ -21,6 +21,7 @@ from support.network import Site, nexthops
 from support.power_loss import Copies, Disk, State, all_states, sample
 
 from closedmail.errors import StoreError
+from closedmail.store.environment import open_environment
 from closedmail.store.snapshot import StoreReader
 
 pytestmark = pytest.mark.real("strace", "postmap", "postconf")
@@ -42,7 +43,8 @@ ROUTES = {
     },
 }
 KEYS = sorted(ROUTES[1])
-_MOST = 400  # states that are tried of each run
+_MOST = 50  # states of each run that `status` and `sync` are asked about
+_BROKEN = -1  # a generation that has lost records
 
 
 @pytest.fixture(params=["lmdb", "hash"])
@@ -113,8 +115,11 @@ class Reader:
                 snapshot = store.current()
             except StoreError:
                 return None
-            assert sorted(key for key, _ in snapshot.records()) == KEYS
-            return snapshot.generation
+            try:
+                whole = sorted(key for key, _ in snapshot.records()) == KEYS
+            except StoreError:
+                whole = False
+            return snapshot.generation if whole else _BROKEN
 
     def _rows(self, keys: list[str], path: Path) -> dict[str, str] | None:
         """What Postfix finds."""
@@ -132,17 +137,17 @@ class Publication:
     """One run that publishes list `number`, and every state in which a loss of power may leave the disk."""
 
     def __init__(self, site: Site, number: int) -> None:
-        self.site, self.number, root = site, number, site.folder / "disk"
-        self.copies, self._chance = Copies(site.folder / "pool", root), random.Random(16)  # noqa: S311  repeatable
+        self.site, self.number, self.root = site, number, site.folder / "disk"
+        self.copies, self._chance = Copies(site.folder / "pool", self.root), random.Random(16)  # noqa: S311  repeatable
         site.put(LISTS[number])
-        self._before = Disk(root)
+        self._before = Disk(self.root)
         self.copies.keep(self._before.numbers())
-        self.operations = record(site.command("sync"), site.environment(PYTHONDONTWRITEBYTECODE="1"), root)
+        self.operations = record(site.command("sync"), site.environment(PYTHONDONTWRITEBYTECODE="1"), self.root)
         self._reader = Reader(site)
         self.states = self._states(self.operations)
 
     def without(self, synced: str) -> None:
-        """Go on as if the run had never synced what has this name, relative to the folder."""
+        """Go on as if the run had never synced what has this name, a pattern, below the folder."""
         pattern = re.compile(f"{re.escape(str(self.root))}/{synced}")
         kept = [done for done in self.operations if not (isinstance(done, Sync) and pattern.fullmatch(done.path))]
         assert len(kept) < len(self.operations), f"{synced} is not synced"
@@ -175,6 +180,8 @@ class Publication:
         found = self._reader.found(state)
         if found.generation is None and self.number > 1:
             yield "the generation in force is lost"
+        if found.generation == _BROKEN:
+            yield "the store is broken"
         if found.transport is not None and not found.routed:
             yield "mail leaves by the public MX"
         if found.routed > (found.generation or 0):
@@ -219,3 +226,106 @@ def test_every_state_is_in_order_or_mended(disk_site: Site, number: int) -> None
     assert not faults, lines(faults)
     faults = publication.mended(_MOST)
     assert not faults, lines(faults)
+
+
+# --- that it would show --------------------------------------------------------------------------------------------
+
+_NO_GENERATION = "routes are in force without their generation"
+_NO_POLICY = "a route has no TLS policy"
+# What is never synced, a pattern below the folder, and what shows, by the list that is published.
+UNSYNCED = {
+    1: {
+        "lib": _NO_GENERATION,
+        "lib/state": _NO_GENERATION,
+        "lib/state/store": _NO_GENERATION,
+    },
+    2: {
+        "lib/state/store/data.mdb": "the store is broken",
+        "etc/maps": _NO_POLICY,
+        "etc/maps/[^/]*/tls_policy.db": _NO_POLICY,
+        "etc/maps/[^/]*/transport.db": "mail leaves by the public MX",
+    },
+}
+
+
+@pytest.mark.parametrize("disk_site", ["hash"], indirect=True)
+@pytest.mark.parametrize("number", UNSYNCED)
+def test_a_missing_sync_is_seen(disk_site: Site, number: int) -> None:
+    publication, shown = publish(disk_site, number), {}
+    for synced, fault in UNSYNCED[number].items():
+        publication.without(synced)
+        shown[synced] = fault if fault in publication.at_once() else "nothing"
+    assert shown == UNSYNCED[number]
+
+
+@pytest.mark.parametrize("disk_site", ["lmdb"], indirect=True)
+def test_a_new_store_that_is_not_synced(disk_site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be broken, as former versions left it; it is made anew where nothing can have been in force."""
+    publication = publish(disk_site, 1)
+    publication.without("lib/state/store/.data.mdb.new")
+    assert not publication.mended(_MOST)
+    monkeypatch.setattr("closedmail.sync.session._nothing_published", lambda *_: False)
+    assert "sync needs a hand" in lines(publication.mended(_MOST))
+
+
+# --- what a former version may have left: a store that was never synced ---------------------------------------------
+
+
+def torn(kind: str, folder: Path) -> bytes:
+    """A new environment as a loss of power may leave it."""
+    open_environment(folder).close()
+    new = (folder / "data.mdb").read_bytes()
+    half = len(new) // 2
+    return {
+        "zeros": bytes(len(new)),
+        "a page": new[:half],
+        "a page and zeros": new[:half] + bytes(half),
+        "zeros and a page": bytes(half) + new[half:],
+        "a part of a page": new[:100],
+        "zeros and more": bytes(len(new)) + b"more pages",
+        "a page, zeros and more": new[:half] + bytes(half) + b"more pages",
+        "whole": new,
+    }[kind]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "zeros",
+        "a page",
+        "a page and zeros",
+        "zeros and a page",
+        "a part of a page",
+        "zeros and more",
+        "a page, zeros and more",
+        "whole",
+    ],
+)
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_new_store_that_a_power_loss_has_torn(plain: Site, kind: str, refused: bool) -> None:
+    """Nothing was ever in force, whether or not a run has come to its end: the next run makes the store anew."""
+    if refused:
+        plain.refused("fetch-failed")
+    else:
+        plain.state_dir.mkdir()
+    data = torn(kind, plain.state_dir / "store")
+    (plain.state_dir / "store" / "data.mdb").write_bytes(data)
+    plain.put(LISTS[1])
+    assert plain.published().domains == 3
+    plain.assert_consistent()
+
+
+@pytest.mark.parametrize("trace", ["routes", "sync.json"])
+def test_a_store_that_may_have_held_a_generation_is_never_made_anew(plain: Site, trace: str) -> None:
+    plain.put(LISTS[1])
+    plain.published()
+    data = plain.state_dir / "store" / "data.mdb"
+    data.write_bytes(bytes(8192))
+    if trace == "routes":
+        (plain.state_dir / "sync.json").unlink()
+    else:
+        shutil.rmtree(plain.map_dir)
+    outcome = plain.run("sync")
+    assert outcome.status == 1
+    assert "broken" in outcome.stderr
+    assert data.read_bytes() == bytes(8192)
