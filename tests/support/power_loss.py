@@ -197,12 +197,12 @@ class Disk:
                 if naming.durable or id(naming) in kept:
                     _rename(names, naming, by_durable=naming.durable)
             found = dict(self._walk(names, 1, ""))
-            for what in (*_DATA, None):
+            for hows in (*((how,) for how in _DATA), _DATA):
                 files: dict[str, tuple[int, bytes] | None] = {}
                 for path, node in found.items():
                     file = self._files.get(node)
-                    files[path] = (node, file.after(what or chance.choice(_DATA), chance)) if file else None
-                yield State(after, words, what or "mixed", files)
+                    files[path] = (node, file.after(chance.choice(hows), chance)) if file else None
+                yield State(after, words, " or ".join(hows), files)
 
     def _walk(self, names: _Names, folder: int, above: str) -> Iterator[tuple[str, int]]:
         for name, node in names[folder].items():

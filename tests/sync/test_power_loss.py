@@ -43,7 +43,7 @@ ROUTES = {
     },
 }
 KEYS = sorted(ROUTES[1])
-_MOST = 50  # states of each run that `status` and `sync` are asked about
+_MOST = 40  # states of each run that `status` and `sync` are asked about
 _BROKEN = -1  # a generation that has lost records
 
 
@@ -144,6 +144,7 @@ class Publication:
         self.copies.keep(self._before.numbers())
         self.operations = record(site.command("sync"), site.environment(PYTHONDONTWRITEBYTECODE="1"), self.root)
         self._reader = Reader(site)
+        self.calm = 0  # states in which `status` has found all in order
         self.states = self._states(self.operations)
 
     def without(self, synced: str) -> None:
@@ -195,8 +196,10 @@ class Publication:
         status = self.site.run("status", "--json")
         if status.json["generation"] != found.generation:
             yield "status knows another generation"
-        if status.json["state"] != "critical" and (found.policy is None or found.routed != found.generation):
-            yield "status finds nothing wrong"
+        if status.json["state"] != "critical":
+            self.calm += 1
+            if found.policy is None or found.routed != found.generation:
+                yield "status finds nothing wrong"
         outcome = self.site.run("sync")
         if outcome.status:
             yield f"sync needs a hand: {outcome.stdout}{outcome.stderr}".replace(str(self.site.folder), "")
@@ -226,6 +229,8 @@ def test_every_state_is_in_order_or_mended(disk_site: Site, number: int) -> None
     assert not faults, lines(faults)
     faults = publication.mended(_MOST)
     assert not faults, lines(faults)
+    # Of the first list the fetch is noted last of all.
+    assert publication.calm or number == 1
 
 
 # --- that it would show --------------------------------------------------------------------------------------------
@@ -263,9 +268,9 @@ def test_a_new_store_that_is_not_synced(disk_site: Site, monkeypatch: pytest.Mon
     """It would be broken, as former versions left it; it is made anew where nothing can have been in force."""
     publication = publish(disk_site, 1)
     publication.without("lib/state/store/.data.mdb.new")
-    assert not publication.mended(_MOST)
+    assert not publication.mended(_MOST // 2)
     monkeypatch.setattr("closedmail.sync.session._nothing_published", lambda *_: False)
-    assert "sync needs a hand" in lines(publication.mended(_MOST))
+    assert "sync needs a hand" in lines(publication.mended(_MOST // 2))
 
 
 # --- what a former version may have left: a store that was never synced ---------------------------------------------
