@@ -269,7 +269,7 @@ def test_a_new_store_that_is_not_synced(disk_site: Site, monkeypatch: pytest.Mon
     publication = publish(disk_site, 1)
     publication.without("lib/state/store/.data.mdb.new")
     assert not publication.mended(_MOST // 2)
-    monkeypatch.setattr("closedmail.sync.session._nothing_published", lambda *_: False)
+    monkeypatch.setattr("closedmail.sync.locked_run._nothing_published", lambda *_: False)
     assert "sync needs a hand" in lines(publication.mended(_MOST // 2))
 
 
