@@ -124,11 +124,12 @@ def folder_owner(path: Path) -> Owner | None:
 
 
 def make_folder(path: Path, mode: int = 0o755) -> None:
-    """Make a folder where it is missing, with just this mode, whatever the umask is. Raises OSError."""
+    """Make a folder where it is missing, with just this mode, and sync its name. Raises OSError."""
     if not path.is_dir():
         make_folder(path.parent)
         path.mkdir(mode, exist_ok=True)
         path.chmod(mode)
+        sync_path(path.parent)
 
 
 def fresh_folder(path: Path, mode: int = 0o700) -> Path:

@@ -12,7 +12,7 @@ from typing import Any
 
 from closedmail.core.model import Config
 from closedmail.errors import ClosedmailError
-from closedmail.files import replace_file
+from closedmail.files import make_folder, replace_file
 
 
 @dataclass(slots=True)
@@ -53,7 +53,7 @@ class SetupRecord:
 
     def save(self) -> None:
         """Write all steps. Raises OSError."""
-        self.path.parent.mkdir(mode=0o700, exist_ok=True)
+        make_folder(self.path.parent, 0o700)
         self._check_folder()
         data: list[dict[str, Any]] = [asdict(step) for step in self.steps]
         replace_file(self.path, [json.dumps(data, indent=1).encode()], 0o600)

@@ -11,6 +11,7 @@ from pathlib import Path
 import lmdb
 
 from closedmail.errors import StoreError
+from closedmail.files import make_folder, sync_path
 
 SCHEMA = 2
 SCHEMA_KEY = b"schema"
@@ -79,19 +80,19 @@ def _short(error: Exception) -> str:
     return str(error).replace("\n", " ")
 
 
-def open_environment(path: Path) -> lmdb.Environment:
-    """Open the environment for a writer, and make it where it is missing. Raises StoreError."""
+def open_environment(path: Path, *, remake: bool = False) -> lmdb.Environment:
+    """Open the environment for a writer, and make it where it is missing. Raises StoreError.
+
+    `remake` says that no generation can have been in force: what a loss of power left of a new environment, which LMDB
+    takes for a broken one, is then made again.
+    """
     with store_errors(path):
-        path.mkdir(mode=0o750, parents=True, exist_ok=True)
+        make_folder(path, 0o750)
         data = path / "data.mdb"
-        fresh = not (data.exists() and data.stat().st_size)
+        if not data.exists() or (data.is_file() and (remake or not data.stat().st_size)):
+            _make(data)
         _make_room_for_lock(path / "lock.mdb")
-        try:
-            environment = lmdb.open(str(path), map_size=_MAP_SIZE, max_dbs=_DATABASES, readahead=False, mode=_MODE)
-        except lmdb.Error:
-            if fresh:  # half of its first two pages would be a broken store, not one that is still to be made
-                data.unlink(missing_ok=True)
-            raise
+        environment = lmdb.open(str(path), map_size=_MAP_SIZE, max_dbs=_DATABASES, readahead=False, mode=_MODE)
     try:
         with store_errors(path):
             check_size(path, environment, data.stat().st_size)
@@ -99,6 +100,34 @@ def open_environment(path: Path) -> lmdb.Environment:
         environment.close()
         raise
     return environment
+
+
+def _make(data: Path) -> None:
+    """Make an environment that is whole on the disk before it has its name: LMDB does not sync its first two pages, nor
+    any folder.
+
+    A file that is there is replaced where of these two pages, which know the newest transaction, something is missing
+    or zero and the rest is as in a new one. Raises lmdb.Error and OSError.
+    """
+    aside = data.with_name(".data.mdb.new")
+    try:
+        aside.unlink(missing_ok=True)
+        lmdb.open(str(aside), subdir=False, lock=False, map_size=_MAP_SIZE, mode=_MODE).close()
+        sync_path(aside)
+        if _is_part(data, aside.read_bytes()):
+            aside.replace(data)
+    finally:
+        aside.unlink(missing_ok=True)
+    sync_path(data.parent)
+    sync_path(data.parent.parent)  # a run that made the folder may have been killed before it did
+
+
+def _is_part(data: Path, new: bytes) -> bool:
+    if not data.exists():
+        return True
+    with data.open("rb") as file:
+        there = file.read(len(new))
+    return there != new and all(byte in (0, right) for byte, right in zip(there, new, strict=False))
 
 
 def open_copy(path: Path, descriptor: int) -> lmdb.Environment:

@@ -1,7 +1,7 @@
 """One run under the lock: the state directory, the policy store in it, and what is in force."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,6 +11,8 @@ from closedmail.errors import ClosedmailError, StoreError
 from closedmail.files import fresh_folder, remove_tree
 from closedmail.lists.fetch_log import FetchRecord, read_log
 from closedmail.publish.built_maps import remove_leftovers
+from closedmail.publish.postfix_maps import TRANSPORT
+from closedmail.publish.sendmail_maps import MAILERTABLE
 from closedmail.store.environment import NOTHING_YET, RUN_SYNC, open_environment, store_path
 from closedmail.store.manifest import ListInForce, Manifest
 from closedmail.store.snapshot import Snapshot
@@ -38,13 +40,14 @@ class LockedRun:
             if maps and not dry_run:
                 remove_leftovers(Path(maps.map_dir))
         self.store_path = store_path(str(state_dir))
-        self.environment = open_environment(self.store_path)
+        self.log = read_log(state_dir)
+        remake = not dry_run and _nothing_published(file, state_dir, self.log)
+        self.environment = open_environment(self.store_path, remake=remake)
         stack.callback(self.environment.close)
         self.snapshot: Snapshot | None = None
         if self.environment.stat()["entries"]:
             self.snapshot = stack.enter_context(Snapshot(self.environment, self.store_path))
         self.manifest: Manifest | None = self.snapshot.manifest if self.snapshot else None
-        self.log = read_log(state_dir)
 
     def in_force(self) -> tuple[Snapshot, Manifest]:
         """Give the generation in force. Raises StoreError where there is none."""
@@ -94,6 +97,18 @@ class LockedRun:
             if path.name not in wanted:
                 with suppress(OSError):  # what is in force does not need it, and what stays here does no harm
                     path.unlink()
+
+
+def _nothing_published(file: Config, state_dir: Path, log: Mapping[str, FetchRecord]) -> bool:
+    """Tell whether no run can have put a generation in force: all that came to their end were refused, and there are no
+    routes, which come last in a switch.
+    """
+    ended = (state_dir / "sync.json").exists()
+    refused = bool(log) and all(item.result in ("", "refused") and not item.digest for item in log.values())
+    routes = [
+        Path(maps.map_dir) / name for maps, name in ((file.postfix, TRANSPORT), (file.sendmail, MAILERTABLE)) if maps
+    ]
+    return (refused or not ended) and not any(path.exists() for path in routes)
 
 
 @contextmanager

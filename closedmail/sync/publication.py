@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from closedmail.errors import Refused, StoreError
-from closedmail.files import remove_tree, sync_path
+from closedmail.files import make_folder, remove_tree, sync_path
 from closedmail.generation.generation import Generation
 from closedmail.generation.sendmail_tls_demands import recipient_policies
 from closedmail.maps.postfix_transport import policy_rows, transport_rows
@@ -236,7 +236,7 @@ class Publication:
         if self._run.dry_run or not texts:
             return
         folder = self._state_dir / "lists"
-        folder.mkdir(mode=0o750, exist_ok=True)
+        make_folder(folder, 0o750)
         for name, path in texts.items():
             sync_path(path)
             path.replace(folder / name)

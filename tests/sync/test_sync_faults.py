@@ -355,6 +355,7 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "text": (overwrite(b"x" * 100), "broken"),
     "cut": (cut, "cut short"),
     "cut to a page": (lambda folder: os.truncate(folder / "data.mdb", 4096), ""),
+    "two pages of zeros": (overwrite(bytes(8192)), "broken"),
     "folder": (folder_for_file, ""),
     "file": (file_for_folder, ""),
 }
