@@ -1,1 +1,1 @@
-"""An interpreter for the PowerShell of the Exchange exports, and a model of Exchange. See README.md."""
+"""An interpreter for the PowerShell of the exports, and models of Exchange and of Windows DNS Server."""

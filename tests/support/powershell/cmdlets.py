@@ -24,7 +24,7 @@ def _filter(keep: bool) -> Cmdlet:
 
 
 def _sort(scope: Scope, named: Table, positional: list[Any], piped: list[Any]) -> list[Any]:
-    values: list[str] = sorted(piped, key=str.lower)
+    values: list[str] = sorted(piped, key=len if named["property"] == "Length" else str.lower)
     return list(dict.fromkeys(values)) if "unique" in named else values
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, ip_network
 from typing import Any
 
+from closedmail.core.domain import parents
+from support.powershell import files
 from support.powershell.shell import Shell
 from support.powershell.values import PowerShellError, Table, Thing, items
 
@@ -83,10 +85,38 @@ class Exchange:
             for entry in entries
         }
 
+    def copy(self) -> "Exchange":
+        """All objects as they are now: what a run that is cut off here leaves. Values are never changed in place."""
+        objects = {noun: {name: {**item} for name, item in known.items()} for noun, known in self.objects.items()}
+        return Exchange(objects, secure=[*self.secure], files={**self.files})
+
+    def state(self) -> tuple[object, ...]:
+        """What can be compared: lists without their order."""
+        objects = {
+            (noun, name): {key: sorted(value) if isinstance(value, list) else value for key, value in item.items()}
+            for noun, known in self.objects.items()
+            for name, item in known.items()
+        }
+        return objects, sorted(self.secure), {path: lines for path, lines in self.files.items() if lines}
+
+    def in_force(self, noun: str) -> dict[str, frozenset[str]]:
+        """The entries of the enabled connectors of ours, with these connectors' settings."""
+        found: dict[str, set[str]] = {}
+        for name, entries in self.entries(noun).items():
+            item = self.objects[noun][name]
+            if item["enabled"]:
+                told = repr(sorted((key, value) for key, value in item.items() if key not in ("name", _LISTS[noun])))
+                for entry in entries:
+                    found.setdefault(entry, set()).add(told)
+        return {entry: frozenset(settings) for entry, settings in found.items()}
+
     def _call(self, name: str, given: Table) -> list[Any]:
         verb, _, noun = name.partition("-")
-        if noun in ("Content", "Item", "Path"):
-            return self._file(name, given)
+        if noun in files.NOUNS:
+            shown = files.call(self.files, name, given)
+            if name == "Set-Content" and self.watch:
+                self.watch(self)
+            return shown
         if name == "Get-TransportConfig":
             return [Thing({"TLSReceiveDomainSecureList": [name.upper() for name in reversed(self.secure)]})]
         if verb == "Get":
@@ -95,8 +125,9 @@ class Exchange:
         if name == "Set-TransportConfig":
             self.secure = list(items(given["TLSReceiveDomainSecureList"]))
             _check(len(self.secure) <= _TOO_MANY, "administrative limit exceeded")
-            return []
-        made = self._change(verb, noun, given)
+            made: list[Any] = []
+        else:
+            made = self._change(verb, noun, given)
         if self.watch:
             self.watch(self)
         return made
@@ -156,15 +187,12 @@ class Exchange:
             to = self.objects.get("OutboundConnector", {}).get(rule["routemessageoutboundconnector"])
             _check(to is not None and to["istransportrulescoped"], "no such connector")
 
-    def _file(self, name: str, given: Table) -> list[Any]:
-        path = given["LiteralPath"] or given["Path"]
-        if name == "Test-Path":
-            return [path in self.files]
-        if name == "Get-Content":
-            return list(self.files[path])
-        if name == "Set-Content":
-            self.files[path] = list(items(given["Value"]))
-        return []
+
+def taking(entries: dict[str, frozenset[str]], domain: str) -> frozenset[str]:
+    """What takes a domain: the closest entry, which is the name itself, then the longest `*.d`, that is d, too
+    (New-SendConnector, New-InboundConnector)."""
+    keys = (domain, *(f"*.{above}" for above in (domain, *parents(domain))))
+    return next((entries[key] for key in keys if key in entries), frozenset())
 
 
 def _check(holds: bool, what: str) -> None:

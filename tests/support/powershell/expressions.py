@@ -132,6 +132,9 @@ def _method(node: Node) -> Expression:
         if isinstance(value, ShouldProcess):
             return getattr(value, name)(*said)
         if isinstance(value, Table):
+            if name == "remove":
+                value.pop(str(said[0]).lower(), None)
+                return None
             assert name == "containskey"
             return said[0] in value
         assert isinstance(value, str)

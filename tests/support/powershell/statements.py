@@ -7,7 +7,7 @@ from support.powershell.commands import command
 from support.powershell.runtime import Continue, Expression, Scope, Statement
 from support.powershell.translate import STATEMENTS, constant, expression, statement
 from support.powershell.tree import Node, down, inner, text
-from support.powershell.values import PowerShellError, Table, items, plus, text_of, true
+from support.powershell.values import PowerShellError, Table, items, one, plus, text_of, true
 
 
 def block(node: Node) -> Statement:
@@ -118,8 +118,10 @@ def _assignment(node: Node) -> Statement:
             return []
 
         return assign
-    assert target.type == "element_access"
     assert not added
+    if target.type == "array_literal_expression":
+        return _several(target, value)
+    assert target.type == "element_access"
     base, key = expression(target.children[0]), expression(target.children[2])
 
     def store(scope: Scope) -> list[Any]:
@@ -130,6 +132,20 @@ def _assignment(node: Node) -> Statement:
         return []
 
     return store
+
+
+def _several(target: Node, value: Expression) -> Statement:
+    """$a, $b = ...: the last one gets what is left, and all that get nothing are $null."""
+    names = [text(down(child))[1:].lower() for child in inner(target) if child.is_named]
+
+    def assign(scope: Scope) -> list[Any]:
+        values = items(value(scope))
+        last = len(names) - 1
+        for at, name in enumerate(names):
+            scope.variables[name] = one(values[at:] if at == last else values[at : at + 1])
+        return []
+
+    return assign
 
 
 def _chain(node: Node) -> Statement:

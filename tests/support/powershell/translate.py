@@ -27,6 +27,8 @@ def statement(node: Node) -> Statement:
     if made is not None:
         return made(node)
     value = expression(node)
+    if node.type == "invokation_expression":  # a method without a value gives nothing
+        return lambda scope: [given for given in items(value(scope)) if given is not None]
     return lambda scope: items(value(scope))
 
 

@@ -82,6 +82,12 @@ def _format(left: Any, right: Any) -> str:
     return re.sub(r"\{([0-9]+)\}", lambda match: text_of(values[int(match[1])]), left)
 
 
+def _split(left: Any, right: Any) -> list[str]:
+    between, count = right if isinstance(right, list) else (right, 0)
+    assert isinstance(left, str)
+    return left.split(between, count - 1 if count else -1)
+
+
 OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "+": plus,
     "-": lambda left, right: left - right,
@@ -89,6 +95,7 @@ OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "-ne": lambda left, right: not _same(left, right),
     "-gt": lambda left, right: left > right,
     "-like": lambda left, right: bool(re.fullmatch(re.escape(right).replace(r"\*", ".*"), left, re.IGNORECASE)),
+    "-split": _split,
     "-join": lambda left, right: right.join(map(text_of, items(left))),
     "-replace": lambda left, right: re.sub(right[0], right[1], left, flags=re.IGNORECASE),
     "-f": _format,
