@@ -36,16 +36,19 @@ $there = @{}
 foreach ($name in $after) { $there[$name] = $true }
 $new = @($Secure | Where-Object { -not $there.ContainsKey($_) })
 $gone = $before.Count - $after.Count
+$keep = @($new) + @($ours.Keys | Where-Object { $wanted.ContainsKey($_) })
 if ($gone -gt $RemoveAtMost) {
     Write-Warning "$gone entries of TLSReceiveDomainSecureList would go, more than $($RemoveAtMost): nothing is changed"
 } elseif ($gone + $new.Count -gt 0) {
     if ($PSCmdlet.ShouldProcess('TLSReceiveDomainSecureList', "Add $($new.Count), remove $gone")) {
-        $keep = @($new) + @($ours.Keys | Where-Object { $wanted.ContainsKey($_) })
         New-Item -ItemType Directory -Path $folder -Force | Out-Null
         Set-Content -LiteralPath $file -Value @(@($ours.Keys) + $new | Sort-Object -Unique)
         Set-TransportConfig -TLSReceiveDomainSecureList @($after + $new) -Confirm:$false
         Set-Content -LiteralPath $file -Value @($keep | Sort-Object -Unique)
     }
+} elseif ($keep.Count -ne $ours.Count -and $PSCmdlet.ShouldProcess($file, 'Forget what is gone')) {
+    # A run was cut off before it did.
+    Set-Content -LiteralPath $file -Value @($keep | Sort-Object)
 }
 """
 

@@ -25,7 +25,8 @@ _APPLYING = (
     "names begin with closedmail-, compares before it changes, and removes last; run it again whenever you like:",
     "  .\\closedmail.ps1 -WhatIf",
     "Removals beyond -RemoveAtMost entries of a kind are not made, and said: see -WhatIf, then say how many may go.",
-    "It was tried on a model of Exchange's objects, not on Exchange Online: read what -WhatIf says first.",
+    "It was tried with strict stand-ins of Exchange's cmdlets, cut off at every call and run again (an earlier edition "
+    "on PowerShell 7.6), not on Exchange Online: read what -WhatIf says first.",
     "The relay takes mail for all listed domains, held and refused ones too: it has to have this list (closedmail), "
     "and must send none of them by their public MX. Its certificate is checked: a public CA's, with the name in "
     "TlsDomain.",
@@ -57,7 +58,7 @@ def render(published: PublishedGeneration, request: ExportRequest) -> list[File]
         outbound = [Wanted(_name("out", bits), part, everywhere, fixed) for bits, part in portions(entries, limit)]
     inbound = [
         Wanted(_name(f"from-{group.name}", bits), part, group.settings, fixed)
-        for group in exchange_online_inbound.groups(published, request, notes)
+        for group in exchange_online_inbound.by_width(exchange_online_inbound.groups(published, request, notes))
         for bits, part in portions(group.entries, limit)
     ]
     if len(outbound) + len(inbound) > _CONNECTORS:

@@ -13,6 +13,7 @@ from ipaddress import IPv4Network, collapse_addresses
 from closedmail.core.model import Inbound, IPNetwork
 from closedmail.core.rule import Rule
 from closedmail.errors import ClosedmailError
+from closedmail.exports import exchange_script
 from closedmail.exports.exchange_script import Value
 from closedmail.exports.export_rows import all_rows
 from closedmail.exports.notes import Notes
@@ -35,11 +36,12 @@ class Group:
 
     settings: dict[str, Value]
     entries: list[str]
+    width: str = ""
 
     @property
     def name(self) -> str:
         """A digest of the demands: a connector never changes its meaning."""
-        return sha256(repr(sorted(self.settings.items())).encode()).hexdigest()[:16]
+        return self.width + sha256(repr(sorted(self.settings.items())).encode()).hexdigest()[:16]
 
 
 def groups(published: PublishedGeneration, request: ExportRequest, notes: Notes) -> Iterator[Group]:
@@ -66,6 +68,16 @@ def groups(published: PublishedGeneration, request: ExportRequest, notes: Notes)
         elif not below or not (_with_subdomains(published, key[1:])):
             group.entries.append(f"*{key}" if below else key)
     yield from (found[name] for name in sorted(found) if found[name].entries)
+
+
+def by_width(groups: Iterable[Group]) -> Iterator[Group]:
+    """Groups whose entries have one width each, in the order in which they may be enabled: a group for `*.d` would
+    refuse the mail of a name below d that another group is for."""
+    groups = list(groups)
+    for width, entries in exchange_script.by_width(sorted({entry for group in groups for entry in group.entries})):
+        here = set(entries)
+        parts = (Group(group.settings, [entry for entry in group.entries if entry in here], width) for group in groups)
+        yield from (part for part in parts if part.entries)
 
 
 def _with_subdomains(published: PublishedGeneration, name: str) -> bool:

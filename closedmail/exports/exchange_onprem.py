@@ -1,8 +1,11 @@
 """`exchange-onprem`: a PowerShell script for Exchange Server: Send connectors, and what it can say of inbound mail.
 
 A connector has one set of smart hosts, one port and one demand for TLS, and so have the domains that share it; its name
-is a digest of these, so that one that exists never changes its meaning. What has no working route, or one that can't be
-expressed, gets a smart host that never exists: mail waits there, and must not take the connector to the Internet.
+is a digest of these, so that one that exists never changes its meaning. Names and address spaces `*.d` have connectors
+of their own, since they have to be enabled in turn: `*.d` would take a name's mail before the name is there.
+
+What has no working route, or one that can't be expressed, gets a smart host that never exists: mail waits there, and
+must not take the connector to the Internet.
 """
 
 from collections.abc import Iterator
@@ -31,7 +34,8 @@ _APPLYING = (
     "names begin with closedmail-, compares before it changes, and removes last; run it again whenever you like:",
     "  .\\closedmail.ps1 -WhatIf",
     "Removals beyond -RemoveAtMost entries of a kind are not made, and said: see -WhatIf, then say how many may go.",
-    "It was tried on a model of Exchange's objects, not on an Exchange: read what -WhatIf says before the first run.",
+    "It was tried with strict stand-ins of Exchange's cmdlets, cut off at every call and run again (an earlier edition "
+    "on PowerShell 7.6), not on an Exchange: read what -WhatIf says before the first run.",
     "SourceTransportServers, Fqdn, TlsCertificateName, sizes, logging and costs are yours: they stay as they are.",
     "*.d is, for Exchange, d and all below it. Smart hosts are used in turn, without priorities. Own domains are never "
     "here: keep them accepted domains.",
@@ -49,12 +53,12 @@ class _Route:
     port: int
     tls: SendTls
 
-    @property
-    def name(self) -> str:
+    def name(self, width: str) -> str:
+        """The name of its connector for entries of a width (see `exchange_script.by_width`)."""
         if self.hosts == (NOWHERE,):
-            return f"{PREFIX}held"
+            return f"{PREFIX}{width}held"
         said = repr((self.hosts, self.port, self.tls.required, self.tls.auth_level, self.tls.domain, self.tls.ignored))
-        return f"{PREFIX}to-{sha256(said.encode()).hexdigest()[:16]}"
+        return f"{PREFIX}{width or 'to-'}{sha256(said.encode()).hexdigest()[:16]}"
 
     @property
     def settings(self) -> dict[str, Value]:
@@ -111,16 +115,19 @@ def _lines(
 
 
 def send_connectors(published: PublishedGeneration, limit: int, notes: Notes) -> Iterator[Wanted]:
-    """The Send connectors, sorted by name."""
-    routes: dict[_Route, list[str]] = {}
+    """The Send connectors, in the order in which they may be enabled."""
+    routes: dict[str, _Route] = {}
     for key, row, entry in address_spaces(published, notes):
-        routes.setdefault(_route(key, row, notes), []).append(entry)
-    found = [
-        Wanted(f"{route.name}{'-' if bits else ''}{bits}", entries, route.settings, {"Usage": "Custom"})
-        for route, names in routes.items()
-        for bits, entries in portions(names, limit)
-    ]
-    yield from sorted(found, key=lambda item: item.name)
+        routes[entry] = _route(key, row, notes)
+    for width, entries in exchange_script.by_width(routes):
+        shared: dict[_Route, list[str]] = {}
+        for entry in entries:
+            shared.setdefault(routes[entry], []).append(entry)
+        for route in sorted(shared, key=lambda route: route.name(width)):
+            for bits, part in portions(shared[route], limit):
+                yield Wanted(
+                    f"{route.name(width)}{'-' if bits else ''}{bits}", part, route.settings, {"Usage": "Custom"}
+                )
 
 
 def _route(key: str, row: ExportRow, notes: Notes) -> _Route:

@@ -1,8 +1,10 @@
 """The scripts for Exchange: objects that are wanted, as data, and a fixed part that compares and changes.
 
 One procedure serves connectors of all kinds: an object has a name with our prefix, settings, and one long list (address
-spaces, domains, ranges). The order never leaves a listed domain to other connectors: what is new is made disabled, and
-enabled when all of it is there; then lists grow; what no list wants any more goes last, and not if that is much.
+spaces, domains, ranges). The order never leaves a listed domain to other connectors: what is new is made disabled;
+then, object by object in the order in which they are given, what is new is enabled and what is there grows; what no
+list wants any more goes last, and not if that is much. An entry `*.d` takes all below d that no other object has: so an
+object has entries of one width only, and names come first, then the narrowest of these entries (`by_width`).
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -85,18 +87,20 @@ function Sync-Object($Noun, $Field, $Format, $Wanted, $Scope, $Ours) {
             }
         }
     }
-    # What is missing, disabled until all of it is there.
-    $made = @(foreach ($item in $Wanted) {
+    # What is missing, disabled until all that is missing is there.
+    $made = @{}
+    foreach ($item in $Wanted) {
         if ($known.ContainsKey($item.Name)) { continue }
         if ($PSCmdlet.ShouldProcess($item.Name, "Make $Noun with $(@($item.Entries).Count) entries")) {
             $new = $item.Fixed + $item.Settings
             $new[$Field] = @($item.Entries | ForEach-Object { $Format -f $_ })
-            & "New-$Noun" -Name $item.Name -Enabled $false @new @Scope -Confirm:$false
+            $made[$item.Name] = & "New-$Noun" -Name $item.Name -Enabled $false @new @Scope -Confirm:$false
         }
-    })
-    foreach ($object in $made) { Enable-Object $object $Noun }
-    # What is there: settings, and entries that are missing. Those that move away stay until they are elsewhere.
+    }
+    # In the order of $Wanted: what is new is enabled; what is there gets its settings, and entries that are missing.
+    # Those that move away stay until they are elsewhere.
     foreach ($item in $Wanted) {
+        if ($made.ContainsKey($item.Name)) { Enable-Object $made[$item.Name] $Noun }
         if (-not $known.ContainsKey($item.Name)) { continue }
         $object = $known[$item.Name]
         $different = @()
@@ -112,6 +116,13 @@ function Sync-Object($Noun, $Field, $Format, $Wanted, $Scope, $Ours) {
             }
         }
         if (-not (Test-Enabled $object $Noun)) {
+            # A run that was cut off left it. It takes no mail yet, so what is not its own goes before.
+            $mine = $should[$item.Name]
+            $foreign = @($now[$item.Name] | Where-Object { -not $mine.ContainsKey($_) })
+            if ($foreign.Count -gt 0) {
+                Set-List $Noun $Field $Format $object.Identity $item.Entries "Remove $($foreign -join ' ')"
+                if (-not $WhatIfPreference) { $now[$item.Name] = @($item.Entries) }
+            }
             if ($PSCmdlet.ShouldProcess($object.Identity, "Enable $Noun")) { Enable-Object $object $Noun }
         }
         $has = @{}
@@ -130,8 +141,9 @@ function Sync-Object($Noun, $Field, $Format, $Wanted, $Scope, $Ours) {
             if (-not $WhatIfPreference) { $now[$item.Name] = $grown }
         }
     }
-    # Removals.
-    foreach ($name in @($known.Keys | Sort-Object)) {
+    # Removals, the widest entries first: a name that goes must not fall to one that goes, too.
+    $wide = @($known.Keys | Where-Object { $_ -like '*-below-*' } | Sort-Object)
+    foreach ($name in $wide + @($known.Keys | Where-Object { -not ($_ -like '*-below-*') } | Sort-Object)) {
         $object = $known[$name]
         $entries = @{}
         if ($should.ContainsKey($name)) { $entries = $should[$name] }
@@ -166,6 +178,19 @@ def objects(variable: str, wanted: Iterable[Wanted]) -> Iterator[str]:
         yield "        )"
         yield "    }"
     yield ")"
+
+
+def by_width(entries: Iterable[str]) -> list[tuple[str, list[str]]]:
+    """Entries by what they take, in the order in which they have to be enabled: names, then `*.d`, the deepest d first.
+
+    Gives a text for the object's name, and the entries: "" for names, `below-003-` for `*.d` with three labels. By it
+    the script knows the order of removals.
+    """
+    found: dict[int, list[str]] = {}
+    for entry in entries:
+        found.setdefault(entry.count(".") if entry.startswith("*.") else 0, []).append(entry)
+    depths = ([0] if 0 in found else []) + sorted((depth for depth in found if depth), reverse=True)
+    return [(f"below-{depth:03d}-" if depth else "", found[depth]) for depth in depths]
 
 
 def literal(value: Value) -> str:

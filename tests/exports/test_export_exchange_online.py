@@ -107,17 +107,17 @@ def test_any_list_after_any_other(
     exchange.run(text_of(TARGET, first, request=asked(limit=limit, scoped=scoped)), RemoveAtMost=ALL)
     assert ruled(exchange) | exchange.routed(OUT) - {""} >= wanted(first)
     both = wanted(first) & wanted(second)
-    exchange.watch = lambda exchange: _holds(both <= _led(exchange))
+    exchange.watch = lambda exchange: _holds(both <= led(exchange))
     script = text_of(TARGET, second, request=asked(limit=limit, scoped=scoped_now))
     exchange.run(script, RemoveAtMost=ALL)
-    assert _led(exchange) == wanted(second)
+    assert led(exchange) == wanted(second)
     assert (exchange.objects[RULE] == {}) == (not scoped_now or not wanted(second))
     assert scoped_now == ("closedmail-scoped" in exchange.objects[OUT]) or not wanted(second)
     exchange.run(script)
     assert exchange.changes == []
 
 
-def _led(exchange: Exchange) -> set[str]:
+def led(exchange: Exchange) -> set[str]:
     """Entries that go to the relay, by connectors or by rules that are enabled."""
     found: set[str] = set()
     for rule in exchange.objects.get(RULE, {}).values():
@@ -145,7 +145,7 @@ def test_rules_within_their_limits() -> None:
     exchange = Exchange()
     script = script_of(shared(1200) + ".s.example esmtp:[192.0.2.1]\n", request=asked(scoped=True))
     exchange.run(script)
-    assert len(_led(exchange)) == 1201
+    assert len(led(exchange)) == 1201
     assert len(exchange.objects[RULE]) > 4
     with pytest.raises(ClosedmailError, match=r"hold 20000 bytes of domains in all, 2000 entries have 24890"):
         script_of(shared(2000), request=asked(scoped=True))
@@ -189,7 +189,7 @@ def test_hostile_names_are_inert(entry: str, scoped: bool) -> None:
     hostile = PublishedGeneration(7, made.published_at, made.rules, made.own, lambda: [(entry, record)], nothing)
     exchange = Exchange()
     exchange.run(text_of(TARGET, hostile, request=asked(scoped=scoped, inbound_from=("192.0.2.1",))))
-    assert {entry.lower()} == {name.lower() for name in _led(exchange)} == exchange.routed(IN)
+    assert {entry.lower()} == {name.lower() for name in led(exchange)} == exchange.routed(IN)
 
 
 @settings(max_examples=30)
