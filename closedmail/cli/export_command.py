@@ -78,12 +78,12 @@ def command(
 
 
 def _targets(word: str) -> list[CompletionItem]:
-    """What a shell offers for the beginning of a name."""
+    """List the completions that a shell offers for the beginning of a name."""
     return [CompletionItem(name, help=target.title) for name, target in TARGETS.items() if name.startswith(word)]
 
 
 def _target(name: str, output: Path | None, form: Form, sign: str | None) -> Target:
-    """The target, if it can be had so. Raises UsageError."""
+    """Return the target, if it supports these options. Raises UsageError."""
     target = TARGETS.get(name)
     if target is None:
         raise click.UsageError(f"unknown target {name!r}; there are: {', '.join(TARGETS)}")
@@ -103,7 +103,7 @@ def _target(name: str, output: Path | None, form: Form, sign: str | None) -> Tar
 
 
 def _print(data: Iterable[bytes]) -> None:
-    """Bytes to standard output, UTF-8 whatever the locale is."""
+    """Write bytes to standard output: UTF-8, whatever the locale is."""
     stream = getattr(sys.stdout, "buffer", None)
     for chunk in data:
         if stream is None:

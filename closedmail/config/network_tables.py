@@ -1,4 +1,4 @@
-"""[network.NAME]: its list, its brakes, its holds, and the two rule tables that [partner] shares with it.
+"""Read [network.NAME]: its list, its brakes, its holds, and the two rule tables that [partner] shares with it.
 
 The rule tables are read over a base: None for a network, whose required keys must then be set, or the rule that a
 partner inherits, key by key.
@@ -204,7 +204,7 @@ def read_outbound(table: Table, base: Outbound | None = None, *, required: bool 
 
 
 def _read_match(table: Table, level: TlsLevel, inherited: tuple[str, ...]) -> tuple[str, ...]:
-    """`tls_match` as the level wants it: fingerprints, names, or nothing."""
+    """Read `tls_match` as the level needs it: fingerprints, names, or nothing."""
     if level not in ("fingerprint", "verify", "secure"):
         if table.has("tls_match") and table.texts("tls_match", (), LINE):
             # Postfix would take the row for invalid and defer the mail (smtp_tls_policy.c).
