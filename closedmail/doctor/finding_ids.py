@@ -1,6 +1,6 @@
-"""All findings by their ids: when each is fixed, how bad it is, and what it means.
+"""List all findings by their ids: when each is fixed, how bad it is, and what it means.
 
-closedmail-doctor(8) lists them in these words. An id is part of the public interface: scripts know it.
+closedmail-doctor(8) lists them with these texts. An id is part of the public interface: scripts know it.
 """
 
 from dataclasses import dataclass
@@ -11,18 +11,20 @@ Severity = Literal["error", "warning"]
 
 
 class Phase(IntEnum):
-    """When a finding is fixed: doctor lists findings and setup fixes them in this order."""
+    """The step in which a finding is fixed: doctor lists findings and setup fixes them in this order."""
 
     PUBLISH = 1  # without it sync publishes nothing
-    ANSWER = 2  # what the mail server will ask or read must be there first, or it defers all mail
+    ANSWER = 2  # what the mail server will ask or read must exist first, or it defers all mail
     CONFIGURE = 3
     CONNECT = 4  # has the mail server ask closedmail, or read its maps
 
 
 @dataclass(frozen=True, slots=True)
 class FindingKind:
-    """`severity` is the usual one: an `error` lets mail leak, be lost or pass unchecked; a `warning` is what will, or
-    may. `meaning` is one line."""
+    """A kind of finding. `severity` is the usual one, `meaning` is one line.
+
+    An `error` lets mail leak, be lost or pass unchecked; a `warning` will do so, or may.
+    """
 
     phase: Phase
     severity: Severity

@@ -1,4 +1,4 @@
-"""Domains that Postfix takes for its own: they must be ours, and no partner's."""
+"""Check the domains that Postfix takes for its own: they must be ours, and no partner's."""
 
 from collections.abc import Iterator
 
@@ -15,7 +15,7 @@ _NAMED = 5
 
 
 def domain_findings(facts: PostfixFacts) -> Iterator[Finding]:
-    """Find all about Postfix's lists of domains."""
+    """Find what is wrong with Postfix's lists of domains."""
     partners = PartnerKeys(facts.config, facts.partner_keys)
     missing: dict[str, str] = {}
     for name in (*_FINAL, _RELAY):

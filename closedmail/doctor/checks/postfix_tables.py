@@ -1,4 +1,4 @@
-"""Our maps in main.cf: named, of the right type and in the right order, and there to be read."""
+"""Check our maps in main.cf: named, of the right type and in the right order, and readable."""
 
 import re
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ _INDEX = {"hash": ".db", "btree": ".db", "lmdb": ".lmdb", "cdb": ".cdb", "dbm": 
 
 
 def map_findings(facts: PostfixFacts) -> Iterator[Finding]:
-    """Find all about `transport_maps` and `smtp_tls_policy_maps`; nothing where no maps are made."""
+    """Find what is wrong with `transport_maps` and `smtp_tls_policy_maps`; nothing where no maps are made."""
     if not facts.config.postfix:
         return
     yield from _reference_findings(facts, Setting(facts.postfix, "transport_maps"), TRANSPORT)

@@ -1,4 +1,4 @@
-"""Domains that Sendmail takes for its own or relays for: they must be ours, no partner's; and who may relay."""
+"""Check the domains that Sendmail takes for its own or relays for (ours, no partner's), and who may relay."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ _RECIPIENT_TAG = "to:"
 
 
 def sendmail_domain_findings(facts: SendmailFacts) -> Iterator[Finding]:
-    """Find all about Sendmail's classes of domains, and its rules for relaying."""
+    """Find what is wrong with Sendmail's classes of domains, and its rules for relaying."""
     missing: dict[str, str] = {}
     for name, words in _FINAL.items():
         for key, place in _domains(facts, name).items():
