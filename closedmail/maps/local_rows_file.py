@@ -1,4 +1,4 @@
-"""The files with the administrator's own rows of Sendmail's tables (`sendmail.own_mailertable`, `own_access`)."""
+"""Read the files with the administrator's own rows of Sendmail's tables (`own_mailertable`, `own_access`)."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
