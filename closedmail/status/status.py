@@ -1,4 +1,4 @@
-"""What is in force, how old it is, and what is wrong: one state for a monitoring system, and sentences for people."""
+"""Find what is in force, how old it is, and what is wrong: one state for monitoring, and sentences for people."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -62,7 +62,7 @@ class NetworkStatus:
 
 @dataclass(slots=True)
 class Status:
-    """The gateway. `general` and `held` are what concerns no single network, `state` and `problems` of everything."""
+    """The gateway. `general` and `held` concern no single network, `state` and `problems` everything."""
 
     generation: int | None = None
     published_at: int = 0
@@ -110,7 +110,7 @@ class Status:
 
 
 def find_status(config: Config, now: int) -> Status:
-    """Look at the store, the fetch log and the keys. `now` is Unix time. Raises nothing for what is wrong."""
+    """Inspect the store, the fetch log and the keys. `now` is Unix time. Problems are reported, and raise nothing."""
     status = Status(traffic=find_traffic(Path(config.gateway.state_dir)))
     general, log = status.general, read_log(Path(config.gateway.state_dir))
     with StoreReader(store_path(config.gateway.state_dir), config.command()) as store:
