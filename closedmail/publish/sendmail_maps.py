@@ -1,4 +1,4 @@
-"""Sendmail's maps for a generation: `access` and `mailertable`."""
+"""Build Sendmail's maps for a generation: `access` and `mailertable`."""
 
 import os
 from collections.abc import Iterable
