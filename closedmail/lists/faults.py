@@ -1,4 +1,4 @@
-"""The faults of a signed file: the one that counts, and the messages of those that several modules find."""
+"""Choose the fault of a signed file that counts, and word those that several modules find."""
 
 from collections.abc import Callable, Sequence
 from typing import get_args
