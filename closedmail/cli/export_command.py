@@ -93,7 +93,7 @@ def _target(name: str, output: Path | None, form: Form, sign: str | None) -> Tar
         raise click.UsageError(f"{name} is several files: name a folder for them with --output")
     if target.folder and output is not None and not _PLACE.fullmatch(str(output.absolute())):
         raise click.UsageError(
-            f"--output: {str(output)!r} will stand in configuration files: letters, digits, / . _ - only"
+            f"--output: {str(output)!r} goes into configuration files, write it with letters, digits, / . _ - only"
         )
     if sign is not None and name != _SIGNED:
         raise click.UsageError(f"only a {_SIGNED} can be signed, {name} can't")

@@ -32,7 +32,7 @@ def parse_common_name(text: str) -> str:
         raise ValueError("found an empty common name, which no certificate is matched by; write it or remove the key")
     # `openssl x509 -subject` prints the whole distinguished name, of which the MTA hands over the CN alone.
     if re.search(r"(?:^|[/,+=]\s*)CN\s*=", text):
-        raise ValueError(f"found {quote(text)}; only the common name is compared, write what stands after CN=")
+        raise ValueError(f"found {quote(text)}; only the common name is compared, write what follows CN=")
     return parse_line(text)
 
 

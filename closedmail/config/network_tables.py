@@ -220,7 +220,7 @@ def _read_match(table: Table, level: TlsLevel, inherited: tuple[str, ...]) -> tu
             matches = tuple(map(kind.parse, inherited))
         except ValueError:
             raise table.error(
-                "tls_match", f'what the network\'s tls_match says does not fit the level "{level}"; set it here, too'
+                "tls_match", f'the network\'s tls_match does not fit the level "{level}"; set it here, too'
             ) from None
     if level == "fingerprint" and not matches:
         raise table.error("tls_match", 'required at the TLS level "fingerprint", and empty; write the fingerprints')

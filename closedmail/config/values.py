@@ -81,7 +81,7 @@ def parse_socket_mode(text: str) -> int:
 def parse_note(text: str) -> str:
     """Parse text for people that may have several lines."""
     if _CONTROL_BUT_LINE_ENDS.search(text):
-        raise ValueError(f"found {quote(text)}; control characters can't stand here, remove them")
+        raise ValueError(f"found {quote(text)}; control characters are not allowed here, remove them")
     return text
 
 
@@ -96,7 +96,7 @@ def parse_reject_text(text: str) -> str:
     try:
         parts = list(string.Formatter().parse(text))
     except ValueError:
-        raise ValueError(f"found {quote(text)}; a brace stands alone, write {{{{ or }}}} for a plain brace") from None
+        raise ValueError(f"found {quote(text)}; a brace is unmatched, write {{{{ or }}}} for a plain brace") from None
     for _, name, spec, conversion in parts:
         if name is not None and name not in REJECT_FIELDS:
             raise ValueError(f"unknown field {quote('{' + name + '}')}; known are {fields}")

@@ -13,7 +13,7 @@ CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 def parse_line(text: str) -> str:
     """Check that a text has no control characters or line breaks. Raises ValueError."""
     if CONTROL.search(text):
-        raise ValueError(f"found {quote(text)}; control characters and line breaks can't stand here, remove them")
+        raise ValueError(f"found {quote(text)}; control characters and line breaks are not allowed here, remove them")
     return text
 
 

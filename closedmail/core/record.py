@@ -64,7 +64,7 @@ class Why(IntEnum):
                     "4.3.2",
                     "it has disappeared from the list of its closed network",
                     "the list lost it",
-                    "the list lost it; {closedmail} release lets it go",
+                    "the list lost it; {closedmail} release ends the hold",
                     exported="the list of its closed network has lost it",
                 )
             case Why.UNCLEAR:
@@ -79,7 +79,7 @@ class Why(IntEnum):
                     "4.7.5",
                     "its TLS policy can not be met",
                     "its TLS demand can't be met",
-                    "its TLS policy can't be met; {closedmail} sync says what to do",
+                    "its TLS policy can't be met; {closedmail} sync shows what to do",
                 )
             case Why.FOLDED:
                 return _reason(

@@ -62,7 +62,7 @@ class CountersFile:
         try:
             before = read_counters(self._file.parent, name)
         except (OSError, ValueError) as error:
-            write(f"error: {self._file}: {_reason(error)}: counting starts anew\n")
+            write(f"error: {self._file}: {_reason(error)}: counting starts again at zero\n")
         else:
             self.counters = before.counters if before else self.counters
         self._saved = self.counters.mails

@@ -65,7 +65,7 @@ class SystemdNotifier:
         except OSError as error:
             if not self._complained:
                 self._complained = True
-                self._write(f"error: systemd can't be told that {lines[0]}: {error.strerror or error}\n")
+                self._write(f"error: can't notify systemd: {lines[0]}: {error.strerror or error}\n")
 
 
 def take_notifier(environment: MutableMapping[str, str], write: Callable[[str], object]) -> SystemdNotifier:

@@ -28,7 +28,7 @@ _SENTENCES = {
     "address": "The client's address is not authorised for this partner.",
     "certificate": "The client showed no certificate that is authorised for this partner.",
     "tls": "The connection is not encrypted, and the partner's rule asks for it.",
-    "unknown-fact": "This door can't tell enough about the mail, and leaves it to the policy service.",
+    "unknown-fact": "This front end does not know enough about the mail, and leaves it to the policy service.",
 }
 
 

@@ -27,7 +27,7 @@ _TYPES = (
     "DNSSEC: without break-dnssec, answers for signed domains would NOT be changed where a client sets DO, as Postfix "
     "with dane does, and mail would leave. With it they are, without signatures: a client that validates for itself "
     "takes them for forged, and its mail waits.",
-    "A response-policy of your own: there may be one only. Put the zone into it by hand, before all others, in place "
+    "A response-policy of your own: there may be one only. Add the zone to it yourself, before all others, in place "
     "of closedmail.options.",
 )
 _OWN = "An own domain in a forwarded zone is resolved from the root servers, without your forwarders."

@@ -155,7 +155,7 @@ def _note(notes: Notes, key: str, row: ExportRow) -> None:
     if any(host.port not in (0, 25) for host in row.delivery.hosts):
         notes.add("an MX record has no port: mail goes to port 25", key)
     if any(host.mx for host in row.delivery.hosts):
-        notes.add("the route's host stands without brackets: its address is used, its own MX records are not", key)
+        notes.add("the route's host is written without brackets: its address is used, its own MX records are not", key)
     outbound = row.rule.outbound if row.rule else None
     if outbound and outbound.tls not in ("none", "may"):
         level = f"{outbound.tls} {' '.join(outbound.tls_match)}".strip()

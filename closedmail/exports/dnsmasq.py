@@ -15,7 +15,7 @@ from closedmail.exports.target import ExportRequest, File
 
 _NOBODY = "127.0.0.1#1"
 _APPLYING = (
-    "Write it as /etc/dnsmasq.d/closedmail.conf (dnsmasq --test), and restart dnsmasq: it reads no configuration anew.",
+    "Write it as /etc/dnsmasq.d/closedmail.conf (dnsmasq --test), and restart dnsmasq, which never re-reads it.",
 )
 _UNSIGNED = (
     "dnsmasq validates answers of servers for a domain of their own only where it has a trust anchor for it (dnssec, "

@@ -25,7 +25,7 @@ _APPLYING = (
     "  postmap {place}/senders",
     "  grep -v '^#' {place}/main.cf | xargs -d '\\n' postconf -e",
     "  postfix reload",
-    "Once, by hand: smtpd_restriction_classes = $closedmail_classes, and the check first in both lists, before any "
+    "Do once: smtpd_restriction_classes = $closedmail_classes, and the check first in both lists, before any "
     "permit: a mail to <postmaster> without a domain meets the second one only.",
     "  smtpd_sender_restrictions = check_sender_access $closedmail_senders, ...",
     "  smtpd_data_restrictions = check_sender_access $closedmail_senders, ...",

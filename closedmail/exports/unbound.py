@@ -20,7 +20,7 @@ _APPLYING = (
 )
 _RESPIP = (
     'The list has suffixes: in server:, module-config: "respip validator iterator". Without respip Unbound does not '
-    "start, and unbound-checkconf does not tell."
+    "start, and unbound-checkconf does not report it."
 )
 
 

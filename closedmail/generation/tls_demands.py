@@ -39,7 +39,7 @@ def settle_tls(generation: Generation, previous: Previous, now: int) -> None:
                 )
             else:
                 policies[nexthop] = chosen
-                note = f"nexthop {nexthop} is wanted with TLS policies {known} and {policy}: the stricter stands"
+                note = f"nexthop {nexthop} is wanted with TLS policies {known} and {policy}: the stricter one applies"
                 if note not in report.notes:
                     report.notes.append(note)
 

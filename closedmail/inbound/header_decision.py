@@ -49,6 +49,6 @@ def unenforceable_headers(rules: Iterable[Rule], *, sendmail: bool) -> Iterator[
             what = "fingerprints of the public key" if sendmail else "fingerprints"
             yield (
                 f"{rule.table}.inbound.header_from can't be enforced with {', '.join(unseen)}: "
-                f"{'Sendmail' if sendmail else 'Postfix'} tells a milter no {what}; pin subject and issuer there, "
+                f"{'Sendmail' if sendmail else 'Postfix'} sends a milter no {what}; pin subject and issuer there, "
                 "or let addresses decide"
             )

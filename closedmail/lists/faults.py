@@ -22,7 +22,7 @@ def several(what: str) -> Refused:
 
 
 def extra_text(where: str) -> Refused:
-    return Refused("extra-text", f"there is unsigned text {where}; nothing but the signed block may stand in the file")
+    return Refused("extra-text", f"there is unsigned text {where}; the file may contain nothing but the signed block")
 
 
 def damaged(what: str) -> Refused:

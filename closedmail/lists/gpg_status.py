@@ -206,7 +206,7 @@ def _judge_valid(found: ValidSig, status: GpgStatus, keys: Sequence[KeyState], n
     if found.signed_at < pinned.created.get(found.key, 0):
         yield Refused(
             "bad-signature",
-            f"the signature is older than its key {found.key}; the network's operator must sign the list anew",
+            f"the signature is older than its key {found.key}; the network's operator must sign the list again",
         )
     if found.digest in _WEAK_DIGESTS:
         yield _weak(found.digest)
@@ -217,7 +217,7 @@ def _judge_valid(found: ValidSig, status: GpgStatus, keys: Sequence[KeyState], n
             f"{who} has been revoked; ask the network's operator for the new one, and verify its fingerprint by phone",
         )
     if "EXPSIG" in status.verdicts:
-        yield Refused("expired", "the signature on the list has expired; the network's operator must sign it anew")
+        yield Refused("expired", "the signature on the list has expired; the network's operator must sign it again")
     if "EXPKEYSIG" in status.verdicts or pinned.expired:
         yield Refused(
             "expired", f"{who} has expired; ask the network's operator for the renewed key, and update key_file"

@@ -201,9 +201,7 @@ class UrlSource(ListSource):
         if status in (401, 403):
             return fetch_failed(f"{what}; check client_cert, or the password in source")
         if status == 304:
-            return fetch_failed(
-                f"{what} (unchanged), though nothing was asked that could be; ask the network's operator"
-            )
+            return fetch_failed(f"{what} (unchanged), though we sent no condition; ask the network's operator")
         return fetch_failed(f"{what}; check source")
 
 

@@ -42,11 +42,11 @@ def parse_local_rows(lines: Iterable[bytes]) -> dict[str, str]:
 def note_local_rows(generation: Generation, own_mailertable: Mapping[str, str], own_access: Mapping[str, str]) -> None:
     """Note where the administrator's own rows replace a partner's."""
     for key in own_mailertable:
-        _note(generation, key, f"sendmail.own_mailertable has a row of its own for {key}, which stands")
+        _note(generation, key, f"sendmail.own_mailertable has a row of its own for {key}, which applies")
     for key in own_access:
         tag, colon, name = key.partition(":")
         if colon and tag == "tls_rcpt":
-            _note(generation, name, f"sendmail.own_access has a row of its own for TLS_Rcpt:{name}, which stands")
+            _note(generation, name, f"sendmail.own_access has a row of its own for TLS_Rcpt:{name}, which applies")
 
 
 def _note(generation: Generation, key: str, sentence: str) -> None:

@@ -76,7 +76,7 @@ class MilterProcess:
         if not line:
             with suppress(ProcessLookupError):
                 process.kill()
-            raise ClosedmailError(f"can't listen on {self.where}: libmilter says why in the system's log")
+            raise ClosedmailError(f"can't listen on {self.where}: see libmilter's reason in the system's log")
         give_access(self.where, settings)
         self._started = True
 

@@ -105,7 +105,7 @@ def map_faults(map_dir: Path, identities: Mapping[str, list[int]]) -> list[str]:
         except FileNotFoundError:
             faults.append(f"{path} is missing")
         except OSError as error:
-            faults.append(f"{path} can't be looked at ({error.strerror})")
+            faults.append(f"{path} can't be read ({error.strerror})")
     return faults
 
 

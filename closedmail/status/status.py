@@ -201,7 +201,7 @@ def judge_keys(found: Problems, source: Source, signer: str, now: int) -> Sequen
             keys = key_states(Path(source.key_file), source.signing_keys, Path(work), now)
         _judge_states(found, keys, signer, now)
     except Refused as refusal:
-        found.warn("keys", f"the pinned keys can't be looked at: {refusal.reason}")
+        found.warn("keys", f"the pinned keys can't be checked: {refusal.reason}")
     return keys
 
 

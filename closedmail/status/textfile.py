@@ -74,7 +74,7 @@ def _networks(status: Status) -> Iterator[Family]:
 
 def _mails(status: Status) -> Family:
     """Make those of mails, as the front ends saved them last, without partners: there may be tens of thousands."""
-    mails = Family("closedmail_mails_total", "counter", "Mails in a partner's name, as the doors saved them last.")
+    mails = Family("closedmail_mails_total", "counter", "Mails in a partner's name, as the daemons saved them last.")
     for door, counters in status.traffic.doors.items() if status.traffic else ():
         total: Counter[tuple[str, str, str]] = Counter()
         for series, count in counters:

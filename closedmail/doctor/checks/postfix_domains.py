@@ -46,7 +46,7 @@ def _claimed(facts: PostfixFacts, setting: Setting, item: Item, partner: str) ->
     known = spelled if partner == item.key else f"{spelled} (by {partner})"
     rest = [text for text in split_list(setting.raw) if text != item.literal]
     removable = item.literal and len(rest) < len(split_list(setting.raw))
-    where = f"; it stands in {item.source}" if item.source else ""
+    where = f"; it is in {item.source}" if item.source else ""
     if setting.name == _RELAY:
         what, name = "anybody may relay to it through this gateway", "partner-relayed"
     else:

@@ -62,7 +62,7 @@ def _reference_findings(facts: PostfixFacts, setting: Setting, name: str) -> Ite
     if name == TRANSPORT and others and at < max(others):
         yield Finding.of(
             "transport-order",
-            f"{setting} has closedmail's table before your own, {items[max(others)]}: yours is to stand first, so that "
+            f"{setting} has closedmail's table before your own, {items[max(others)]}: put yours first, so that "
             "no list routes what is yours",
             fix,
         )

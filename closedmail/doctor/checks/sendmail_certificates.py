@@ -106,7 +106,7 @@ def _fingerprint_findings(facts: SendmailFacts, pins: list[tuple[Rule, Certifica
             yield Finding.of(
                 "pubkey-fingerprint",
                 f"{rule.table}.inbound.certificates has pubkey_fingerprint {pin.pubkey_fingerprint[:16]}…, which "
-                "Sendmail does not tell the milter: whoever shows any certificate passes; pin its fingerprint "
+                "Sendmail does not send to the milter: any certificate passes; pin its fingerprint "
                 "or its subject in its place",
             )
     lengths = {len(pin.fingerprint) for _, pin in pins if pin.fingerprint}

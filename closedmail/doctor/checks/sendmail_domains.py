@@ -106,7 +106,7 @@ def _below(facts: SendmailFacts, relayed: set[str]) -> Iterator[Finding]:
             f"Sendmail relays for all below its own domains, and so to {shown}{', …' if len(found) > _NAMED else ''}: "
             "anybody may send to these partners through this gateway; write FEATURE(`relay_hosts_only')dnl into "
             f"{SENDMAIL_MC}, name your own subdomains one by one in relay-domains, take out "
-            "FEATURE(`relay_entire_domain') where it stands, and run: sendmailconfig",
+            "FEATURE(`relay_entire_domain') if it is there, and run: sendmailconfig",
         )
 
 
