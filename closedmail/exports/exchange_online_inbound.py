@@ -43,7 +43,7 @@ class Group:
 
 
 def groups(published: PublishedGeneration, request: ExportRequest, notes: Notes) -> Iterator[Group]:
-    """Groups of domains, in a fixed order. Raises ClosedmailError for ranges that are too wide."""
+    """Yield groups of domains, in a fixed order. Raises ClosedmailError for ranges that are too wide."""
     found: dict[str, Group] = {}
     known: dict[str, Group | None] = {}
     for key, row in all_rows(published):
@@ -69,13 +69,13 @@ def groups(published: PublishedGeneration, request: ExportRequest, notes: Notes)
 
 
 def _with_subdomains(published: PublishedGeneration, name: str) -> bool:
-    """Whether the domain's own entry is `*.name` already."""
+    """Check whether the domain's own entry is `*.name` already."""
     entry = published.entry(name)
     return entry is not None and published.rules[entry.rule].inbound.subdomains and published.entry("." + name) is None
 
 
 def _settings(rule: Rule, request: ExportRequest, notes: Notes) -> dict[str, Value] | str:
-    """The settings for a rule, or why there are none."""
+    """Return the settings for a rule, or why there are none."""
     inbound = rule.inbound
     if inbound.mode != "enforce":
         return f"a connector has no mode {inbound.mode!r}"
@@ -132,7 +132,7 @@ def _by_address(networks: Iterable[IPNetwork], named: str, inbound: Inbound, not
 
 
 def _certificate_name(inbound: Inbound) -> str:
-    """The one host name that all pins are about, "" where there is none."""
+    """Return the one host name that all pins are about, "" where there is none."""
     names = {"" if pin.fingerprint or pin.pubkey_fingerprint else pin.subject.lower() for pin in inbound.certificates}
     name = names.pop() if len(names) == 1 else ""
     return name if _NAME.fullmatch(name) else ""

@@ -43,7 +43,7 @@ _APPLYING = (
 
 @dataclass(frozen=True, slots=True)
 class _Route:
-    """What the domains of a connector share."""
+    """The settings that the domains of a connector share."""
 
     hosts: tuple[str, ...]
     port: int
@@ -75,7 +75,7 @@ _HELD = _Route((NOWHERE,), 25, SendTls(required=True, auth_level="DomainValidati
 
 
 def render(published: PublishedGeneration, request: ExportRequest) -> list[File]:
-    """One script. Raises ClosedmailError for more domains with mutual TLS than one setting holds."""
+    """Render one script. Raises ClosedmailError for more domains with mutual TLS than one setting holds."""
     notes = Notes()
     limit = request.limit or LIMIT
     wanted = list(send_connectors(published, limit, notes))
@@ -111,7 +111,7 @@ def _lines(
 
 
 def send_connectors(published: PublishedGeneration, limit: int, notes: Notes) -> Iterator[Wanted]:
-    """The Send connectors, sorted by name."""
+    """Yield the Send connectors, sorted by name."""
     routes: dict[_Route, list[str]] = {}
     for key, row, entry in address_spaces(published, notes):
         routes.setdefault(_route(key, row, notes), []).append(entry)
