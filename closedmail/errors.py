@@ -1,8 +1,8 @@
-"""What can go wrong, by whose fault.
+"""Define the errors that closedmail reports, by whose fault they are.
 
 Three classes tell the command line what to do: `ConfigError` is the administrator's (exit 2), `Refused` a list's or
 the publication's (exit 1, with a code), `ClosedmailError` everything else that a user, a partner
-or the network can cause (exit 1). Each carries one line for people that says what to do.
+or the network can cause (exit 1). Each carries one line for the administrator that says what to do.
 """
 
 from typing import Literal
@@ -31,10 +31,10 @@ Code = Literal[
 
 
 class ClosedmailError(Exception):
-    """Something failed; the message is one line for the administrator.
+    """An error; the message is one line for the administrator.
 
-    `remedy` says what to do by a closedmail command: `{closedmail}` in it stands for the program and its --config. Who
-    knows the configuration file sets `closedmail`; the command line does so for all that it prints.
+    `remedy` says what to do by a closedmail command: `{closedmail}` in it stands for the program and its --config.
+    The code that knows the configuration file sets `closedmail`; the command line does so for all that it prints.
     """
 
     closedmail = "closedmail"

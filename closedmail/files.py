@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written aside, synced, renamed, the folder synced."""
+"""Replace files atomically: written aside, synced, renamed, the folder synced."""
 
 import errno
 import fcntl
@@ -41,18 +41,18 @@ def sync_path(path: Path) -> None:
 def replace_file(
     path: Path, chunks: Iterable[bytes], mode: int = 0o644, owner: Owner | None = None, *, unless_same: bool = False
 ) -> bool:
-    """Put new contents in place of a file in one step, and sync file and folder; give whether it was replaced.
+    """Put new contents in place of a file in one step, and sync file and folder; return whether it was replaced.
 
     Of several writers at a time each succeeds, and the last one's file stays, whole. The file has its mode and its
-    owner (None: whoever writes) before it gets its name. `unless_same` leaves a file alone that has these contents.
-    Raises OSError with `path` as its file name, and then the old contents stand; only where the folder alone can't be
+    owner (None: the writer) before it gets its name. `unless_same` leaves a file alone that has these contents.
+    Raises OSError with `path` as its file name, and then the old contents stay; only where the folder alone can't be
     synced, the new ones do.
     """
     try:
         _sweep(path.parent)
         aside, descriptor = _open_aside(path.parent)
         try:
-            with open(descriptor, "wb") as file:  # closed last, which lets the lock go
+            with open(descriptor, "wb") as file:  # closed last, which releases the lock
                 file.writelines(chunks)
                 file.flush()
                 if unless_same and path.is_file() and filecmp.cmp(path, aside, shallow=False):
@@ -98,7 +98,7 @@ def _lock(descriptor: int) -> bool:
 def _sweep(folder: Path) -> None:
     """Remove what killed writers have left: regular files with our names that no living process has locked.
 
-    A lock ends with its process, which a number in the name, or an age, would not tell as well.
+    A lock ends with its process; a number in the name, or an age, would be less reliable.
     """
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
@@ -114,8 +114,9 @@ def _sweep(folder: Path) -> None:
 
 
 def folder_owner(path: Path) -> Owner | None:
-    """Find who is to own a file of the state directory that root writes: the folder's owner, who writes it the next
-    time. None for everybody but root. Raises OSError.
+    """Return the owner for a file of the state directory that root writes: the folder's owner, who writes it next time.
+
+    None for everybody but root. Raises OSError.
     """
     if os.geteuid() != 0:
         return None
@@ -124,7 +125,7 @@ def folder_owner(path: Path) -> Owner | None:
 
 
 def make_folder(path: Path, mode: int = 0o755) -> None:
-    """Make a folder where it is missing, with just this mode, and sync its name. Raises OSError."""
+    """Make a folder if it is missing, with exactly this mode, and sync its name. Raises OSError."""
     if not path.is_dir():
         make_folder(path.parent)
         path.mkdir(mode, exist_ok=True)
@@ -141,7 +142,7 @@ def fresh_folder(path: Path, mode: int = 0o700) -> Path:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a folder and all in it, if it is there, also under the hands of a process that still works in it."""
+    """Remove a folder and all in it, if it exists, even while a process still works in it."""
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             if path.is_symlink() or path.is_file():

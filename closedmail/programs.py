@@ -1,4 +1,4 @@
-"""The one way to run another program: never through a shell, with a time limit, and with its last words if it fails.
+"""Run other programs: never through a shell, with a time limit, and with their last output if they fail.
 
 A program is the head of a session of its own, so that it can be ended with all that it has started.
 """
@@ -26,7 +26,7 @@ class ProgramError(ClosedmailError):
     """A program could not be run, did not end in time, or failed.
 
     `program` is its name, `status` its exit status (minus the signal that ended it, None where it did not end by
-    itself), `words` why: its last words, if it had any. The message has the whole command in front.
+    itself), `words` the reason: the last line it printed, if any. The message begins with the whole command.
     """
 
     def __init__(self, command: Sequence[str], status: int | None, words: str, message: str = "") -> None:
@@ -35,7 +35,7 @@ class ProgramError(ClosedmailError):
 
 
 class ProgramMissing(ProgramError):
-    """There is no such program; `package` has it ("" for one of its own name)."""
+    """A program is not installed; `package` has it ("" for a package of the same name)."""
 
     def __init__(self, program: str, package: str = "") -> None:
         words = f"{program} is not to be found: is {package or program} installed?"
@@ -52,7 +52,7 @@ class FinishedProgram:
     stderr: bytes
 
     def error(self) -> ProgramError:
-        """Make an error with its last words: the last line that it wrote to stderr, or else its exit status."""
+        """Make an error with the last line that it wrote to stderr, or else its exit status."""
         lines = [line.strip() for line in self.stderr.splitlines() if line.strip()]
         end = f"killed by signal {-self.status}" if self.status < 0 else f"exit status {self.status}"
         return ProgramError(self.command, self.status, excerpt(lines[-1]) if lines else end)
@@ -71,7 +71,7 @@ def run(
 ) -> FinishedProgram:
     """Run a program to its end, at most `time_limit` seconds.
 
-    `stdin` is what it reads, or the file that it reads. What it prints is given back, or goes to the file `stdout`,
+    `stdin` is what it reads, or the file that it reads. What it prints is returned, or goes to the file `stdout`,
     from its beginning, or to the terminal unless `quiet`. `package` is what should be installed where the program is
     missing, `env` its environment (None: ours), `accepted` which exit statuses are no failure (None: all).
 
@@ -94,7 +94,7 @@ def run(
             finally:
                 kill(process)
         if file:
-            # The program wrote through this very file: what was there before ends where its words end.
+            # The program wrote through this very file: older content is cut off where its output ends.
             file.truncate(os.lseek(file.fileno(), 0, os.SEEK_CUR))
     ended = FinishedProgram(command, process.returncode, said or b"", complained or b"")
     if accepted is not None and ended.status not in accepted:
@@ -119,10 +119,10 @@ def kill(process: "subprocess.Popen[bytes]") -> None:
 
 
 async def read_output(command: Sequence[str], env: Mapping[str, str], most: int, package: str = "") -> bytes:
-    """Run a program beside other tasks, and give what it prints to stdout and stderr, at most so many bytes of it.
+    """Run a program beside other tasks, and return what it prints to stdout and stderr, at most `most` bytes.
 
     It is ended then, as it is where the task is cancelled, by which the caller sets a time limit. Raises ProgramError
-    where it can't be run; how it ends says nothing.
+    where it can't be run; its exit status is ignored.
     """
     try:
         process = await asyncio.create_subprocess_exec(

@@ -1,4 +1,4 @@
-"""Words that all reports share: text of others made fit to be shown, times, numbers with their nouns."""
+"""Spell texts for reports: foreign text made printable, times, numbers with their nouns."""
 
 from datetime import UTC, datetime
 
@@ -7,7 +7,7 @@ _LONGEST_EXCERPT = 200
 
 
 def printable(text: str | bytes) -> str:
-    r"""Spell a text so that it can stand in a line of a terminal, a log, a table or a page.
+    r"""Spell a text so that it fits into a line of a terminal, a log, a table or a page.
 
     What can't be seen is escaped: control characters (C1, U+0085), separators of lines (U+2028), and those that turn
     the text beside them around (U+202E); `str.isprintable()` is false for all of them. Bytes are read as UTF-8; what
@@ -21,7 +21,7 @@ def printable(text: str | bytes) -> str:
 
 
 def excerpt(text: str | bytes) -> str:
-    """Spell what a server or a program said as a part of a message: printable, and no longer than a line or two."""
+    """Spell the output of a server or a program as part of a message: printable, no longer than a line or two."""
     shown = printable(text)
     return shown if len(shown) <= _LONGEST_EXCERPT else shown[: _LONGEST_EXCERPT - 1] + "…"
 
@@ -38,7 +38,7 @@ def quote(text: str) -> str:
 
 
 def _toml_escape(char: str) -> str:
-    r"""TOML 1.0, "String": it knows no `\xNN`."""
+    r"""Escape a character for a TOML string (TOML 1.0, "String": it knows no `\xNN`)."""
     if char in '"\\':
         return "\\" + char
     if char.isprintable():

@@ -220,7 +220,7 @@ def test_why_a_domain_is_held(plain: Site) -> None:
     plain.put("bonn.example\tesmtp:[192.0.2.2]\n")
     plain.sync(force=True)
     done = plain.run("explain", "--recipient", "koeln.example")
-    assert f"the list lost it; closedmail --config {plain.config_path} release lets it go." in done.stdout
+    assert f"the list lost it; closedmail --config {plain.config_path} release ends the hold." in done.stdout
 
 
 def texts(path: Path) -> Iterator[tuple[int, str]]:

@@ -55,7 +55,8 @@ def command(settings: Settings, /, recipient: str | None, as_json: bool, **attri
                 request = Request(**{name: value for name, value in asked.items() if name in Request._fields})
                 found = explain_inbound(snapshot, envelope_of(request))
         except SenderError as error:
-            raise ClosedmailError(f"{error}: the door would close the connection, and Postfix defer the mail") from None
+            message = f"{error}: the policy service would close the connection, and Postfix defer the mail"
+            raise ClosedmailError(message) from None
         stale = snapshot.manifest.rules_digest != rules_digest(config)
         note = other_rules_note(config, snapshot.manifest)
     if as_json:
@@ -67,7 +68,7 @@ def command(settings: Settings, /, recipient: str | None, as_json: bool, **attri
             click.echo(f"verdict: {found.verdict.outcome} ({found.verdict.reason})")
             if found.verdict.match:
                 click.echo(f"facts: address {_word(facts.ip)}, certificate {_word(facts.cert)}, TLS {_word(facts.tls)}")
-            click.echo(f"Postfix is told: {found.action}")
+            click.echo(f"Postfix gets: {found.action}")
         elif found.sendmail:
             click.echo(found.sendmail.text())
         click.echo(f"generation: {found.generation}")

@@ -78,12 +78,12 @@ def command(
 
 
 def _targets(word: str) -> list[CompletionItem]:
-    """What a shell offers for the beginning of a name."""
+    """List the completions that a shell offers for the beginning of a name."""
     return [CompletionItem(name, help=target.title) for name, target in TARGETS.items() if name.startswith(word)]
 
 
 def _target(name: str, output: Path | None, form: Form, sign: str | None) -> Target:
-    """The target, if it can be had so. Raises UsageError."""
+    """Return the target, if it supports these options. Raises UsageError."""
     target = TARGETS.get(name)
     if target is None:
         raise click.UsageError(f"unknown target {name!r}; there are: {', '.join(TARGETS)}")
@@ -93,7 +93,7 @@ def _target(name: str, output: Path | None, form: Form, sign: str | None) -> Tar
         raise click.UsageError(f"{name} is several files: name a folder for them with --output")
     if target.folder and output is not None and not _PLACE.fullmatch(str(output.absolute())):
         raise click.UsageError(
-            f"--output: {str(output)!r} will stand in configuration files: letters, digits, / . _ - only"
+            f"--output: {str(output)!r} goes into configuration files, write it with letters, digits, / . _ - only"
         )
     if sign is not None and name != _SIGNED:
         raise click.UsageError(f"only a {_SIGNED} can be signed, {name} can't")
@@ -103,7 +103,7 @@ def _target(name: str, output: Path | None, form: Form, sign: str | None) -> Tar
 
 
 def _print(data: Iterable[bytes]) -> None:
-    """Bytes to standard output, UTF-8 whatever the locale is."""
+    """Write bytes to standard output: UTF-8, whatever the locale is."""
     stream = getattr(sys.stdout, "buffer", None)
     for chunk in data:
         if stream is None:

@@ -1,4 +1,4 @@
-"""The options of `closedmail export` that belong to some targets only."""
+"""Define the options of `closedmail export` that belong to some targets only."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -35,14 +35,14 @@ _OPTIONS: tuple[Callable[[Callable[..., None]], Callable[..., None]], ...] = (
 
 
 def target_options(command: Callable[..., None]) -> Callable[..., None]:
-    """A decorator: all the options that belong to some targets."""
+    """Decorate a command with all the options that belong to some targets only."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
 
 
 def request_of(name: str, target: Target, form: Form, given: Mapping[str, Given]) -> ExportRequest:
-    """What a target is asked for. Raises UsageError for an option that it has not, lacks, or can't take so."""
+    """Build the request for a target. Raises UsageError for an option that it lacks, needs, or can't take so."""
     named = {cast(Option, key.replace("_", "-")): value for key, value in given.items()}
     said = {option: value for option, value in named.items() if value not in (None, ()) and value is not False}
     for option in said:
@@ -66,7 +66,7 @@ def request_of(name: str, target: Target, form: Form, given: Mapping[str, Given]
 
 
 def _host(text: str) -> str:
-    """A relay: a name, or an IPv4 address."""
+    """Parse a relay: a name, or an IPv4 address."""
     try:
         return str(IPv4Address(text))
     except ValueError:

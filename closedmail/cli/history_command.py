@@ -34,7 +34,7 @@ def command(settings: Settings, as_json: bool) -> None:
 
 
 def _line(number: int, in_force: int, line: dict[str, Any]) -> dict[str, Any]:
-    """Give a generation as the public interface has it; `rolled_back_to` is ours."""
+    """Return a generation as the public interface defines it; `rolled_back_to` is an addition."""
     return {
         "generation": number,
         "published_at": line["published_at"],

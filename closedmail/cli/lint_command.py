@@ -16,7 +16,7 @@ from closedmail.mailertable.listing import Admission, Listing
 from closedmail.mailertable.reader import read_mailertable
 from closedmail.sync.sync_report import skipped_lines
 
-_MAX_SIZE = 1 << 30  # bytes; a file at hand is the administrator's own
+_MAX_SIZE = 1 << 30  # bytes; a local file is the administrator's own
 
 
 @click.command("lint")
@@ -70,6 +70,6 @@ def _is_missing(path: Path) -> bool:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
         return True
-    except OSError:  # it may be there: reading it says what is wrong
+    except OSError:  # it may exist: reading it shows what is wrong
         return False
     return False

@@ -1,4 +1,4 @@
-"""The `closedmail` command: its options, its subcommands, and what an error looks like."""
+"""Run the `closedmail` command: its options, its subcommands, and how errors are printed."""
 
 import sys
 from contextlib import suppress
@@ -78,10 +78,10 @@ def cli(ctx: click.Context, config_path: str, verbose: bool) -> None:
 
 
 class Settings:
-    """What stands before the subcommand."""
+    """The options given before the subcommand."""
 
     def __init__(self, config_path: Path, verbose: bool) -> None:
-        """Nothing is read yet: some commands need no configuration."""
+        """Keep the options. Nothing is read yet: some commands need no configuration."""
         self.config_path = config_path
         self.verbose = verbose
 
@@ -96,7 +96,7 @@ def main() -> None:
 
 
 def _run() -> int:
-    """Run the command line and give its exit status; what it raises becomes one line on stderr."""
+    """Run the command line and return its exit status; what it raises becomes one line on stderr."""
     try:
         status = cli.main(prog_name="closedmail", standalone_mode=False)
     except click.exceptions.Abort:
@@ -115,7 +115,7 @@ def _run() -> int:
 
 
 def _say(message: str, status: int = 1) -> int:
-    """Print an error in one line and give the exit status back."""
-    with suppress(OSError):  # a terminal that takes nothing at the moment
+    """Print an error in one line and return the exit status."""
+    with suppress(OSError):  # a terminal that accepts no output at the moment
         click.echo(f"closedmail: error: {one_line(message)}", err=True)
     return status

@@ -1,4 +1,4 @@
-"""Printing that the subcommands share."""
+"""Print JSON and progress, for all subcommands."""
 
 import json
 import sys
@@ -10,7 +10,7 @@ import click
 
 
 def print_json(value: dict[str, Any]) -> None:
-    """One JSON object, and nothing else on stdout."""
+    """Print one JSON object, and nothing else on stdout."""
     unicode = getattr(sys.stdout, "encoding", None) in ("utf-8", None)
     text = json.dumps(value, ensure_ascii=not unicode, indent=2)
     if not text.replace("\n", "").isprintable():  # a list's lines may have anything in them, and stdout is a terminal
@@ -20,9 +20,9 @@ def print_json(value: dict[str, Any]) -> None:
 
 @contextmanager
 def progress(steps: int, *, verbose: bool) -> Iterator[Callable[[str], None]]:
-    """What a long command is at: a progress bar on a terminal, lines on stderr with --verbose, nothing elsewhere.
+    """Show the progress of a long command: a bar on a terminal, lines on stderr with --verbose, nothing elsewhere.
 
-    Gives a function that is told each of the `steps` when it begins.
+    Yields a function to call with each of the `steps` when it begins.
     """
     if verbose:
         yield lambda message: click.echo(f"closedmail: {message}", err=True)

@@ -46,7 +46,7 @@ def command(settings: Settings, as_json: bool, nagios: bool, textfile: str | Non
 
 
 def _plugin(settings: Settings, textfile: str | None, now: int) -> int:
-    """Whatever happens, one line on stdout: the monitoring system shows nothing else."""
+    """Print one line on stdout whatever happens: the monitoring system shows nothing else."""
     try:
         status = find_status(load(settings.config_path), now)
         if textfile is not None:

@@ -1,6 +1,6 @@
-"""Standard output and standard error that end no command.
+"""Keep errors on standard output and standard error from ending a command.
 
-Python raises where a descriptor takes nothing (a full disk, a pipe whose reader has gone). A command would stop half
+Python raises where a descriptor accepts nothing (a full disk, a pipe whose reader has gone). A command would stop half
 way through its work, and what is still buffered at its end would make the exit status 120 (Py_FinalizeEx). Here the
 bytes are dropped, the error is remembered, and the command goes on.
 """
@@ -14,7 +14,7 @@ from typing import Any, TextIO
 
 
 class _Descriptor(io.FileIO):
-    """A descriptor that takes whatever is written. `lost` is the newest error; None: all bytes were written."""
+    """A descriptor that accepts whatever is written. `lost` is the newest error; None: all bytes were written."""
 
     lost: OSError | None = None
 
@@ -27,7 +27,7 @@ class _Descriptor(io.FileIO):
 
 
 def take_over_streams() -> None:
-    """Make stdout and stderr take whatever is written, where they are closed and in a locale that lacks characters too.
+    """Make stdout and stderr accept whatever is written, even if closed or in a locale that lacks characters.
 
     Streams that are no files of Python's own (a test's) are left alone.
     """
@@ -51,7 +51,7 @@ def _steady(stream: io.TextIOWrapper) -> TextIO:
 
 
 def lost_output() -> OSError | None:
-    """Write what stdout still buffers; the error that has kept any of the output from being written, or None."""
+    """Write what stdout still buffers; return the error that has kept any output from being written, or None."""
     with suppress(OSError, ValueError):
         sys.stdout.flush()
     descriptor = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
@@ -59,7 +59,7 @@ def lost_output() -> OSError | None:
 
 
 def status_after(status: int) -> tuple[int, str]:
-    """The exit status of a command that ends with `status`, and what is to be said of output that was lost ("": none).
+    """Return the final exit status of a command that ends with `status`, and a message on lost output ("": none lost).
 
     A reader that has gone, such as head(1), has what it wanted.
     """

@@ -53,12 +53,15 @@ def command(settings: Settings, names: tuple[str, ...], dry_run: bool, force: bo
 
 
 def _is_busy(report: SyncReport) -> bool:
-    """Tell whether another sync is running; that one writes the files."""
+    """Check whether another sync is running; that one writes the files."""
     return report.failure is not None and report.failure.code == "busy"
 
 
 def _update_monitoring(config: Config) -> bool:
-    """Write the files of [monitoring], last of all: what was published stays so. Tells whether all could be written."""
+    """Write the files of [monitoring], last of all: what was published stays so.
+
+    Returns whether all could be written.
+    """
     errors = list(write_monitoring_files(config, int(time.time())))
     for error in errors:
         click.echo(f"closedmail: error: {error}; the lists are not affected", err=True)

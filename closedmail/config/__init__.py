@@ -1,6 +1,6 @@
-"""The configuration file: TOML in, `closedmail.core.model.Config` out, and every error with its key.
+"""Read the configuration file: TOML in, `closedmail.core.model.Config` out, and every error with its key.
 
-Only the first error is reported; nothing is guessed and nothing unknown is passed over. Files that the configuration
+Only the first error is reported; nothing is guessed and nothing unknown is ignored. Files that the configuration
 names are not opened here, and names in it are not resolved.
 """
 

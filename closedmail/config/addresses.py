@@ -1,4 +1,4 @@
-"""IP addresses and networks, domains, and what mail is routed by: mailertable values and Postfix nexthops."""
+"""Parse IP addresses, networks, domains, mailertable values and Postfix nexthops."""
 
 import re
 from ipaddress import IPv4Network, IPv6Interface, IPv6Network, ip_interface
@@ -14,13 +14,13 @@ from closedmail.words import quote
 
 
 def parse_network(text: str) -> IPNetwork:
-    """Parse an IP network; a bare address is the network of it alone, an IPv4-mapped IPv6 network is its IPv4 network.
+    """Parse an IP network; a bare address is a network of one, an IPv4-mapped IPv6 network becomes IPv4.
 
     0.0.0.0/0 and ::/0 are allowed: with `require = "cert"` beside them, or for a listener behind a firewall, "any
     client" may be just what is meant, and whoever writes it can see what it says.
     """
     interface = None
-    # ip_interface() also takes zones and netmasks, of which 0.0.0.0 would be an open door that doesn't look like one.
+    # ip_interface() also takes zones and netmasks, of which 0.0.0.0 would admit everybody without looking so.
     if re.fullmatch(r"[0-9A-Fa-f:.]+(?:/[0-9]{1,3})?", text):
         try:
             interface = ip_interface(text)
@@ -70,7 +70,7 @@ def parse_partner_key(text: str) -> str:
 
 
 def parse_route(text: str) -> str:
-    """Parse the value of a mailertable line; give its canonical spelling, or "" for none."""
+    """Parse the value of a mailertable line; return its canonical spelling, or "" for none."""
     if not text:
         return ""
     # An error: value carries text of its own into maps, one line each.
@@ -88,7 +88,7 @@ def parse_route(text: str) -> str:
 
 
 def check_nexthop(text: str) -> str:
-    """Check a Postfix nexthop, and give it in its one spelling. Raises ValueError."""
+    """Check a Postfix nexthop, and return its canonical spelling. Raises ValueError."""
     return str(parse_nexthop(text))
 
 

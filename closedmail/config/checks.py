@@ -1,4 +1,4 @@
-"""Rules about several keys at a time: what nothing can satisfy, and sockets that stand twice."""
+"""Check several keys together: rules that nothing can satisfy, and sockets that are named twice."""
 
 from closedmail.config.toml_table import Table
 from closedmail.core.model import Inbound, Milter, Network, Partner, Policyd
@@ -43,7 +43,10 @@ def check_partner_rule(table: Table, partner: Partner, network: Network | None) 
 
 
 def _check_rule(table: Table, inbound: Inbound, *, literals: bool) -> None:
-    """`literals` tells whether a line or route of the partner can name an address: names are never resolved."""
+    """Refuse a rule that nothing can satisfy. `literals`: a line or route of the partner may name an address.
+
+    Names are never resolved.
+    """
     if inbound.mode == "off":
         return
     if inbound.allow_from or (inbound.allow_route_hosts and literals):

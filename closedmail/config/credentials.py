@@ -1,4 +1,4 @@
-"""What the two sides of a connection prove themselves by: OpenPGP keys, certificates and Postfix's TLS policies."""
+"""Parse credentials: OpenPGP fingerprints, certificate names and fingerprints, and Postfix's TLS policies."""
 
 import re
 
@@ -16,7 +16,7 @@ _MATCH_STRATEGIES = ("hostname", "nexthop", "dot-nexthop")
 
 
 def parse_signing_key(text: str) -> str:
-    """Parse the fingerprint of an OpenPGP key, with or without blanks as gpg prints them; give 40 upper-case digits."""
+    """Parse an OpenPGP fingerprint, with or without blanks as gpg prints them; return 40 upper-case digits."""
     digits = text.replace(" ", "").upper()
     if not re.fullmatch(r"[0-9A-F]{40}", digits):
         raise ValueError(
@@ -32,12 +32,12 @@ def parse_common_name(text: str) -> str:
         raise ValueError("found an empty common name, which no certificate is matched by; write it or remove the key")
     # `openssl x509 -subject` prints the whole distinguished name, of which the MTA hands over the CN alone.
     if re.search(r"(?:^|[/,+=]\s*)CN\s*=", text):
-        raise ValueError(f"found {quote(text)}; only the common name is compared, write what stands after CN=")
+        raise ValueError(f"found {quote(text)}; only the common name is compared, write what follows CN=")
     return parse_line(text)
 
 
 def parse_fingerprint(text: str) -> str:
-    """Parse a digest of a certificate or public key; give lower-case hex without colons."""
+    """Parse a digest of a certificate or public key; return lower-case hex without colons."""
     if not re.fullmatch(r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2})*|[0-9A-Fa-f]+", text):
         raise ValueError(
             f'found {quote(text)}; a fingerprint is hex digits, with a colon after each two ("AA:BB:…") or none'
@@ -52,13 +52,13 @@ def parse_fingerprint(text: str) -> str:
 
 
 def parse_fingerprint_match(text: str) -> str:
-    """Parse a fingerprint; give it as Postfix spells it: AA:BB:…"""
+    """Parse a fingerprint; return it as Postfix spells it: AA:BB:…"""
     digits = parse_fingerprint(text).upper()
     return ":".join(digits[at : at + 2] for at in range(0, len(digits), 2))
 
 
 def parse_name_match(text: str) -> str:
-    """Parse what a server certificate's name must be: `x`, `.x`, or a strategy of postconf(5)."""
+    """Parse the name that a server certificate must have: `x`, `.x`, or a strategy of postconf(5)."""
     if text in _MATCH_STRATEGIES:
         return text
     try:
@@ -71,7 +71,7 @@ def parse_name_match(text: str) -> str:
 
 
 def parse_tls_protocols(text: str) -> str:
-    """Parse protocols, separated by colons, blanks or commas; give them as a TLS policy row takes them, with colons."""
+    """Parse protocols, separated by colons, blanks or commas; return them with colons, as a TLS policy row has them."""
     low, high = 0, len(NAMES) - 1
     named, excluded, words = set(), set(), []
     for word in re.split(r"[\s,:]+", text) if text else []:

@@ -1,4 +1,4 @@
-"""Where files, lists and sockets are: paths, URLs and WHERE."""
+"""Parse the places of files, lists and sockets: paths, URLs and WHERE."""
 
 import re
 from urllib.parse import urlsplit
@@ -32,7 +32,7 @@ def parse_textfile(text: str) -> str:
 
 
 def parse_postfix_path(text: str) -> str:
-    """Parse an absolute path that can stand in main.cf, where blanks and commas separate."""
+    """Parse an absolute path that is valid in main.cf, where blanks and commas separate values."""
     if re.search(r"[\s,$]", text):
         raise ValueError(f"found {quote(text)}; blanks, commas and $ mean something else in main.cf, rename the folder")
     return parse_path(text)
@@ -72,7 +72,7 @@ def parse_optional_location(text: str) -> str:
 
 
 def parse_signature(text: str) -> str:
-    """ "inline", "none", or where a detached signature is."""
+    """Parse "inline", "none", or the location of a detached signature."""
     if text in ("inline", "none"):
         return text
     if "/" not in text:
@@ -81,13 +81,13 @@ def parse_signature(text: str) -> str:
 
 
 def check_where(text: str) -> str:
-    """Check `inet:HOST:PORT` or `unix:PATH`; it is kept as it is written."""
+    """Check `inet:HOST:PORT` or `unix:PATH`; return it as it is written."""
     parse_where(text)
     return text
 
 
 def parse_metrics_where(text: str) -> str:
-    """`inet:HOST:PORT` for HTTP, or "" for none."""
+    """Parse `inet:HOST:PORT` for HTTP, or "" for none."""
     if text and parse_where(text).path:
         raise ValueError(f'found {quote(text)}; metrics are fetched over TCP, write such as "inet:127.0.0.1:9810"')
     return text

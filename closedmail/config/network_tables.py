@@ -1,4 +1,4 @@
-"""[network.NAME]: its list, its brakes, its holds, and the two rule tables that [partner] shares with it.
+"""Read [network.NAME]: its list, its brakes, its holds, and the two rule tables that [partner] shares with it.
 
 The rule tables are read over a base: None for a network, whose required keys must then be set, or the rule that a
 partner inherits, key by key.
@@ -204,7 +204,7 @@ def read_outbound(table: Table, base: Outbound | None = None, *, required: bool 
 
 
 def _read_match(table: Table, level: TlsLevel, inherited: tuple[str, ...]) -> tuple[str, ...]:
-    """`tls_match` as the level wants it: fingerprints, names, or nothing."""
+    """Read `tls_match` as the level needs it: fingerprints, names, or nothing."""
     if level not in ("fingerprint", "verify", "secure"):
         if table.has("tls_match") and table.texts("tls_match", (), LINE):
             # Postfix would take the row for invalid and defer the mail (smtp_tls_policy.c).
@@ -220,7 +220,7 @@ def _read_match(table: Table, level: TlsLevel, inherited: tuple[str, ...]) -> tu
             matches = tuple(map(kind.parse, inherited))
         except ValueError:
             raise table.error(
-                "tls_match", f'what the network\'s tls_match says does not fit the level "{level}"; set it here, too'
+                "tls_match", f'the network\'s tls_match does not fit the level "{level}"; set it here, too'
             ) from None
     if level == "fingerprint" and not matches:
         raise table.error("tls_match", 'required at the TLS level "fingerprint", and empty; write the fingerprints')

@@ -1,4 +1,4 @@
-"""[partner."x"]: one domain that overrides its network, or stands alone."""
+"""Read [partner."x"]: one domain that overrides its network, or has none."""
 
 from closedmail.config.addresses import NEXTHOP, ROUTE, parse_partner_key
 from closedmail.config.checks import check_partner_rule
@@ -63,7 +63,7 @@ def _read_network(table: Table, networks: dict[str, Network]) -> Network | None:
 
 
 def _read_outbound(table: Table, network: Network | None, route: str) -> Outbound | None:
-    """None where nothing is delivered: a partner alone, without tls, and without a route or with an `error:` one."""
+    """Read `outbound`; None where nothing is delivered: no network, no tls, and no route or an `error:` one."""
     own = table.table("outbound", keys_of(Outbound))
     if network is None:
         routed = isinstance(parse_value(route), Route) if route else bool(own.texts("smarthost", (), NEXTHOP))

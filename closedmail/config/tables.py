@@ -1,4 +1,4 @@
-"""The whole file, and the tables in it that stand once: gateway, postfix, sendmail, policyd, milter, monitoring.
+"""Read the whole file, and the tables that occur once: gateway, postfix, sendmail, policyd, milter, monitoring.
 
 The defaults of keys that are not set are those of `core.model`, written down there and nowhere else.
 """

@@ -1,4 +1,4 @@
-"""Typed access to the tables of a TOML file. Every error is a ConfigError that carries the full key.
+"""Read typed values from the tables of a TOML file. Every error is a ConfigError that carries the full key.
 
 A table is checked for unknown keys when it is opened, before anything in it is read: a misspelled required key is
 reported as misspelled, not as missing.
@@ -26,7 +26,7 @@ class Kind(Generic[T]):
 
 
 def keys_of(kind: type) -> list[str]:
-    """The keys of a table that is read into a dataclass field by field."""
+    """List the keys of a table that is read into a dataclass field by field."""
     return [field.name for field in fields(kind)]
 
 
@@ -47,7 +47,7 @@ class Table:
 
     @classmethod
     def member(cls, parent: str, name: str, value: object, known: Collection[str]) -> "Table":
-        """Make a table whose name is the administrator's own, in the table of full key `parent`."""
+        """Make a table whose name the administrator chose, in the table of full key `parent`."""
         return cls(join(parent, name), value, known)
 
     def key_of(self, name: str) -> str:
@@ -55,7 +55,7 @@ class Table:
         return join(self.key, name)
 
     def has(self, name: str) -> bool:
-        """Tell whether the key is set, to whatever value."""
+        """Check whether the key is set, to whatever value."""
         return name in self._values
 
     def error(self, name: str, message: str) -> ConfigError:
@@ -63,7 +63,7 @@ class Table:
         return ConfigError(self.key_of(name), message)
 
     def text(self, name: str, default: T, kind: Kind[T]) -> T:
-        """Read a value that is written as a string, parsed."""
+        """Read a value that is written as a string, and parse it."""
         return _parsed(self.key_of(name), self._values[name], kind) if name in self._values else default
 
     def texts(self, name: str, default: tuple[T, ...], kind: Kind[T]) -> tuple[T, ...]:
@@ -120,7 +120,7 @@ class Table:
         return Table(self.key_of(name), self._values.get(name, {}), known)
 
     def members(self, name: str) -> Iterator[tuple[str, object]]:
-        """Read the members of a table whose keys are names of the administrator's own (`network`, `partner`)."""
+        """Read the members of a table whose keys are names that the administrator chose (`network`, `partner`)."""
         value = self._values.get(name, {})
         if not isinstance(value, dict):
             raise self.error(name, f"found {describe(value)}; write tables with names: [{name}.NAME]")

@@ -1,7 +1,7 @@
-"""Amounts, names and texts that the configuration writes as strings, each with its parser.
+"""Parse amounts, names and texts that the configuration writes as strings.
 
-A parser takes the text and gives the value in the unit of the model, or raises ValueError with one line that says what
-was found, what is allowed and what to write. None of them knows of keys or tables. `locations`, `addresses`
+A parser takes the text and returns the value in the unit of the model, or raises ValueError with one line that says
+what was found, what is allowed and what to write. None of them knows of keys or tables. `locations`, `addresses`
 and `credentials` are alike.
 """
 
@@ -19,7 +19,7 @@ _BYTES = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 _CENTURY = 36500 * 86400
 REJECT_FIELDS = ("domain", "network", "reason", "client_address", "generation")
 MAX_REJECT_TEXT = 400
-# Services of master.cf that answer, drop or deliver locally, whatever the nexthop says.
+# Services of master.cf that answer, drop or deliver locally, whatever the nexthop is.
 _NO_TRANSPORTS = ("error", "retry", "discard", "local", "virtual", "pipe")
 
 # Control characters, and what else breaks a line of a map, a log or an SMTP reply. Lone surrogates are no text at all.
@@ -27,7 +27,7 @@ _CONTROL_BUT_LINE_ENDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud
 
 
 def parse_duration(text: str) -> int:
-    """`30s 10m 12h 7d` in seconds; zero is allowed, more than a hundred years is not."""
+    """Parse `30s 10m 12h 7d` into seconds; zero is allowed, more than a hundred years is not."""
     found = re.fullmatch(r"([0-9]{1,10})([smhd])", text)
     if not found:
         raise ValueError(f'found {quote(text)}; a duration is a whole number with s, m, h or d, such as "12h"')
@@ -38,7 +38,7 @@ def parse_duration(text: str) -> int:
 
 
 def parse_positive_duration(text: str) -> int:
-    """Parse a duration of a second or more; give seconds."""
+    """Parse a duration of a second or more; return seconds."""
     seconds = parse_duration(text)
     if not seconds:
         raise ValueError(f"found {quote(text)}; zero makes no sense here, the shortest is 1s")
@@ -46,12 +46,12 @@ def parse_positive_duration(text: str) -> int:
 
 
 def parse_limit(text: str) -> int | None:
-    """Parse a duration of a second or more; give seconds, or None for "", no limit."""
+    """Parse a duration of a second or more; return seconds, or None for "", no limit."""
     return parse_positive_duration(text) if text else None
 
 
 def parse_size(text: str) -> int:
-    """`64MiB` in bytes, one or more. Units are B, KiB, MiB and GiB."""
+    """Parse `64MiB` into bytes, one or more. Units are B, KiB, MiB and GiB."""
     found = re.fullmatch(r"([0-9]{1,12})(B|KiB|MiB|GiB)", text)
     if not found:
         raise ValueError(f'found {quote(text)}; a size is a whole number with B, KiB, MiB or GiB, such as "64MiB"')
@@ -62,7 +62,7 @@ def parse_size(text: str) -> int:
 
 
 def parse_share(text: str) -> float:
-    """`10%` as a fraction of one, 0% to 100%, with decimals where wanted."""
+    """Parse `10%` into a fraction of one, 0% to 100%; decimals are allowed."""
     found = re.fullmatch(r"([0-9]{1,3}(?:\.[0-9]{1,6})?)%", text)
     # Shifting the exponent of the text rounds once, dividing the number by 100 would round twice.
     share = float(f"{found[1]}e-2") if found else None
@@ -72,7 +72,7 @@ def parse_share(text: str) -> float:
 
 
 def parse_socket_mode(text: str) -> int:
-    """`0660`, octal, as the number that chmod(2) takes."""
+    """Parse `0660`, octal, into the number that chmod(2) takes."""
     if not re.fullmatch(r"0?[0-7]{3}", text):
         raise ValueError(f'found {quote(text)}; permissions are three octal digits after a 0, such as "0660"')
     return int(text, 8)
@@ -81,7 +81,7 @@ def parse_socket_mode(text: str) -> int:
 def parse_note(text: str) -> str:
     """Parse text for people that may have several lines."""
     if _CONTROL_BUT_LINE_ENDS.search(text):
-        raise ValueError(f"found {quote(text)}; control characters can't stand here, remove them")
+        raise ValueError(f"found {quote(text)}; control characters are not allowed here, remove them")
     return text
 
 
@@ -96,7 +96,7 @@ def parse_reject_text(text: str) -> str:
     try:
         parts = list(string.Formatter().parse(text))
     except ValueError:
-        raise ValueError(f"found {quote(text)}; a brace stands alone, write {{{{ or }}}} for a plain brace") from None
+        raise ValueError(f"found {quote(text)}; a brace is unmatched, write {{{{ or }}}} for a plain brace") from None
     for _, name, spec, conversion in parts:
         if name is not None and name not in REJECT_FIELDS:
             raise ValueError(f"unknown field {quote('{' + name + '}')}; known are {fields}")

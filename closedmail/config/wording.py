@@ -1,4 +1,4 @@
-"""How keys and values are spelled in error messages: always one line, always short, whatever the file holds."""
+"""Spell keys and values for error messages: always one line, always short, whatever the file holds."""
 
 import re
 
@@ -14,7 +14,7 @@ def join(parent: str, name: str) -> str:
 
 
 def describe(value: object) -> str:
-    """Say what stands in the file where something else was expected."""
+    """Describe what the file has where something else was expected."""
     if isinstance(value, bool):
         return f"the boolean {str(value).lower()}"
     if isinstance(value, int):

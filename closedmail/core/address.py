@@ -1,4 +1,4 @@
-"""Client addresses: hostile text in, authorised or not out."""
+"""Parse client addresses, which are hostile text, and look them up in sets of networks."""
 
 from collections.abc import Iterable
 from functools import lru_cache
@@ -10,7 +10,7 @@ _LONGEST = 64  # an IPv6 address with a zone; nothing longer is parsed, logged o
 
 
 def parse_client(text: str) -> IPv4Address | IPv6Address | None:
-    """A client address as the MTA gives it, or None where it is missing, `unknown` or unparsable.
+    """Parse a client address as the MTA gives it; return None where it is missing, `unknown` or unparsable.
 
     An IPv4-mapped IPv6 address is its IPv4 address (RFC 4291 section 2.5.5.2).
     """
@@ -27,7 +27,7 @@ def _parse(text: str) -> IPv4Address | IPv6Address | None:
 
 
 def client_text(text: str) -> str:
-    """How a client address is shown: in its one spelling, or `unknown`."""
+    """Render a client address for people: in its canonical spelling, or `unknown`."""
     return "unknown" if len(text) > _LONGEST else _spelled(text)
 
 

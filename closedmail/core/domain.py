@@ -1,4 +1,4 @@
-"""Domain names as keys: one spelling each, lower-case A-labels.
+"""Parse domain names into keys of one canonical spelling: lower-case A-labels.
 
 A key is `x` (the domain itself) or `.x` (everything below it, never x), as in a Sendmail mailertable. A-labels are
 made by UTS 46 non-transitional processing (the `idna` package): Python's own codec follows IDNA 2003 and would turn
@@ -21,7 +21,7 @@ class DomainError(ValueError):
 
 
 def parse_name(text: str) -> str:
-    """The one spelling of a domain name: lower-case A-labels, without a trailing dot.
+    """Parse a domain name into its canonical spelling: lower-case A-labels, without a trailing dot.
 
     Takes A-labels, U-labels or a mixture. Raises DomainError for anything that is not a host or domain name,
     addresses among them (no top-level domain is all digits, RFC 3696 section 2).
@@ -37,14 +37,14 @@ def parse_name(text: str) -> str:
 
 
 def parse_key(text: str) -> str:
-    """The one spelling of a key, `x` or `.x`. Raises DomainError."""
+    """Parse a key, `x` or `.x`, into its canonical spelling. Raises DomainError."""
     if text.startswith("."):
         return "." + parse_name(text[1:])
     return parse_name(text)
 
 
 def to_unicode(key: str) -> str | None:
-    """The spelling of a key (or name) with U-labels, or None where it has none."""
+    """Return the spelling of a key (or name) with U-labels, or None where it has none."""
     if "xn--" not in key:
         return None
     labels = []
@@ -60,7 +60,7 @@ def to_unicode(key: str) -> str | None:
 
 
 def fold(name: str) -> str:
-    """The form under which Postfix looks a key up: full Unicode case folding (casefold(3) in its util library).
+    """Fold a name as Postfix does to look it up: full Unicode case folding (casefold(3) in its util library).
 
     `grüße` and `grüsse` are two domains and one folded key.
     """
@@ -68,7 +68,7 @@ def fold(name: str) -> str:
 
 
 def parents(name: str) -> Iterator[str]:
-    """Every proper parent of a name, the longest first: a.b.c gives b.c and c."""
+    """Yield every proper parent of a name, the longest first: a.b.c gives b.c and c."""
     _, dot, rest = name.partition(".")
     while dot:
         yield rest
@@ -76,7 +76,7 @@ def parents(name: str) -> Iterator[str]:
 
 
 class DomainSet:
-    """Domains that stand for themselves and for all below them (`own_domains`, `closed_domains`)."""
+    """A set of domains, each with all domains below it (`own_domains`, `closed_domains`)."""
 
     __slots__ = ("_below", "names")
 
@@ -85,12 +85,12 @@ class DomainSet:
         self._below = tuple("." + name for name in self.names)
 
     def covers(self, key: str) -> bool:
-        """Whether a key, `x` or `.x`, is one of the domains or lies below one."""
+        """Check whether a key, `x` or `.x`, is one of the domains or lies below one."""
         # A suffix key `.x` ends with "." + x, so that it needs no case of its own.
         return key in self.names or key.endswith(self._below)
 
     def covering(self, name: str) -> str | None:
-        """The most specific of the domains that is the name or lies above it, or None."""
+        """Return the most specific of the domains that is the name or lies above it, or None."""
         if not self.names:
             return None
         if name in self.names:
@@ -100,7 +100,7 @@ class DomainSet:
 
 def _to_ascii(text: str) -> str:
     if "ẞ" in text:
-        # UTS 46 maps it to ss, and since Unicode 15.1 to ß: two domains, and which one hangs on the installed idna.
+        # UTS 46 maps it to ss, and since Unicode 15.1 to ß: two domains, and which one depends on the installed idna.
         raise DomainError("a capital ẞ may mean ß or ss: write the one that is meant, or the A-label")
     try:
         mapped = idna.uts46_remap(text, std3_rules=False, transitional=False)

@@ -1,4 +1,4 @@
-"""Hosts as administrators write them: the name or the address of one, in the one spelling that is compared."""
+"""Parse hosts as administrators write them, a name or an address, into the canonical spelling that is compared."""
 
 import re
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -13,7 +13,7 @@ CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 def parse_line(text: str) -> str:
     """Check that a text has no control characters or line breaks. Raises ValueError."""
     if CONTROL.search(text):
-        raise ValueError(f"found {quote(text)}; control characters and line breaks can't stand here, remove them")
+        raise ValueError(f"found {quote(text)}; control characters and line breaks are not allowed here, remove them")
     return text
 
 
@@ -29,12 +29,12 @@ def plain_address(text: str) -> IPv4Address | IPv6Address | None:
 
 
 def looks_like_address(name: str) -> bool:
-    """Tell whether what stands where a host does is meant as an address: no name ends in a number (RFC 1123, 2.1)."""
+    """Check whether a text in the place of a host is meant as an address: no name ends in a number (RFC 1123, 2.1)."""
     return ":" in name or name.rpartition(".")[2].isdigit()
 
 
 def parse_literal(text: str, whole: str) -> str:
-    """Parse the IP address that stands in `whole`, which the error shows; give its shortest spelling.
+    """Parse the IP address that is part of `whole`, which the error shows; return its shortest spelling.
 
     Raises ValueError.
     """
@@ -45,7 +45,7 @@ def parse_literal(text: str, whole: str) -> str:
 
 
 def parse_domain(text: str) -> str:
-    """Parse a domain name into lower-case A-labels; it is meant with all that is below it, and so has no leading dot.
+    """Parse a domain name into lower-case A-labels; it covers everything below it, and so has no leading dot.
 
     Raises ValueError.
     """

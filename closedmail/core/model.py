@@ -1,6 +1,6 @@
 """The nouns of closedmail as frozen values: networks, partners, rules, routes, certificates.
 
-Everything here is plain data, made by `closedmail.config` from TOML (or by tests by hand) and read by the core.
+Everything here is plain data, made by `closedmail.config` from TOML (or directly by tests) and read by the core.
 Durations are whole seconds, sizes bytes, shares fractions of one. Domain keys are lower-case A-labels: `x` stands for
 the domain itself, `.x` for everything below it, as in a Sendmail mailertable.
 """
@@ -37,7 +37,7 @@ class CertificatePin:
 
 @dataclass(frozen=True, slots=True)
 class Inbound:
-    """What a mail from a partner has to prove, and what happens if it doesn't."""
+    """The proof that a mail from a partner must give, and what happens if it doesn't."""
 
     mode: Mode
     require: Require = "ip"
@@ -53,7 +53,7 @@ class Inbound:
 
 @dataclass(frozen=True, slots=True)
 class Outbound:
-    """How mail to a partner is delivered by Postfix."""
+    """The delivery of mail to a partner by Postfix."""
 
     tls: TlsLevel
     transport: str = "smtp"
@@ -66,7 +66,7 @@ class Outbound:
 
 @dataclass(frozen=True, slots=True)
 class Brakes:
-    """From what share of the list on, and from how many, a new list is not believed."""
+    """The limits, as a share of the list and as a number, above which a new list is refused."""
 
     shrink_limit: float = 0.10
     shrink_floor: int = 5
@@ -76,7 +76,10 @@ class Brakes:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a network's list comes from, and who may sign it. `location` is an https:// URL or an absolute path."""
+    """The place that a network's list comes from, and who may sign it.
+
+    `location` is an https:// URL or absolute path.
+    """
 
     location: str
     format: ListFormat = "mailertable"
@@ -115,7 +118,7 @@ class Network:
 class Partner:
     """One `[partner]` table, already merged with its network's keys.
 
-    `key` is `x` or `.x`. `network` is a network's name or "" where the partner stands alone. `route` is a mailertable
+    `key` is `x` or `.x`. `network` is a network's name or "" for a partner without one. `route` is a mailertable
     value, "" for the list's best match. `inbound` is always complete; `outbound` is None where nothing is ever routed
     (alone, without a route and without `outbound.tls`).
     """
@@ -156,7 +159,10 @@ class SendmailMaps:
 
 @dataclass(frozen=True, slots=True)
 class Policyd:
-    """WHERE strings of `listen` are checked: `inet:HOST:PORT` or `unix:PATH`. `socket_mode` is the number (0o660)."""
+    """The policy service.
+
+    `listen` has checked WHERE strings (`inet:HOST:PORT`, `unix:PATH`), `socket_mode` a number.
+    """
 
     listen: tuple[str, ...] = ("unix:/run/closedmail/policy.sock",)
     socket_mode: int = 0o660
@@ -175,26 +181,28 @@ class Milter:
 
 @dataclass(frozen=True, slots=True)
 class Monitoring:
-    """Files that each `sync` writes anew; "" for none. `textfile` is node_exporter's, `report` a page for people."""
+    """Files that each `sync` rewrites; "" for none. `textfile` is node_exporter's, `report` a page for people."""
 
     textfile: str = ""
     report: str = ""
 
 
 def config_option(path: str) -> tuple[str, ...]:
-    """The option that names a configuration file, () where it is the default one."""
+    """Return the command-line option that names a configuration file, () where it is the default one."""
     return () if path == DEFAULT_PATH else ("--config", path)
 
 
 def closedmail_command(path: str, *arguments: str) -> str:
-    """Render a closedmail command with a configuration file, as one writes it in a shell; without arguments, how all
-    begin."""
+    """Render a closedmail command with a configuration file, as one types it in a shell.
+
+    Without arguments, render what all such commands begin with.
+    """
     return shlex.join(("closedmail", *config_option(path), *arguments))
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """A whole configuration file. `path` is where it was read from, `text` what stood there."""
+    """A whole configuration file. `path` is where it was read from, `text` its content."""
 
     path: str
     gateway: Gateway
@@ -214,7 +222,7 @@ class Config:
 
 @dataclass(frozen=True, slots=True)
 class Rewriting:
-    """The Postfix settings that decide what a sender becomes when it is queued (trivial-rewrite(8), postconf(5))."""
+    """The Postfix settings that decide how a queued sender is rewritten (trivial-rewrite(8), postconf(5))."""
 
     swap_bangpath: bool = True
     allow_percent_hack: bool = True

@@ -1,4 +1,4 @@
-"""The keys of all partners, compared with domains that an MTA takes for its own or relays for."""
+"""Compare the keys of all partners with the domains that an MTA takes for its own or relays for."""
 
 import re
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ _LOCAL = re.compile(r"(.+\.)?(localhost|localdomain)|ip6-.*")
 
 
 def configured_keys(config: Config) -> set[str]:
-    """The partners that the configuration names, without any list: its tables, and closed domains."""
+    """Return the partners that the configuration itself names, without any list: its tables, and closed domains."""
     keys = {partner.key for partner in config.partners}
     for network in config.networks:
         for domain in network.closed_domains:
@@ -28,7 +28,7 @@ def domain_key(text: str) -> str:
 
 
 class PartnerKeys:
-    """`keys` are those of the configuration and of the list in force."""
+    """The keys of all partners: those of the configuration and of the list in force."""
 
     def __init__(self, config: Config, keys: Iterable[str]) -> None:
         self.keys = frozenset(keys)
@@ -36,7 +36,7 @@ class PartnerKeys:
         self._explicit = {partner.key for partner in config.partners}
 
     def partner_of(self, key: str) -> str:
-        """The partner that a domain is, or lies below, "" for none; of our own, only what has a table."""
+        """Return the partner that a domain is or lies below, "" for none; own domains count only with a table."""
         if key in self.keys:
             return key if key in self._explicit or not self._own.covers(key) else ""
         if self._own.covers(key):
@@ -44,11 +44,11 @@ class PartnerKeys:
         return next((f".{parent}" for parent in parents(key.removeprefix(".")) if f".{parent}" in self.keys), "")
 
     def is_own(self, key: str) -> bool:
-        """Whether `own_domains` covers it."""
+        """Check whether `own_domains` covers it."""
         return self._own.covers(key)
 
     def below(self, names: set[str]) -> dict[str, str]:
-        """The partners below such domains (`x` and `.x` stand for all below x), each with the nearest of them."""
+        """Map the partners below such domains (`x` and `.x` stand for all below x), each to the nearest of them."""
         found = {}
         for key in self.keys:
             # An own name for all below it is no partner below itself.

@@ -1,4 +1,4 @@
-"""A domain's record in the policy store: compact bytes, read without parsing more than a header.
+"""Encode and decode a domain's record in the policy store: compact bytes, read by parsing no more than a header.
 
 Layout: one byte state, four bytes rule number, two bytes network number (0xFFFF: no list has it), little-endian;
 for held and kept domains two more numbers of eight bytes (since, until in Unix seconds; until 0: until released) and
@@ -16,7 +16,7 @@ _NO_NETWORK = 0xFFFF
 
 
 class State(IntEnum):
-    """What a domain's record means outbound; inbound every one is a partner's."""
+    """The outbound meaning of a domain's record; inbound, every record is a partner's."""
 
     ROUTED = 0
     HELD = 1
@@ -25,10 +25,10 @@ class State(IntEnum):
 
 
 class HoldReason(NamedTuple):
-    """A reason for holding mail, in words.
+    """The texts for a reason to hold mail.
 
     `dsn` is the enhanced status code (RFC 3463), `reply` what the sender reads while the mail waits. `exported` is the
-    reply in the files that `closedmail export` writes. `brief` stands in a table of the report, `explained` tells an
+    reply in the files that `closedmail export` writes. `brief` is for a table of the report, `explained` advises an
     administrator what to do about it, with `{closedmail}` for the program and its --config.
     """
 
@@ -40,18 +40,18 @@ class HoldReason(NamedTuple):
 
 
 class Why(IntEnum):
-    """Why a domain is held or kept."""
+    """The reason for which a domain is held or kept."""
 
     NOTHING = 0
     LOST = 1
     UNCLEAR = 2
     TLS = 3
     FOLDED = 4
-    ROUTE = 5  # one of the MTAs can't be told its route
+    ROUTE = 5  # its route can't be expressed for one of the MTAs
 
     @property
     def reason(self) -> HoldReason:
-        """The one place with the words for each reason.
+        """The texts for each reason, kept in this one place.
 
         RFC 3463: 4.3.2 is "system not accepting network messages", 4.3.5 "system incorrectly configured", 4.7.5
         "cryptographic failure".
@@ -64,7 +64,7 @@ class Why(IntEnum):
                     "4.3.2",
                     "it has disappeared from the list of its closed network",
                     "the list lost it",
-                    "the list lost it; {closedmail} release lets it go",
+                    "the list lost it; {closedmail} release ends the hold",
                     exported="the list of its closed network has lost it",
                 )
             case Why.UNCLEAR:
@@ -79,7 +79,7 @@ class Why(IntEnum):
                     "4.7.5",
                     "its TLS policy can not be met",
                     "its TLS demand can't be met",
-                    "its TLS policy can't be met; {closedmail} sync says what to do",
+                    "its TLS policy can't be met; {closedmail} sync shows what to do",
                 )
             case Why.FOLDED:
                 return _reason(
@@ -102,7 +102,7 @@ def _reason(dsn: str, cause: str, brief: str, explained: str, *, exported: str =
     return HoldReason(dsn, reply, f"{held}: {exported}" if exported else reply, brief, explained)
 
 
-# Asked of every record, so that no call makes them anew.
+# Needed for every record, so they are made once.
 _DELIVERED = (State.ROUTED, State.KEPT)
 _TIMED = (State.HELD, State.KEPT)
 _GIVEN = (Why.NOTHING, Why.TLS, Why.FOLDED, Why.ROUTE)
@@ -126,12 +126,12 @@ class Entry(NamedTuple):
 
     @property
     def listed(self) -> bool:
-        """Whether a list gives it its value. One that is held for what the list can't help is listed all the same."""
+        """Whether its value comes from a list. A domain held for a reason outside of the list counts as listed."""
         return self.network >= 0 and self.why in _GIVEN
 
 
 def encode(entry: Entry) -> bytes:
-    """An entry as bytes."""
+    """Encode an entry as bytes."""
     head = _head(entry.state, entry.rule, entry.network)
     if entry.state in _TIMED:
         head += _TIMES.pack(entry.since, entry.until, entry.why)
@@ -144,7 +144,7 @@ def _head(state: State, rule: int, network: int) -> bytes:
 
 
 def decode(data: bytes | memoryview) -> Entry:
-    """The inverse of `encode`. Raises ValueError for bytes that are no record."""
+    """Decode what `encode` made. Raises ValueError for bytes that are no record."""
     try:
         state, rule, network = _HEAD.unpack_from(data)
         network = -1 if network == _NO_NETWORK else network
@@ -160,7 +160,7 @@ def decode(data: bytes | memoryview) -> Entry:
 
 
 def rule_number(data: bytes | memoryview) -> int:
-    """The rule number alone, all that most decisions need. Raises ValueError for what is too short for a record."""
+    """Decode the rule number alone, all that most decisions need. Raises ValueError for data too short for a record."""
     try:
         number: int = _HEAD.unpack_from(data)[1]
     except struct.error as error:

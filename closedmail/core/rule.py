@@ -1,4 +1,4 @@
-"""A rule: what one network, or one `[partner]`, demands of mail in and out; and the numbered table of them.
+"""Make the numbered table of rules: what each network, or `[partner]`, demands of mail in and out.
 
 A generation has few rules and many domains, so that a domain's record carries a rule's number only.
 """
@@ -13,7 +13,7 @@ from closedmail.core.model import Config, HeaderFrom, Inbound, Mode, Outbound
 
 @dataclass(frozen=True)
 class Rule:
-    """`network` is "" for a partner that stands alone, `title` the name for people, `partner` the key of its table."""
+    """One rule. `network` is "" for a partner without one, `title` the name for people, `partner` its table's key."""
 
     network: str
     title: str
@@ -23,22 +23,22 @@ class Rule:
 
     @property
     def table(self) -> str:
-        """The table of the configuration that it is from."""
+        """The table of the configuration that it comes from."""
         return f'partner."{self.partner}"' if self.partner else f"network.{self.network}"
 
     @cached_property
     def allowed(self) -> AddressSet:
-        """`allow_from`, ready to be asked."""
+        """`allow_from`, ready for look-ups."""
         return AddressSet(self.inbound.allow_from)
 
     @cached_property
     def header_exempt(self) -> AddressSet:
-        """`header_from_exempt`, ready to be asked."""
+        """`header_from_exempt`, ready for look-ups."""
         return AddressSet(self.inbound.header_from_exempt)
 
     @property
     def header_mode(self) -> Mode:
-        """What happens to a mail whose header lacks the proof: as `mode` says, and at most what `header_from` says."""
+        """The treatment of a mail whose header lacks the proof: that of `mode`, limited by `header_from`."""
         inbound = self.inbound
         if inbound.header_from == "off" or inbound.mode == "off":
             return "off"
@@ -46,7 +46,7 @@ class Rule:
 
 
 def strongest_header_from(rules: Iterable[Rule]) -> HeaderFrom:
-    """The most that any of these rules asks of the header: nothing, to be reported, to be enforced."""
+    """Return the strictest demand of these rules on the header: nothing, report, or enforce."""
     modes = {rule.header_mode for rule in rules}
     if modes & {"enforce", "defer"}:
         return "enforce"
@@ -54,7 +54,7 @@ def strongest_header_from(rules: Iterable[Rule]) -> HeaderFrom:
 
 
 def rules_of(config: Config) -> list[Rule]:
-    """All rules of a configuration: one for each network, then one for each partner, in the order of the file."""
+    """List all rules of a configuration: one for each network, then one for each partner, in the order of the file."""
     titles = {network.name: network.title or network.name for network in config.networks}
     rules = [Rule(network.name, titles[network.name], network.inbound, network.outbound) for network in config.networks]
     for partner in config.partners:

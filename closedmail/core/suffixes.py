@@ -1,4 +1,4 @@
-"""The Public Suffix List: names under which strangers register, so that no list may route or enforce them.
+"""Parse the Public Suffix List: names under which strangers register, so that no list may route or enforce them.
 
 Only the ICANN section counts: the private section holds companies' own names, which a network may well list. Grammar
 of the file: https://github.com/publicsuffix/list/wiki/Format (one rule a line, `//` comments, `*.` wildcards, `!`
@@ -18,7 +18,7 @@ _OTHER = re.compile(r"^(?!//|[a-z0-9.-]+(?!\S))(!|\*\.|)(\S+)", re.MULTILINE)
 
 
 class PublicSuffixes:
-    """A parsed Public Suffix List; `name in suffixes` tells whether a name is itself a public suffix.
+    """A parsed Public Suffix List; `name in suffixes` is true if the name is itself a public suffix.
 
     A single label always is one (the list's own default rule `*`).
     """

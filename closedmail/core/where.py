@@ -1,4 +1,4 @@
-"""Where a socket is, in the three spellings that there are: ours (WHERE), libmilter's, and Postfix's endpoints."""
+"""Parse and spell socket addresses in their three forms: ours (WHERE), libmilter's, and Postfix's endpoints."""
 
 import re
 from dataclasses import dataclass
@@ -63,10 +63,10 @@ def parse_where(text: str) -> Where:
 
 
 def parse_libmilter(text: str) -> str:
-    """Parse a milter's socket as Sendmail's X lines have it; give its WHERE, "" where none is known.
+    """Parse a milter's socket as in Sendmail's X lines; return its WHERE, "" where none is known.
 
-    `local:PATH`, `unix:PATH` and a mere path are one, as are `inet:PORT@HOST` and `inet6:PORT@HOST`. Its port may be a
-    name of /etc/services, and its host what nobody can look up: what is found here may be no WHERE that parses.
+    `local:PATH`, `unix:PATH` and a mere path are one, as are `inet:PORT@HOST` and `inet6:PORT@HOST`. The port may be a
+    name from /etc/services, and the host unknown to DNS: the result may be a WHERE that `parse_where` refuses.
     """
     kind, colon, rest = text.partition(":")
     if not colon:
@@ -81,7 +81,7 @@ def parse_libmilter(text: str) -> str:
 
 
 def parse_endpoint(text: str, queue_directory: str, *, chrooted: bool) -> str:
-    """Parse an endpoint of Postfix's client side, as check_policy_service has it; give its WHERE.
+    """Parse an endpoint of Postfix's client side, as in check_policy_service; return its WHERE.
 
     Source: SMTPD_POLICY_README: `inet:HOST:PORT` and `unix:PATH`, whose path begins at the queue directory, and for a
     chrooted service an absolute path does, too; `local:` is an old name of `unix:` (Postfix's connect.c).
@@ -95,9 +95,9 @@ def parse_endpoint(text: str, queue_directory: str, *, chrooted: bool) -> str:
 
 
 def split_service(name: str) -> tuple[str, str]:
-    """Parse the name of an inet service in master.cf, `[HOST:]PORT` (master(5)); host "" and port as they stand there.
+    """Parse the name of an inet service in master.cf, `[HOST:]PORT` (master(5)), into host and port as written.
 
-    An IPv6 address loses its brackets.
+    The host is "" if absent; an IPv6 address loses its brackets.
     """
     host, _, port = name.rpartition(":")
     return host.strip("[]"), port

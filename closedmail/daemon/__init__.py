@@ -1,1 +1,1 @@
-"""Shared by the policy daemon and the milter: sockets, systemd, counters, the log line."""
+"""Provide what the policy daemon and the milter share: sockets, systemd, counters, the log line."""

@@ -1,4 +1,4 @@
-"""The counters between two runs of a daemon, and for `status`: a file in the state directory.
+"""Keep a daemon's counters between two runs, and for `status`, in a file in the state directory.
 
 policyd has `counters.json`, the milter `counters-milter.json`. The daemon alone writes it, every half minute in which
 something was counted, at SIGHUP and at its end. What was counted after that is lost where the process is killed.
@@ -47,7 +47,10 @@ def read_counters(state_dir: Path, name: str = POLICYD) -> SavedCounters | None:
 
 
 class CountersFile:
-    """Keeps a daemon's counters. It never fails: a count is not worth a mail; `write` gets one line for each fault."""
+    """The keeper of a daemon's counters.
+
+    It never fails: a count is not worth a mail; `write` gets a line for a fault.
+    """
 
     def __init__(self, state_dir: str, write: Callable[[str], object], name: str = POLICYD) -> None:
         """Read what was counted before. `write` takes log lines, newline included."""
@@ -59,13 +62,13 @@ class CountersFile:
         try:
             before = read_counters(self._file.parent, name)
         except (OSError, ValueError) as error:
-            write(f"error: {self._file}: {_reason(error)}: counting starts anew\n")
+            write(f"error: {self._file}: {_reason(error)}: counting starts again at zero\n")
         else:
             self.counters = before.counters if before else self.counters
         self._saved = self.counters.mails
 
     async def keep(self) -> None:
-        """Save now and then, for ever."""
+        """Save at intervals, for ever."""
         while True:
             await asyncio.sleep(_EVERY)
             await self.save_aside()

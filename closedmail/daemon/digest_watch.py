@@ -1,4 +1,4 @@
-"""Certificates whose fingerprints can't be compared with those configured: the MTA makes them with another digest."""
+"""Log certificates whose fingerprints can't be compared with those configured: the MTA uses another digest."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ class DigestWatch:
     """`count` is of certificates. A line is written once for each rule and digest that there is."""
 
     def __init__(self, write: Callable[[str], object]) -> None:
-        """`write` takes log lines, newline included."""
+        """Start with no certificate. `write` takes log lines, newline included."""
         self.count = 0
         self._write = write
         self._logged: set[tuple[str, str, int]] = set()

@@ -1,4 +1,4 @@
-"""The text format of Prometheus, for `metrics_listen` and for node_exporter's textfile collector.
+"""Write the text format of Prometheus, for `metrics_listen` and for node_exporter's textfile collector.
 
 Source: prometheus.io/docs/instrumenting/exposition_formats. Samples have no timestamps: the collector refuses them.
 """
@@ -20,11 +20,11 @@ class Family:
     samples: list[tuple[dict[str, str], int]] = field(default_factory=list)
 
     def add(self, value: int, **labels: str) -> None:
-        """Add a sample; its labels are unlike those of the others."""
+        """Add a sample; its labels must differ from those of the others."""
         self.samples.append((labels, value))
 
     def lines(self) -> Iterator[str]:
-        """Give the lines of this metric; none where it has no sample."""
+        """Yield the lines of this metric; none where it has no sample."""
         if not self.samples:
             return
         yield f"# HELP {self.name} {_escaped(self.what)}"

@@ -1,4 +1,4 @@
-"""Listening sockets for WHERE: made, given their mode and group before anybody can connect, and taken away again."""
+"""Open listening sockets for WHERE, with mode and group set before anybody can connect, and remove them again."""
 
 import errno
 import grp
@@ -34,7 +34,7 @@ class Listener:
     inode: int = 0
 
     def close(self) -> None:
-        """Stop listening, and take the name away while it is still ours."""
+        """Stop listening, and remove the name while it is still ours."""
         for each in self.sockets:
             each.close()
         if self.path:
@@ -53,7 +53,7 @@ class Listener:
                 raise ClosedmailError(f"{self.path}: can't set mode and group: {error.strerror}") from None
 
     def names(self) -> list[str]:
-        """WHERE of each socket, with the port that it really has."""
+        """List WHERE of each socket, with the port that it really has."""
         if self.path:
             return [f"unix:{self.path}"]
         return [where_of(each) for each in self.sockets]
@@ -62,7 +62,7 @@ class Listener:
 def open_listener(
     where: Where, mode: int, group: str, table: str = "policyd", besides: Collection[str] = ()
 ) -> Listener:
-    """Bound sockets; the UNIX ones do not listen yet. Raises ClosedmailError.
+    """Bind the sockets of a WHERE; the UNIX ones do not listen yet. Raises ClosedmailError.
 
     `mode` and `group` ("" to leave it) are for UNIX sockets; `table` is that of the configuration which has them.
     `besides` are addresses that are open already, as `where_of` names them: there are no sockets for those.
@@ -110,7 +110,7 @@ def _unix_socket(path: Path, mode: int, group: str, table: str) -> socket.socket
 
 
 def set_access(path: Path, mode: int, group: str, table: str = "policyd") -> None:
-    """Give a UNIX socket its mode and group. Raises OSError, and ConfigError where there is no such group."""
+    """Set mode and group of a UNIX socket. Raises OSError, and ConfigError where there is no such group."""
     if group:
         try:
             os.chown(path, -1, grp.getgrnam(group).gr_gid)
@@ -122,7 +122,7 @@ def set_access(path: Path, mode: int, group: str, table: str = "policyd") -> Non
 
 
 def has_access(path: Path, mode: int, group: str) -> bool:
-    """Return whether a UNIX socket has that mode and that group ("": any). Raises OSError."""
+    """Check whether a UNIX socket has that mode and that group ("": any). Raises OSError."""
     found = path.stat()
     try:
         return stat.S_IMODE(found.st_mode) == mode and (not group or grp.getgrnam(group).gr_gid == found.st_gid)
@@ -131,7 +131,7 @@ def has_access(path: Path, mode: int, group: str) -> bool:
 
 
 def _is_stale(path: Path) -> bool:
-    """Return whether nobody listens there. Any other failure to connect, a full queue for one, comes of a listener."""
+    """Check whether nobody listens there. Any other failure to connect, such as a full queue, means a listener."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         try:
             probe.settimeout(1)

@@ -1,6 +1,6 @@
-"""The sockets of a daemon while it runs: opened and closed as its configuration asks, all of them or none.
+"""Manage the sockets of a running daemon: opened and closed as its configuration demands, all of them or none.
 
-Those that systemd has handed over are served from the first to the last: it keeps them open, and what connects to one
+Those that systemd has handed over are served from start to end: it keeps them open, and a client of one
 that nobody serves would wait in vain.
 """
 
@@ -86,7 +86,7 @@ class Servers:
         return [*self.handed_over, *own] if kind in self._standing else own
 
     def close(self) -> None:
-        """Stop accepting. Whoever connects to a socket of systemd's waits there for our successor."""
+        """Stop accepting. Clients of a socket of systemd's wait there for our successor."""
         for server in (server for servers in self._standing.values() for server in servers):
             server.close()
         self._standing.clear()

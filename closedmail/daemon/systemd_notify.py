@@ -1,6 +1,6 @@
 """Notify systemd of a daemon's state: sd_notify(3), one datagram at a time, and its watchdog, sd_watchdog_enabled(3).
 
-Elsewhere than under systemd nothing is sent.
+Without systemd nothing is sent.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ _SLOWEST, _SOONER = 3, 5
 
 
 class SystemdNotifier:
-    """Sends to the service manager at `address`, a path or `@` and an abstract name; "" for nobody.
+    """A sender to the service manager at `address`, a path or `@` and an abstract name; "" for nobody.
 
     `interval`: seconds between two keep-alives, half of the watchdog's time; 0 for none.
     """
@@ -23,7 +23,7 @@ class SystemdNotifier:
     def __init__(
         self, address: str = "", interval: float = 0.0, write: Callable[[str], object] = lambda _: None
     ) -> None:
-        """`write` takes log lines, newline included: one, where the manager can't be reached."""
+        """Send nothing yet. `write` takes log lines, newline included: one, where the manager can't be reached."""
         self.interval = interval
         self._address = "\0" + address[1:] if address.startswith("@") else address
         self._write = write
@@ -42,7 +42,7 @@ class SystemdNotifier:
         self._send("STOPPING=1")
 
     async def stay_alive(self, answers: Callable[[float], Awaitable[bool]], status: Callable[[], str]) -> None:
-        """For ever, send keep-alives while the health check `answers` succeeds; else check again soon.
+        """Send keep-alives for ever while the health check `answers` succeeds; else check again soon.
 
         `answers` gets the seconds that it may take.
         """
@@ -65,7 +65,7 @@ class SystemdNotifier:
         except OSError as error:
             if not self._complained:
                 self._complained = True
-                self._write(f"error: systemd can't be told that {lines[0]}: {error.strerror or error}\n")
+                self._write(f"error: can't notify systemd: {lines[0]}: {error.strerror or error}\n")
 
 
 def take_notifier(environment: MutableMapping[str, str], write: Callable[[str], object]) -> SystemdNotifier:

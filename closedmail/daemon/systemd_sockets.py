@@ -1,4 +1,4 @@
-"""Sockets that systemd has opened for this process, sd_listen_fds(3): served, and otherwise let be."""
+"""Take the sockets that systemd has opened for this process, sd_listen_fds(3)."""
 
 import os
 import socket

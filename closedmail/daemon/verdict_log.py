@@ -1,4 +1,4 @@
-"""One line and one count for each mail and verdict about a partner, however often an MTA asks about that mail."""
+"""Write one line and one count for each mail and verdict about a partner, however often an MTA asks about it."""
 
 import re
 from collections.abc import Callable
@@ -26,17 +26,17 @@ class Counting(Protocol):
 
 
 class VerdictLog:
-    """Writes the lines, and counts in `counters`."""
+    """The writer of the lines, which also counts in `counters`."""
 
     def __init__(self, write: Callable[[str], object], counters: Counting) -> None:
-        """`write` takes a finished line, newline included."""
+        """Remember no mail yet. `write` takes a finished line, newline included."""
         self._counters = counters
         self._write = write
         self._seen: set[tuple[str, str, str]] = set()
         self._seen_before: set[tuple[str, str, str]] = set()
 
     def note(self, verdict: Verdict, instance: str, client: str, generation: int, more: str = "") -> None:
-        """Log and count a verdict about a partner; others are not our business. `more` is put behind the line."""
+        """Log and count a verdict about a partner; others are not our business. `more` is appended to the line."""
         match = verdict.match
         if match is None:
             return

@@ -164,7 +164,7 @@ def _routes(say: Say, postfix: DemoPostfix, snapshot: Snapshot, maps: Path) -> N
         key = found.partner or domain
         row = postfix.lookup(key, f"lmdb:{maps}/transport")
         if found.transport is not None and row != found.transport:
-            raise ClosedmailError(f"the map says {row!r} for {key}, the policy store {found.transport!r}")
+            raise ClosedmailError(f"the map has {row!r} for {key}, the policy store {found.transport!r}")
         policy = ", ".join(sorted(set(found.tls_policy.values())))
         rows.append((domain, found.verdict, found.transport or "as Postfix would without closedmail", policy or "-"))
     _table(say, ("recipient's domain", "verdict", "transport", "TLS"), rows)

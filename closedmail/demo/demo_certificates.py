@@ -1,4 +1,4 @@
-"""Make a certificate authority and certificates from it, by the openssl command.
+"""Make a certificate authority and certificates from it, with the openssl command.
 
 For a demonstration and for tests: keys are not protected, and are kept in the directory that is given.
 """

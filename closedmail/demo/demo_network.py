@@ -1,4 +1,4 @@
-"""The invented closed network of the demo: its partners, its signed list, and the gateway's configuration for it."""
+"""Make the invented closed network of the demo: partners, signed list, and the gateway's configuration for it."""
 
 import shutil
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""A complete private Postfix below one directory, beside any other Postfix of the machine.
+"""Run a complete private Postfix below one directory, beside any other Postfix of the machine.
 
 `DemoPostfix` writes its own main.cf and master.cf, keeps queue, data and log below the directory it is given, and
 ends everything it started when its `with` block is left, also by an exception, Ctrl-C, SIGTERM or SIGHUP. What it
@@ -129,7 +129,7 @@ class DemoPostfix:
                 time.sleep(0.01)
 
     def running(self) -> bool:
-        """Whether our master(8) runs."""
+        """Check whether our master(8) runs."""
         return self._master_pid() is not None
 
     def log(self) -> str:
@@ -140,13 +140,13 @@ class DemoPostfix:
             return ""
 
     def lookup(self, key: str, table: str) -> str | None:
-        """Have Postfix look up a key in a table (`lmdb:/path`); None where it has no such row."""
+        """Have Postfix look up a key in a table (`lmdb:/path`); return None where it has no such row."""
         # postmap exits 1 when it finds nothing.
         found = self.run("postmap", "-c", str(self.etc), "-q", key, table, accept=(0, 1))
         return found.removesuffix("\n") or None
 
     def run(self, command: str, *arguments: str, stdin: bytes = b"", accept: Sequence[int] = (0,)) -> str:
-        """Run one of Postfix's commands; its output. Raises ClosedmailError for a status not in `accept`."""
+        """Run one of Postfix's commands; return its output. Raises ClosedmailError for a status not in `accept`."""
         done = run([command, *arguments], time_limit=300, stdin=stdin, env=_environment(), accepted=accept)
         return done.stdout.decode(errors="replace")
 
@@ -228,7 +228,7 @@ class DemoPostfix:
                 time.sleep(0.05)
 
     def last_complaints(self) -> str:
-        """The last complaints of the log in one line, the gravest where there are several kinds."""
+        """Return the last complaints of the log in one line, the gravest where there are several kinds."""
         lines = self.log().splitlines()
         for kind in ("(fatal|panic): ", "(error|warning): "):
             if found := [line for line in lines if re.search(kind, line)]:
@@ -236,7 +236,7 @@ class DemoPostfix:
         return ""
 
     def _master_pid(self) -> int | None:
-        """The process id of our running master, or None. The file outlives it, so the process is looked at."""
+        """Return the process id of our running master, or None. The pid file outlives it, so the process is checked."""
         try:
             pid = int((self.queue_directory / "pid" / "master.pid").read_text())
         except (OSError, ValueError):

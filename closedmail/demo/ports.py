@@ -1,4 +1,4 @@
-"""TCP ports of this machine: find a free one, ask whether a server answers on it."""
+"""Find free TCP ports of this machine, and check whether a server answers on one."""
 
 import random
 import socket
@@ -19,7 +19,7 @@ def free_port(address: str = "127.0.0.1") -> int:
 
 
 def is_free(address: str, port: int) -> bool:
-    """Whether a server could listen there now."""
+    """Check whether a server could listen there now."""
     with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM) as server:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -30,7 +30,7 @@ def is_free(address: str, port: int) -> bool:
 
 
 def smtp_answers(address: str, port: int, *, banner: bool) -> bool:
-    """Whether a server takes a connection there and, with `banner`, greets as SMTP servers do."""
+    """Check whether a server accepts a connection there and, with `banner`, greets as SMTP servers do."""
     try:
         with socket.create_connection((address, port), timeout=5) as connection:
             if not banner:
@@ -43,7 +43,7 @@ def smtp_answers(address: str, port: int, *, banner: bool) -> bool:
 
 
 def has_ipv6() -> bool:
-    """Whether this machine has an IPv6 address."""
+    """Check whether this machine has an IPv6 address."""
     try:
         return bool(Path("/proc/net/if_inet6").read_text())
     except OSError:

@@ -1,4 +1,4 @@
-"""main.cf and master.cf of a private Postfix on loopback, as texts.
+"""Render main.cf and master.cf of a private Postfix on loopback.
 
 Nothing leaves the machine unless the caller says so: no DNS, no route to the outside (`default_transport` refuses), and
 clients on loopback are strangers (`mynetworks` is an address that nobody uses).
@@ -98,7 +98,7 @@ def main_cf(directory: Path, parameters: Mapping[str, str], *, ipv6: bool) -> st
         "queue_directory": f"{directory}/queue",
         "data_directory": f"{directory}/data",
         "maillog_file": f"{directory}/log/mail.log",
-        # Where a log may lie at all is a setting too; the default is /var alone.
+        # Where a log may be at all is a setting too; the default is /var alone.
         "maillog_file_prefixes": f"{directory}, /dev/stdout",
     }
     return "".join(f"{name} = {value}\n" for name, value in settings.items())

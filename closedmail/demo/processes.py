@@ -1,4 +1,4 @@
-"""Processes below a directory, and signals that must not leave one of them behind."""
+"""Find processes by working directory, and handle signals so that none is left behind."""
 
 import contextlib
 import os
@@ -9,7 +9,7 @@ from types import FrameType
 
 
 def works_in(pid: int, directory: Path) -> bool:
-    """Whether the process runs with this working directory, and is no zombie."""
+    """Check whether the process runs with this working directory, and is no zombie."""
     try:
         return Path(f"/proc/{pid}/cwd").readlink() == directory
     except OSError:

@@ -1,6 +1,6 @@
-"""A small SMTP client for test mails: odd spellings, chosen client addresses, client certificates.
+"""Send test mails by SMTP: with odd spellings, chosen client addresses, client certificates.
 
-It sends its arguments verbatim, and gives back the deciding reply: the first refusal, or the reply to the message.
+The client sends its arguments verbatim, and returns the deciding reply: the first refusal, or the reply to the message.
 Built on smtplib, which insists on ASCII and on tidy addresses; `_Client` sends any.
 """
 
@@ -27,7 +27,7 @@ class SmtpReply:
 
     @property
     def accepted(self) -> bool:
-        """Whether the server has taken the mail."""
+        """Whether the server has accepted the mail."""
         return self.stage == "message" and 200 <= self.code < 300
 
 
@@ -46,7 +46,7 @@ def deliver(
     data: bytes = DEFAULT_MESSAGE,
     timeout: float = 30.0,
 ) -> SmtpReply:
-    """Send one mail and give back the first refusal, or the reply to the message.
+    """Send one mail and return the first refusal, or the reply to the message.
 
     `sender` and `recipients` go between the angle brackets as they are; one that begins with `FROM:` or `TO:` is the
     whole argument of its command (`FROM: u@p.example`, without brackets). `certificate` is a certificate file and its

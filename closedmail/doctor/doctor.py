@@ -60,7 +60,7 @@ def _postfix_findings(config: Config, snapshot: Snapshot | None) -> list[Finding
 
 
 def gather_facts(config: Config, snapshot: Snapshot | None) -> tuple[PostfixFacts, PostfixMachine]:
-    """Gather what the themes judge by. Raises ClosedmailError where Postfix can't be asked."""
+    """Gather what the themes judge by. Raises ClosedmailError where postconf fails."""
     directory = (config.postfix or PostfixMaps()).config_directory
     postfix = inspect_postfix(directory)
     machine = PostfixMachine(directory, postfix.main.get("mail_owner", "postfix"))

@@ -1,4 +1,4 @@
-"""A finding: what is wrong with a gateway, and the commands that fix it, as data."""
+"""Define a finding: what is wrong with a gateway, and the commands that fix it, as data."""
 
 import shlex
 from dataclasses import dataclass, replace
@@ -12,8 +12,10 @@ _DEFAULT_DIRECTORY = PostfixMaps().config_directory  # where postconf looks with
 
 
 class Program(Enum):
-    """The programs that fix something, and how their command lines begin. There are no others: setup runs fixes as
-    root."""
+    """The programs that fix something, and how their command lines begin.
+
+    There are no others: setup runs fixes as root.
+    """
 
     POSTCONF = ("postconf",)
     CHMOD = ("chmod",)
@@ -24,7 +26,7 @@ class Program(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Fix:
-    """One command. `configuration` are the options that say whose configuration it is about (`-c FOLDER`).
+    """One command. `configuration` are the options that name the configuration that it is about (`-c FOLDER`).
 
     With `by_hand` it may cost what an administrator wants to keep: `setup --yes` leaves it alone.
     """
@@ -45,7 +47,7 @@ class Fix:
         return self.arguments[-1]
 
     def __str__(self) -> str:
-        """Render the command as one writes it in a shell."""
+        """Render the command as one types it in a shell."""
         return shlex.join(self.argv)
 
     @classmethod
@@ -76,8 +78,10 @@ class Fix:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong. `id` is stable, for scripts; `text` is a sentence; `fixes` are commands in their order,
-    () where none can fix it. Made by `of`, which looks the rest up in `FINDINGS`."""
+    """One thing that is wrong. `id` is stable, for scripts; `text` is a sentence.
+
+    `fixes` are commands in their order, () where none can fix it. Made by `of`, which looks the rest up in `FINDINGS`.
+    """
 
     id: str
     phase: Phase
@@ -95,8 +99,10 @@ class Finding:
         severity: Severity | None = None,
         by_hand: bool = False,
     ) -> "Finding":
-        """Make a finding of an id of `FINDINGS`; `severity` where it is not the usual one, `by_hand` for all its fixes.
-        Raises KeyError."""
+        """Make a finding from an id of `FINDINGS`. Raises KeyError.
+
+        `severity` is given where it is not the usual one, `by_hand` for all its fixes.
+        """
         kind = FINDINGS[name]
         if by_hand:
             fixes = tuple(replace(fix, by_hand=True) for fix in fixes)
@@ -109,7 +115,7 @@ class Finding:
 
     @property
     def fix(self) -> tuple[str, ...]:
-        """The commands as one writes them in a shell, to be shown."""
+        """The commands as one types them in a shell, to be shown."""
         return tuple(map(str, self.fixes))
 
     def to_json(self) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""All findings by their ids: when each is fixed, how bad it is, and what it means.
+"""List all findings by their ids: when each is fixed, how bad it is, and what it means.
 
-closedmail-doctor(8) lists them in these words. An id is part of the public interface: scripts know it.
+closedmail-doctor(8) lists them with these texts. An id is part of the public interface: scripts know it.
 """
 
 from dataclasses import dataclass
@@ -11,18 +11,20 @@ Severity = Literal["error", "warning"]
 
 
 class Phase(IntEnum):
-    """When a finding is fixed: doctor lists findings and setup fixes them in this order."""
+    """The step in which a finding is fixed: doctor lists findings and setup fixes them in this order."""
 
     PUBLISH = 1  # without it sync publishes nothing
-    ANSWER = 2  # what the mail server will ask or read must be there first, or it defers all mail
+    ANSWER = 2  # what the mail server will ask or read must exist first, or it defers all mail
     CONFIGURE = 3
     CONNECT = 4  # has the mail server ask closedmail, or read its maps
 
 
 @dataclass(frozen=True, slots=True)
 class FindingKind:
-    """`severity` is the usual one: an `error` lets mail leak, be lost or pass unchecked; a `warning` is what will, or
-    may. `meaning` is one line."""
+    """A kind of finding. `severity` is the usual one, `meaning` is one line.
+
+    An `error` lets mail leak, be lost or pass unchecked; a `warning` will do so, or may.
+    """
 
     phase: Phase
     severity: Severity
@@ -71,7 +73,7 @@ FINDINGS: dict[str, FindingKind] = {
         "error",
         {
             "ask-ccert": "Clients are not asked for a certificate, and partners must show one.",
-            "cert-altnames": "Sendmail compares a partner's certificate with another name than was asked for.",
+            "cert-altnames": "Sendmail compares a partner's certificate with a name other than the one demanded.",
             "client-ca": "The mail server trusts no CA, and certificates are pinned by subject or issuer.",
             "client-ca-missing": "The file of trusted CAs is not there.",
             "dane-dns": "A service whose partners use DANE does no DNSSEC look-ups.",
@@ -101,7 +103,7 @@ FINDINGS: dict[str, FindingKind] = {
             "smtpd-tls": "Postfix does not offer STARTTLS, and partners must use TLS.",
             "starttls": "Sendmail does not offer STARTTLS, and partners must use TLS.",
             "timer": "Nothing fetches the lists regularly.",
-            "tls-policy-order": "A table of yours stands before closedmail's TLS policies, and may loosen them.",
+            "tls-policy-order": "A table of yours comes before closedmail's TLS policies, and may loosen them.",
             "tls-required": "A header of a mail can switch a partner's TLS policy off.",
         },
     ),
@@ -122,7 +124,7 @@ FINDINGS: dict[str, FindingKind] = {
             "sendmail-mc": "sendmail.mc was changed since sendmail.cf was made of it.",
             "tls-loglevel": "The log lacks certificates, and mail can't be replayed from it.",
             "tls-perm-err": "Sendmail returns mail at once to its sender when a partner's TLS fails.",
-            "transport-order": "closedmail's table stands before a transport map of yours.",
+            "transport-order": "closedmail's table comes before a transport map of yours.",
             "unknown-recipient-domain": "Recipients whose domain the public DNS does not know are refused.",
             "unknown-sender-domain": "Senders whose domain the public DNS does not know are refused.",
             "unlisted-sender": "Senders whose domain is held or closed are refused as unknown users.",
@@ -138,7 +140,7 @@ FINDINGS: dict[str, FindingKind] = {
             "mailertable-map": "Sendmail does not look into closedmail's mailertable.",
             "map-type": "Postfix expects a map of another type than sync makes.",
             "milter-missing": "Sendmail does not ask the milter.",
-            "milter-socket": "Sendmail asks for the milter at another socket than it listens on.",
+            "milter-socket": "Sendmail connects to another socket than the milter listens on.",
             "milter-unused": "A listener of Sendmail's does not ask the milter.",
             "sender-restrictions": "Postfix does not ask closedmail about senders.",
             "sendmail-map-type": "Sendmail expects a map of another type than sync makes.",

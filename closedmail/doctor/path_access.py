@@ -1,4 +1,4 @@
-"""Whether a user comes to a file, by the modes on the way."""
+"""Check whether a user can reach a file, by the modes along its path."""
 
 import grp
 import stat
@@ -6,9 +6,9 @@ from pathlib import Path
 
 
 def stopped_at(path: Path, uid: int, groups: set[int]) -> str:
-    """Find the first path on the way whose mode keeps a user out, "" where it comes through, or where there is nothing.
+    """Find the first path on the way whose mode keeps a user out; "" where none does, or where there is no file.
 
-    Folders must let it pass, sockets be writable, all else readable. Root has no more rights than others.
+    Folders must be searchable, sockets writable, all else readable. Root has no more rights than others.
     """
     for each in (*reversed(path.parents), path):
         try:

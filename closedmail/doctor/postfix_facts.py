@@ -1,4 +1,4 @@
-"""A gateway with Postfix, as its checks see it: its configuration, its Postfix, and its machine."""
+"""Define a gateway with Postfix, as its checks see it: its configuration, its Postfix, and its machine."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -48,12 +48,12 @@ class Setting:
 
 
 def setting_of(postfix: PostfixConfig, service: Service | None, name: str) -> Setting:
-    """Find where a service has a parameter from."""
+    """Find where a parameter is set for a service."""
     return Setting(postfix, name, service if service and name in service.options else None)
 
 
 def settings_of(postfix: PostfixConfig, services: list[Service], *names: str) -> Iterator[Setting]:
-    """Find each place that these services have one of the parameters from, once."""
+    """Find each place that sets one of the parameters for these services, once."""
     seen = set()
     for name in names:
         for service in services:
@@ -66,8 +66,10 @@ def settings_of(postfix: PostfixConfig, services: list[Service], *names: str) ->
 
 @dataclass(frozen=True, slots=True)
 class FileState:
-    """A file or folder: what it is ("" for nothing), what stops the user postfix ("" for nothing: the path whose mode
-    or owner does), and how many certificates are in it."""
+    """A file or folder: its kind ("" if missing), and how many certificates are in it.
+
+    It also has the path whose mode or owner stops the user postfix ("" where none does).
+    """
 
     kind: str = ""
     stopped_at: str = ""
@@ -75,22 +77,21 @@ class FileState:
 
 
 class PostfixLookups(Protocol):
-    """What has to be looked up on the machine itself."""
+    """The look-ups that need the machine itself."""
 
     def file(self, path: str) -> FileState:
-        """Look at a file as the user postfix sees it."""
+        """Inspect a file as the user postfix sees it."""
 
     def table(self, table: str) -> Mapping[str, str] | None:
         """Read the rows of a table (`hash:/etc/postfix/x`, or the path of a list); None where that is impossible."""
 
     def answers(self, where: str) -> bool:
-        """Whether a policy service answers there (`unix:/PATH`, `inet:HOST:PORT`)."""
+        """Check whether a policy service answers there (`unix:/PATH`, `inet:HOST:PORT`)."""
 
 
 @dataclass(frozen=True, slots=True)
 class PostfixFacts:
-    """A gateway: its configuration, its Postfix, its machine, and the keys of all partners, those of the list in force
-    among them."""
+    """A gateway: its configuration, its Postfix, its machine, and the keys of all partners, with those of the list."""
 
     config: Config
     rules: tuple[Rule, ...]
@@ -100,7 +101,7 @@ class PostfixFacts:
 
     @property
     def active(self) -> list[Rule]:
-        """Rules that ask anything of mail."""
+        """Rules that demand anything of mail."""
         return [rule for rule in self.rules if rule.inbound.mode != "off"]
 
     @property
@@ -119,9 +120,11 @@ class PostfixFacts:
         return Fix.postconf(self.postfix.directory, *arguments)
 
     def takes_back(self, service: Service) -> bool:
-        """Whether mail comes back here that another listener has checked and given to a content filter: it has no
-        filter of its own, is on loopback or has no restrictions on purpose, and a filter is in use or XFORWARD is
-        allowed."""
+        """Check whether mail comes back here that another listener has checked and given to a content filter.
+
+        Such a listener has no filter of its own, is on loopback or has no restrictions on purpose, and a filter is in
+        use or XFORWARD is allowed.
+        """
         blank = all(name in service.options and not service.get(name) for name in CHECK_LISTS)
         return (service.on_loopback or blank) and self._after_filter(service)
 

@@ -1,4 +1,4 @@
-"""The machine under Postfix: files as the user postfix sees them, tables, and whether policyd answers."""
+"""Inspect the machine under Postfix: files as the user postfix sees them, tables, and whether policyd answers."""
 
 import os
 import pwd
@@ -17,7 +17,7 @@ from closedmail.programs import ProgramError
 _LARGEST = 64 * 1024 * 1024  # bytes of a file that is read
 _INDEXED = ("hash", "btree", "lmdb", "cdb", "dbm", "sdbm")
 _TEXTS = ("texthash", "cidr", "pcre", "regexp")
-# A mail without a sender is nobody's business, but a generation must be there to say so.
+# A mail without a sender concerns no partner, but only a generation in force can answer so.
 _QUESTION = (
     b"request=smtpd_access_policy\nprotocol_state=RCPT\nprotocol_name=SMTP\nsender=\nrecipient=\n"
     b"client_address=127.0.0.1\ninstance=doctor\n\n"
@@ -28,7 +28,7 @@ class PostfixMachine:
     """`PostfixLookups` on this machine, each made once. `not_asked` are sockets that this user may not use."""
 
     def __init__(self, config_directory: str, mail_owner: str) -> None:
-        """`mail_owner` is the user as whom Postfix's processes run."""
+        """Remember nothing yet. `mail_owner` is the user as whom Postfix's processes run."""
         self._directory, self._owner = config_directory, mail_owner
         self.not_asked: list[str] = []
         self.file = cache(self._file)
@@ -45,7 +45,7 @@ class PostfixMachine:
         return FileState(kind, self._stopped_at(Path(path)), certificates)
 
     def _stopped_at(self, path: Path) -> str:
-        """Find the first path on the way whose mode keeps the user postfix out, "" where it comes through."""
+        """Find the first path on the way whose mode keeps the user postfix out, "" where none does."""
         try:
             user = pwd.getpwnam(self._owner)
         except KeyError:

@@ -1,4 +1,4 @@
-"""The running state of a gateway: what is in force, what systemd runs, how old lists and keys are."""
+"""Find the running state of a gateway: what is in force, what systemd runs, how old lists and keys are."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -21,7 +21,7 @@ _TIME_LIMIT = 30  # seconds
 
 
 def look_at_running(config: Config, now: int, snapshot: Snapshot | None, trouble: str) -> Running:
-    """Look at all of it; `trouble` says why there is no `snapshot`."""
+    """Find the whole running state; `trouble` is the reason why there is no `snapshot`."""
     ages, keys = _lists(config, now, snapshot)
     return Running(
         generation=snapshot.generation if snapshot else 0,
@@ -68,7 +68,7 @@ def start_policyd() -> Fix | None:
 
 
 def _in_crontab() -> bool:
-    """Whether any crontab runs `closedmail … sync`."""
+    """Check whether any crontab runs `closedmail … sync`."""
     for name in _CRONTABS:
         path = Path(name)
         with suppress(OSError):
@@ -80,7 +80,7 @@ def _in_crontab() -> bool:
 
 
 def _lists(config: Config, now: int, snapshot: Snapshot | None) -> tuple[list[Problem], list[Problem]]:
-    """Find what `status` finds of the lists' ages, and of their keys."""
+    """Return the problems that `status` finds with the lists' ages, and with their keys."""
     log = read_log(Path(config.gateway.state_dir))
     in_force = {item.name: item for item in snapshot.manifest.lists} if snapshot else {}
     ages: list[Problem] = []

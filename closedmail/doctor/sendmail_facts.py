@@ -1,4 +1,4 @@
-"""A gateway with Sendmail, as its checks see it: its configuration, its sendmail.cf, and its machine."""
+"""Define a gateway with Sendmail, as its checks see it: its configuration, its sendmail.cf, and its machine."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ SENDMAIL_MC = "/etc/mail/sendmail.mc"
 
 @dataclass(frozen=True, slots=True)
 class PathState:
-    """A file or folder: what it is ("" for nothing), its mode, and how many certificates are in it.
+    """A file or folder: its kind ("" if missing), its mode, and how many certificates are in it.
 
     Sendmail looks at files with the rights that its user has by their modes, root's as well: `stopped_at` is the path
     that keeps it out, `writable_at` the first folder on the way that its group or others may write, each "" for none.
@@ -29,10 +29,10 @@ class PathState:
 
 
 class SendmailLookups(Protocol):
-    """What has to be looked at on the machine itself."""
+    """The look-ups that need the machine itself."""
 
     def path(self, path: str) -> PathState:
-        """Look at a path as Sendmail sees it."""
+        """Inspect a path as Sendmail sees it."""
 
     def lines(self, path: str) -> list[str]:
         """Read the lines of a text, none where that is impossible."""
@@ -41,16 +41,18 @@ class SendmailLookups(Protocol):
         """Find why the owner of the state directory can't read a file, "" where it can."""
 
     def answers(self, where: str) -> bool:
-        """Whether a milter answers there (`unix:/PATH`, `inet:HOST:PORT`)."""
+        """Check whether a milter answers there (`unix:/PATH`, `inet:HOST:PORT`)."""
 
     def has_program(self, name: str) -> bool:
-        """Whether there is such a program."""
+        """Check whether there is such a program."""
 
 
 @dataclass(frozen=True, slots=True)
 class SendmailFacts:
-    """A gateway: its configuration, its sendmail.cf, its machine, the keys of all partners, and the administrator's own
-    rows of the access table, by folded keys."""
+    """A gateway: its configuration, its sendmail.cf, its machine, and the keys of all partners.
+
+    It also has the administrator's own rows of the access table, by folded keys.
+    """
 
     config: Config
     rules: tuple[Rule, ...]
@@ -66,7 +68,7 @@ class SendmailFacts:
 
     @property
     def active(self) -> list[Rule]:
-        """Rules that ask anything of mail."""
+        """Rules that demand anything of mail."""
         return [rule for rule in self.rules if rule.inbound.mode != "off"]
 
     @property
@@ -99,5 +101,5 @@ def blamed_by(cf: SendmailCf) -> list[str]:
 
 
 def rebuild(line: str) -> str:
-    """Say how a line of the .mc comes into force."""
+    """Explain how to put a line of the .mc into force."""
     return f"write {line} into {SENDMAIL_MC}, in front of its MAILER lines, and run: sendmailconfig"

@@ -1,4 +1,4 @@
-"""`closedmail doctor` for Sendmail: sendmail.cf and the machine looked at, and judged theme by theme."""
+"""Inspect sendmail.cf and the machine for `closedmail doctor`, and judge them theme by theme."""
 
 import os
 from collections.abc import Iterator
@@ -27,8 +27,10 @@ _UNIT = "closedmail-milter.service"
 
 
 def sendmail_findings(config: Config, snapshot: Snapshot | None, cf_path: str = "") -> Iterator[Finding]:
-    """Find all that is wrong with Sendmail. `cf_path` is a sendmail.cf to judge in place of the one that is installed;
-    then nothing is said of whether it is in force. What is wrong raises nothing."""
+    """Find all that is wrong with Sendmail; faults are findings and raise nothing.
+
+    `cf_path` is a sendmail.cf to judge in place of the installed one; then whether it is in force is not checked.
+    """
     path = Path(cf_path or DEFAULT_CF)
     try:
         text = path.read_text(encoding="utf-8", errors="surrogateescape")
@@ -78,12 +80,12 @@ def _running(path: Path, facts: SendmailFacts, *, systemd: bool) -> SendmailRunn
 
 
 def _started_at(pid_file: Path) -> float:
-    """Return when a Sendmail that runs wrote this file, 0 where none does."""
+    """Return when a running Sendmail wrote this file, 0 where none runs."""
     try:
         with pid_file.open(encoding="ascii", errors="replace") as lines:
             os.kill(int(lines.readline()), 0)
     except PermissionError:
-        pass  # it runs, as somebody else
+        pass  # it runs, as another user
     except (OSError, ValueError, OverflowError):
         return 0
     return _changed_at(pid_file)

@@ -1,4 +1,4 @@
-"""The machine under Sendmail: paths by their modes, as Sendmail looks at them, and whether the milter answers."""
+"""Inspect the machine under Sendmail: paths by their modes, as Sendmail sees them, and whether the milter answers."""
 
 import pwd
 import shutil
@@ -18,7 +18,10 @@ class SendmailMachine:
     """`SendmailLookups` on this machine, each made once. `not_asked` are sockets that this user may not use."""
 
     def __init__(self, state_dir: str, *, sticky: bool) -> None:
-        """With `sticky` Sendmail trusts folders that all may write, but only owners remove from (TrustStickyBit)."""
+        """Remember nothing yet. With `sticky` Sendmail trusts world-writable folders that have the sticky bit.
+
+        That is DontBlameSendmail's TrustStickyBit.
+        """
         self._state_dir, self._sticky = Path(state_dir), sticky
         self.not_asked: list[str] = []
         self.path = cache(self._path)
@@ -67,7 +70,7 @@ class SendmailMachine:
         return f"because of {stopped}" if stopped else ""
 
     def has_program(self, name: str) -> bool:
-        """Whether there is such a program."""
+        """Check whether there is such a program."""
         return shutil.which(name) is not None
 
     def _answers(self, where: str) -> bool:

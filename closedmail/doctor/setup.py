@@ -20,7 +20,7 @@ class Setup:
     decided by hand is left alone."""
 
     def __init__(self, config: Config, ask: Ask, say: Callable[[str], object], *, unattended: bool) -> None:
-        """Raises ClosedmailError for a record that can't be used."""
+        """Read the record of former runs. Raises ClosedmailError for one that can't be used."""
         self.config, self._ask, self._say, self._unattended = config, ask, say, unattended
         self._directory = (config.postfix or PostfixMaps()).config_directory
         self._undo = config.command("setup", "--undo")

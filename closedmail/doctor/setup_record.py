@@ -1,4 +1,4 @@
-"""What `closedmail setup` has changed, written down before it is changed, so that it can be taken back.
+"""Record what `closedmail setup` changes, before it does, so that it can be undone.
 
 The record lies beside the state directory, in a folder of root's: whoever could write it could have root write
 Postfix's configuration.

@@ -1,4 +1,4 @@
-"""Why a mail is accepted, refused or routed by the generation in force: the decision of the daemons, in words."""
+"""Explain why a mail is accepted, refused or routed by the generation in force: the decision of the daemons."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, assert_never
@@ -28,13 +28,13 @@ _SENTENCES = {
     "address": "The client's address is not authorised for this partner.",
     "certificate": "The client showed no certificate that is authorised for this partner.",
     "tls": "The connection is not encrypted, and the partner's rule asks for it.",
-    "unknown-fact": "This door can't tell enough about the mail, and leaves it to the policy service.",
+    "unknown-fact": "This front end does not know enough about the mail, and leaves it to the policy service.",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class ExplainedSender:
-    """A verdict with what it came from."""
+    """A verdict with the facts that led to it."""
 
     verdict: Verdict
     generation: int
@@ -46,11 +46,11 @@ class ExplainedSender:
 
     @property
     def action(self) -> str:
-        """What the policy service would answer."""
+        """Render the answer of the policy service."""
         return action_of(self.verdict)
 
     def to_json(self) -> dict[str, Any]:
-        """The object of the public interface."""
+        """Make the object of the public interface."""
         match, facts = self.verdict.match, self.verdict.facts
         return {
             "verdict": self.verdict.outcome,
@@ -65,7 +65,7 @@ class ExplainedSender:
 
     @property
     def text(self) -> str:
-        """The verdict in a sentence or two."""
+        """Render the verdict in a sentence or two."""
         sentence = _SENTENCES[self.verdict.reason]
         match = self.verdict.match
         if match is None:
@@ -86,7 +86,7 @@ def explain_inbound(snapshot: Snapshot, envelope: Envelope) -> ExplainedSender:
 
 @dataclass(frozen=True, slots=True)
 class ExplainedRecipient:
-    """Where a mail to a recipient goes by the maps in force."""
+    """The route of a mail to a recipient by the maps in force."""
 
     verdict: Outcome
     generation: int
@@ -98,7 +98,7 @@ class ExplainedRecipient:
     sendmail: SendmailRows | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The object of the public interface; `sendmail` is there where Sendmail's maps are made."""
+        """Make the object of the public interface; it has `sendmail` where Sendmail's maps are made."""
         found = {
             "verdict": self.verdict,
             "transport": self.transport,
@@ -114,9 +114,11 @@ class ExplainedRecipient:
 def explain_outbound(
     snapshot: Snapshot, recipient: str, local_rows: LocalRows | None = None, closedmail: str = "closedmail"
 ) -> ExplainedRecipient:
-    """Look a recipient (or a bare domain) up as Postfix would in the maps, and as Sendmail would where its maps are
-    made: `local_rows` are the administrator's then. `closedmail` is how the commands that it proposes begin. Raises
-    SenderError."""
+    """Look a recipient (or a bare domain) up as Postfix would, and as Sendmail would where its maps are made.
+
+    `local_rows` are the administrator's rows of Sendmail's maps. `closedmail` is what proposed commands begin with.
+    Raises SenderError.
+    """
     found = _explain_postfix(snapshot, recipient, closedmail)
     if local_rows is None:
         return found
@@ -160,7 +162,7 @@ def _explain_postfix(snapshot: Snapshot, recipient: str, closedmail: str) -> Exp
 
 
 def _in_words(name: str, key: str, delivery: Delivery, closedmail: str) -> tuple[Outcome, str]:
-    """What becomes of mail, and a sentence without its full stop."""
+    """Return what happens to mail, and a sentence on it without its full stop."""
     if delivery.why is not None:
         explained = delivery.why.reason.explained.replace("{closedmail}", closedmail)
         return "held", f"Mail to {name} is held and waits: {explained}"
@@ -176,8 +178,10 @@ def _in_words(name: str, key: str, delivery: Delivery, closedmail: str) -> tuple
 
 
 def find_route(snapshot: Snapshot, name: str) -> tuple[str, Entry, Delivery] | None:
-    """Find the row that Postfix finds (key, record, delivery): that of the exact domain, else of the longest suffix;
-    own domains are shielded."""
+    """Find the row that Postfix finds, as (key, record, delivery); own domains are shielded.
+
+    It is that of the exact domain, else of the longest suffix.
+    """
     own = snapshot.own.covers(name)
     for key in (name, *("." + parent for parent in parents(name))):
         if own and not snapshot.own.covers(key):

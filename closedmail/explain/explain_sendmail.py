@@ -1,4 +1,4 @@
-"""What Sendmail finds in its maps for a recipient's domain: the row of the mailertable, and that of its TLS demand."""
+"""Find what Sendmail finds for a recipient's domain: the row of its mailertable, and that of its TLS demand."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -24,14 +24,14 @@ class SendmailRows:
     access: tuple[str, str] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The object of the public interface."""
+        """Make the object of the public interface."""
         return {
             name: dict([row]) if row else {}
             for name, row in (("mailertable", self.mailertable), ("access", self.access))
         }
 
     def text(self) -> str:
-        """Both rows for people."""
+        """Render both rows for people."""
         rows = (("mailertable", self.mailertable), ("access", self.access))
         return "\n".join(f"Sendmail's {table}: {' '.join(row) if row else 'no row'}" for table, row in rows)
 
@@ -42,7 +42,7 @@ def sendmail_rows(snapshot: Snapshot, name: str, local_rows: LocalRows) -> Sendm
 
 
 def _mailertable(snapshot: Snapshot, name: str, local_rows: LocalRows) -> tuple[str, str] | None:
-    """The row of the domain, else that of the longest suffix, else that of `.`."""
+    """Find the row of the domain, else that of the longest suffix, else that of `.`."""
     shielded = False
     for key in (name, *("." + parent for parent in parents(name)), "."):
         value = local_rows.mailertable.get(key) or (None if shielded else _value(snapshot, key))
@@ -60,7 +60,7 @@ def _value(snapshot: Snapshot, key: str) -> str | None:
 
 
 def _access(snapshot: Snapshot, name: str, local_rows: LocalRows) -> tuple[str, str] | None:
-    """The row of the domain, else that of the nearest name above it, else the administrator's for all."""
+    """Find the row of the domain, else that of the nearest name above it, else the administrator's for all."""
     entries: list[tuple[str, Entry]] = []
     names = (name, *parents(name))
     for key in (*names, *("." + above for above in names)):

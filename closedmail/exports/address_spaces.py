@@ -1,4 +1,4 @@
-"""The keys of a generation as Exchange's address spaces: `x`, and `*.x` for a suffix."""
+"""Render the keys of a generation as Exchange's address spaces: `x`, and `*.x` for a suffix."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from closedmail.routes.delivery import DeliveryKind
 
 
 def address_spaces(published: PublishedGeneration, notes: Notes) -> Iterator[tuple[str, ExportRow, str]]:
-    """Each key but own domains, how its mail is delivered, and its address space; `notes` take what that changes."""
+    """Yield each key but own domains, its row, and its address space; `notes` get what that changes."""
     for key, row in outbound_rows(published):
         if row.kind is DeliveryKind.OWN:
             notes.add("an own domain lies below a listed suffix or closed domain: keep it an accepted domain", key)

@@ -1,4 +1,4 @@
-"""`bind`: a response policy zone with the MX records, or forward zones.
+"""Render `bind`: a response policy zone with the MX records, or forward zones.
 
 Seen on BIND 9.18: a policy zone that has an MX record for a name answers its other types with nothing, and there is no
 policy by type. No other means of BIND changes one type alone: a zone of one's own would take all that is below, too.
@@ -27,14 +27,14 @@ _TYPES = (
     "DNSSEC: without break-dnssec, answers for signed domains would NOT be changed where a client sets DO, as Postfix "
     "with dane does, and mail would leave. With it they are, without signatures: a client that validates for itself "
     "takes them for forged, and its mail waits.",
-    "A response-policy of your own: there may be one only. Put the zone into it by hand, before all others, in place "
+    "A response-policy of your own: there may be one only. Add the zone to it yourself, before all others, in place "
     "of closedmail.options.",
 )
 _OWN = "An own domain in a forwarded zone is resolved from the root servers, without your forwarders."
 
 
 def render(published: PublishedGeneration, request: ExportRequest) -> list[File]:
-    """Three files for `mx`, two for `forward`."""
+    """Render three files for `mx`, two for `forward`."""
     applying = [line.replace("{place}", request.place) for line in _APPLYING]
     if request.form == "forward":
         notes = Notes()
@@ -62,7 +62,7 @@ def _config(
     yield f'  type primary; file "{request.place}/{_ZONE}"; allow-query {{ none; }};'
     yield "  check-names ignore;  # a listed domain may have an underscore, and one bad owner would end the whole zone"
     yield "};"
-    # Nobody answers there, and the server says so: SERVFAIL, for which mail waits.
+    # Nobody answers there, and the server reports so: SERVFAIL, for which mail waits.
     yield f'zone "{dns.HELD}" {{ type forward; forward only; forwarders {{ 127.0.0.1 port 1; }}; }};'
 
 
@@ -73,7 +73,7 @@ def _policy(published: PublishedGeneration) -> Iterator[str]:
 
 
 def _without_address(published: PublishedGeneration, found: dns.Survey) -> frozenset[str]:
-    """The hosts of routes that are names with MX records of their own in the zone, and so lose their addresses."""
+    """Find the hosts of routes that have MX records of their own in the zone, and so lose their addresses."""
     return frozenset(name for name in found.targets if says_something(published, name) or name in published.closed)
 
 
@@ -101,7 +101,7 @@ def _zone(published: PublishedGeneration, found: dns.Survey, empty: frozenset[st
 
 
 def _with_address(answer: dns.Answer, empty: frozenset[str]) -> dns.Answer:
-    """An answer without hosts that have no address; where none is left, mail waits."""
+    """Drop the hosts of an answer that have no address; where none is left, mail waits."""
     if answer is None or not empty:
         return answer
     return tuple(record for record in answer if record[1] not in empty) or dns.WAIT

@@ -1,7 +1,7 @@
-"""Names in portions that stay what they are: one name more or less changes one portion, or splits or joins one.
+"""Divide names into stable portions: one name more or less changes one portion, or splits or joins one.
 
 A portion is all names whose SHA-256 digests begin with the same bits; one that is too large is split by the next bit.
-So it is told by the names alone, without knowing the portions of the last time, and a list's order has no part in it.
+So it follows from the names alone, without the portions of the last time, and does not depend on a list's order.
 """
 
 from collections.abc import Callable, Collection, Iterator
@@ -13,7 +13,7 @@ def _one(name: str) -> int:  # noqa: ARG001, all cost the same
 
 
 def portions(names: Collection[str], limit: int, cost: Callable[[str], int] = _one) -> Iterator[tuple[str, list[str]]]:
-    """Portions of at most `limit` names: the bits that they have in common ("" for all), and the names, sorted.
+    """Yield portions of at most `limit` names: the bits that they have in common ("" for all), and the names, sorted.
 
     With `cost`, the limit is one for the sum of what the names cost; a name that costs more is a portion of its own.
     """

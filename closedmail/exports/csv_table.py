@@ -1,4 +1,4 @@
-"""`csv`: one row a domain, for spreadsheets and whatever reads them (RFC 4180)."""
+"""Render `csv`: one row a domain, for spreadsheets and other readers of CSV (RFC 4180)."""
 
 import csv
 from collections.abc import Iterator
@@ -18,13 +18,13 @@ COLUMNS = (
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-def render(published: PublishedGeneration, request: ExportRequest) -> list[File]:  # noqa: ARG001, there is but one form
-    """One file."""
+def render(published: PublishedGeneration, request: ExportRequest) -> list[File]:  # noqa: ARG001, there is only one form
+    """Render one file."""
     return [File("", _lines(published))]
 
 
 class _LastLine:
-    """What csv.writer writes into: the last line. Rows have no line ends inside: nothing in a generation has any."""
+    """The file for csv.writer: it keeps the last line. Rows have no line ends inside: nothing in a generation has."""
 
     text = ""
 

@@ -1,9 +1,9 @@
-"""What DNS servers are told in place of a partner's public MX records, and the names that are made for it.
+"""Decide the answers that DNS servers give in place of a partner's public MX records, and the names made for them.
 
 An MX target is a name, never an address (RFC 1035 3.3.9), so that each address literal gets a name below
 `closedmail.invalid`: nobody can own a name below `invalid` (RFC 6761 6.4), so that none can clash with them.
 
-Mail that has to wait gets an MX whose address the server refuses to tell: MTAs take that for a passing failure and try
+Mail that has to wait gets an MX whose address the server refuses: MTAs take that for a temporary failure and try
 again, while a name that does not exist, or has no address, makes Postfix bounce the mail (postconf(5),
 smtp_defer_if_no_mx_address_found). Mail that is refused gets the null MX `0 .` (RFC 7505), a failure for good.
 """
@@ -33,19 +33,19 @@ _MADE = DomainSet([SUFFIX])
 
 
 def made_name(address: str) -> str:
-    """The name of an address: `ip-192-0-2-1.closedmail.invalid`."""
-    if ":" not in address:  # nearly all of them, and in their one spelling
+    """Make the name of an address: `ip-192-0-2-1.closedmail.invalid`."""
+    if ":" not in address:  # nearly all of them, in canonical spelling
         return f"ip-{address.replace('.', '-')}.{SUFFIX}"
     return f"ip-{IPv6Address(address).exploded.replace(':', '-')}.{SUFFIX}"
 
 
 def target_of(host: MailHost) -> str:
-    """The MX target of a host."""
+    """Return the MX target of a host."""
     return made_name(host.name) if host.is_address else host.name
 
 
 def answer_of(row: ExportRow) -> Answer:
-    """Decide what a server answers for the MX of a name with that row."""
+    """Decide a server's answer for the MX of a name with that row."""
     match row.kind:
         case DeliveryKind.ROUTED:
             return tuple((host.preference, target_of(host)) for host in row.delivery.hosts)
@@ -60,13 +60,13 @@ def answer_of(row: ExportRow) -> Answer:
 
 
 def answers(published: PublishedGeneration) -> Iterator[tuple[str, Answer]]:
-    """All keys with their answers, sorted."""
+    """Yield all keys with their answers, sorted."""
     return ((key, answer_of(row)) for key, row in outbound_rows(published) if not _MADE.covers(key))
 
 
 @dataclass
 class Survey:
-    """What has to be known before the first line is written.
+    """The facts that are needed before the first line is written.
 
     `suffixes` are the answers below a name, `addresses` those that need a made name, `targets` the names among the
     hosts. `covered` are the exact names below a suffix with their answers; among them `hosts`, which are no keys, but
@@ -83,19 +83,19 @@ class Survey:
     fill: dict[str, Answer] = field(default_factory=dict)
 
     def covering(self, name: str) -> str | None:
-        """The longest suffix above a name."""
+        """Return the longest suffix above a name."""
         return next((parent for parent in parents(name) if parent in self.suffixes), None)
 
     def names(self) -> list[tuple[str, str]]:
-        """The made names with their addresses, sorted by address."""
+        """List the made names with their addresses, sorted by address."""
         return [(made_name(address), address) for address in sorted(self.addresses)]
 
 
 def survey(published: PublishedGeneration) -> Survey:
-    """Look at all rows.
+    """Survey all rows.
 
     `fill`: in a zone file a wildcard stands for no name that exists, nor for anything below one (RFC 4592 2.2.1,
-    4.1). So that `*.x` still answers for what is beside and below a listed `a.b.x`, `b.x`, `*.b.x` and `*.a.b.x` get
+    4.1). So that `*.x` still answers for names beside and below a listed `a.b.x`, `b.x`, `*.b.x` and `*.a.b.x` get
     the answer of `*.x`, unless they have one of their own.
     """
     found = Survey()
@@ -114,12 +114,12 @@ def survey(published: PublishedGeneration) -> Survey:
 
 
 def within(name: str, zones: Container[str]) -> bool:
-    """Whether a name is one of these zones, or lies in one."""
+    """Check whether a name is one of these zones, or lies in one."""
     return name in zones or any(parent in zones for parent in parents(name))
 
 
 def exact_answers(published: PublishedGeneration, found: Survey) -> Iterator[tuple[str, Answer]]:
-    """The exact names with their answers: keys, and hosts of routes below a suffix."""
+    """Yield the exact names with their answers: keys, and hosts of routes below a suffix."""
     yield from (row for row in answers(published) if not row[0].startswith("."))
     yield from found.hosts.items()
 
@@ -155,7 +155,7 @@ def _note(notes: Notes, key: str, row: ExportRow) -> None:
     if any(host.port not in (0, 25) for host in row.delivery.hosts):
         notes.add("an MX record has no port: mail goes to port 25", key)
     if any(host.mx for host in row.delivery.hosts):
-        notes.add("the route's host stands without brackets: its address is used, its own MX records are not", key)
+        notes.add("the route's host is written without brackets: its address is used, its own MX records are not", key)
     outbound = row.rule.outbound if row.rule else None
     if outbound and outbound.tls not in ("none", "may"):
         level = f"{outbound.tls} {' '.join(outbound.tls_match)}".strip()

@@ -1,4 +1,4 @@
-"""`dnsmasq`: `mx-host` for listed domains, `server=` for forwarding.
+"""Render `dnsmasq`: `mx-host` for listed domains, `server=` for forwarding.
 
 Seen on dnsmasq 2.90: `mx-host` changes the MX of just that name. It has no wildcards, but `server=/*.x/` takes all
 below x and not x itself (dnsmasq(8), --server), so that what is below a listed suffix can at least be kept from the
@@ -15,7 +15,7 @@ from closedmail.exports.target import ExportRequest, File
 
 _NOBODY = "127.0.0.1#1"
 _APPLYING = (
-    "Write it as /etc/dnsmasq.d/closedmail.conf (dnsmasq --test), and restart dnsmasq: it reads no configuration anew.",
+    "Write it as /etc/dnsmasq.d/closedmail.conf (dnsmasq --test), and restart dnsmasq, which never re-reads it.",
 )
 _UNSIGNED = (
     "dnsmasq validates answers of servers for a domain of their own only where it has a trust anchor for it (dnssec, "
@@ -24,7 +24,7 @@ _UNSIGNED = (
 
 
 def render(published: PublishedGeneration, request: ExportRequest) -> list[File]:
-    """One file."""
+    """Render one file."""
     return [File("", _forwarding(published) if request.form == "forward" else _mx(published))]
 
 
@@ -60,7 +60,7 @@ def _mx(published: PublishedGeneration) -> Iterator[str]:
 
 
 def _unresolved(name: str, answer: dns.Answer) -> str:
-    """The line by which names are not resolved: for good, or so that mail waits."""
+    """Render the line by which names are not resolved: for good, or so that mail waits."""
     return f"local=/{name}/" if answer == dns.NULL_MX else f"server=/{name}/{_NOBODY}"
 
 

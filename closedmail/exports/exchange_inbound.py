@@ -54,7 +54,7 @@ if ($gone -gt $RemoveAtMost) {
 
 
 def receive_connectors(published: PublishedGeneration, limit: int, notes: Notes) -> Iterator[Wanted]:
-    """Connectors for all addresses of `allow_from`, those that have to use TLS apart."""
+    """Yield connectors for all addresses of `allow_from`, those that have to use TLS apart."""
     plain: set[IPNetwork] = set()
     demanding: set[IPNetwork] = set()
     for rule in published.rules:
@@ -78,7 +78,7 @@ def receive_connectors(published: PublishedGeneration, limit: int, notes: Notes)
 
 
 def secure_list(published: PublishedGeneration, limit: int, notes: Notes) -> list[str]:
-    """The domains that have to show a certificate. Raises ClosedmailError for more than one setting holds."""
+    """List the domains that have to show a certificate. Raises ClosedmailError for more than one setting holds."""
     found = []
     for key, row in all_rows(published):
         rule = row.rule
@@ -105,11 +105,11 @@ def secure_list(published: PublishedGeneration, limit: int, notes: Notes) -> lis
 
 
 def secure_lines(names: list[str]) -> Iterator[str]:
-    """The lines that keep the list."""
+    """Yield the lines that keep the list."""
     yield from powershell.array("Secure", names)
     yield from _SECURE.splitlines()
 
 
 def _spelled(network: IPNetwork) -> str:
-    """As Exchange shows a range."""
+    """Spell a range as Exchange shows it."""
     return str(network.network_address) if network.num_addresses == 1 else str(network)

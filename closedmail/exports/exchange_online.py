@@ -42,7 +42,7 @@ class _Plan(NamedTuple):
 
 
 def render(published: PublishedGeneration, request: ExportRequest) -> list[File]:
-    """One script. Raises ClosedmailError for what is beyond a limit of the service."""
+    """Render one script. Raises ClosedmailError for what is beyond a limit of the service."""
     notes = Notes()
     limit = request.limit or LIMIT
     entries = [entry for _, _, entry in address_spaces(published, notes)]
@@ -74,7 +74,7 @@ def _name(kind: str, bits: str) -> str:
 
 
 def _settings(request: ExportRequest) -> dict[str, Value]:
-    """What all outbound connectors have. Raises ClosedmailError for relays without a name for their certificate."""
+    """Return the settings of all outbound connectors. Raises ClosedmailError for relays without a certificate name."""
     names = {relay for relay in request.relays if not relay[-1].isdigit()}
     if not request.tls_name and (len(names) != 1 or len(set(request.relays)) != 1):
         raise ClosedmailError(

@@ -45,7 +45,7 @@ class Group:
 
 
 def groups(published: PublishedGeneration, request: ExportRequest, notes: Notes) -> Iterator[Group]:
-    """Groups of domains, in a fixed order. Raises ClosedmailError for ranges that are too wide."""
+    """Yield groups of domains, in a fixed order. Raises ClosedmailError for ranges that are too wide."""
     found: dict[str, Group] = {}
     known: dict[str, Group | None] = {}
     for key, row in all_rows(published):
@@ -71,7 +71,7 @@ def groups(published: PublishedGeneration, request: ExportRequest, notes: Notes)
 
 
 def by_width(groups: Iterable[Group]) -> Iterator[Group]:
-    """Groups whose entries have one width each, in the order in which they may be enabled: a group for `*.d` would
+    """Divide groups by width, in the order in which they may be enabled: a group for `*.d` would
     refuse the mail of a name below d that another group is for."""
     groups = list(groups)
     for width, entries in exchange_script.by_width(sorted({entry for group in groups for entry in group.entries})):
@@ -81,13 +81,13 @@ def by_width(groups: Iterable[Group]) -> Iterator[Group]:
 
 
 def _with_subdomains(published: PublishedGeneration, name: str) -> bool:
-    """Whether the domain's own entry is `*.name` already."""
+    """Check whether the domain's own entry is `*.name` already."""
     entry = published.entry(name)
     return entry is not None and published.rules[entry.rule].inbound.subdomains and published.entry("." + name) is None
 
 
 def _settings(rule: Rule, request: ExportRequest, notes: Notes) -> dict[str, Value] | str:
-    """The settings for a rule, or why there are none."""
+    """Return the settings for a rule, or why there are none."""
     inbound = rule.inbound
     if inbound.mode != "enforce":
         return f"a connector has no mode {inbound.mode!r}"
@@ -144,7 +144,7 @@ def _by_address(networks: Iterable[IPNetwork], named: str, inbound: Inbound, not
 
 
 def _certificate_name(inbound: Inbound) -> str:
-    """The one host name that all pins are about, "" where there is none."""
+    """Return the one host name that all pins are about, "" where there is none."""
     names = {"" if pin.fingerprint or pin.pubkey_fingerprint else pin.subject.lower() for pin in inbound.certificates}
     name = names.pop() if len(names) == 1 else ""
     return name if _NAME.fullmatch(name) else ""

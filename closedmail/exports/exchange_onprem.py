@@ -47,14 +47,14 @@ _APPLYING = (
 
 @dataclass(frozen=True, slots=True)
 class _Route:
-    """What the domains of a connector share."""
+    """The settings that the domains of a connector share."""
 
     hosts: tuple[str, ...]
     port: int
     tls: SendTls
 
     def name(self, width: str) -> str:
-        """The name of its connector for entries of a width (see `exchange_script.by_width`)."""
+        """Name its connector for entries of a width (see `exchange_script.by_width`)."""
         if self.hosts == (NOWHERE,):
             return f"{PREFIX}{width}held"
         said = repr((self.hosts, self.port, self.tls.required, self.tls.auth_level, self.tls.domain, self.tls.ignored))
@@ -79,7 +79,7 @@ _HELD = _Route((NOWHERE,), 25, SendTls(required=True, auth_level="DomainValidati
 
 
 def render(published: PublishedGeneration, request: ExportRequest) -> list[File]:
-    """One script. Raises ClosedmailError for more domains with mutual TLS than one setting holds."""
+    """Render one script. Raises ClosedmailError for more domains with mutual TLS than one setting holds."""
     notes = Notes()
     limit = request.limit or LIMIT
     wanted = list(send_connectors(published, limit, notes))
@@ -115,7 +115,7 @@ def _lines(
 
 
 def send_connectors(published: PublishedGeneration, limit: int, notes: Notes) -> Iterator[Wanted]:
-    """The Send connectors, in the order in which they may be enabled."""
+    """Yield the Send connectors, in the order in which they may be enabled."""
     routes: dict[str, _Route] = {}
     for key, row, entry in address_spaces(published, notes):
         routes[entry] = _route(key, row, notes)

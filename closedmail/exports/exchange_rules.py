@@ -29,7 +29,7 @@ class Rules(NamedTuple):
 
 
 def rules(entries: Sequence[str]) -> Rules:
-    """The rules for entries `d` and `*.d`. Raises ClosedmailError for more than the service takes."""
+    """Make the rules for entries `d` and `*.d`. Raises ClosedmailError for more than the service takes."""
     exact = [entry for entry in entries if not entry.startswith("*")]
     patterns = [f"{entry[1:].replace('.', chr(92) + '.')}$" for entry in entries if entry.startswith("*")]
     size = sum(map(len, (*exact, *patterns)))

@@ -166,7 +166,7 @@ function Sync-Object($Noun, $Field, $Format, $Wanted, $Scope, $Ours) {
 
 
 def objects(variable: str, wanted: Iterable[Wanted]) -> Iterator[str]:
-    """Lines that set a variable to the objects that are wanted."""
+    """Yield lines that set a variable to the objects that are wanted."""
     yield f"${variable} = @("
     for item in wanted:
         yield "    @{"
@@ -194,7 +194,7 @@ def by_width(entries: Iterable[str]) -> list[tuple[str, list[str]]]:
 
 
 def literal(value: Value) -> str:
-    """An expression that is this value."""
+    """Write an expression for this value."""
     if value is None:
         return "$null"
     if isinstance(value, bool):
@@ -207,7 +207,7 @@ def literal(value: Value) -> str:
 
 
 def remove_at_most(count: int) -> int:
-    """How many entries a run may remove without being told to: a tenth, as the brake for a list, but a few anyway."""
+    """Return how many entries a run may remove unasked: a tenth, as the brake for a list, but a few anyway."""
     return max(20, count // 10)
 
 

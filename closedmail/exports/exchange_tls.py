@@ -1,4 +1,4 @@
-"""What a Send connector of Exchange can say of a network's TLS level.
+"""Express a network's TLS level as settings of a Send connector of Exchange.
 
 Sources: smtp_tls_security_level in postconf(5), and New-SendConnector (TlsAuthLevel, TlsDomain). A connector checks a
 certificate against one name. What can't be said is never weakened.
@@ -21,7 +21,7 @@ class SendTls:
 
 
 def send_tls(outbound: Outbound, hosts: tuple[MailHost, ...]) -> SendTls | str:
-    """The settings for a level on these hosts, or why there are none."""
+    """Return the settings for a level on these hosts, or why there are none."""
     level = outbound.tls
     if level == "none":
         return SendTls(required=False, ignored=True)
@@ -40,7 +40,7 @@ def send_tls(outbound: Outbound, hosts: tuple[MailHost, ...]) -> SendTls | str:
 
 
 def _names(outbound: Outbound, hosts: tuple[MailHost, ...]) -> set[str] | str:
-    """The names of which one has to be in the certificate. `dot-nexthop` is left out: without it the check is
+    """Return the names of which one has to be in the certificate. `dot-nexthop` is left out: without it the check is
     stricter."""
     words = outbound.tls_match or (("hostname",) if outbound.tls == "verify" else ("nexthop",))
     found: set[str] = set()

@@ -1,4 +1,4 @@
-"""Exports on disk: the generation in force is rendered by a target, and its files are put in place."""
+"""Write exports to disk: a target renders the generation in force, and its files are put in place."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -16,7 +16,7 @@ _BATCH = 1 << 16  # bytes written at a time
 
 
 def published_generation(snapshot: Snapshot, config: Config) -> PublishedGeneration:
-    """The generation in force. The networks' DNS servers are those of its own configuration, as its rules are.
+    """Return the generation in force. The networks' DNS servers are those of its own configuration, as its rules are.
 
     Raises ClosedmailError where that can't be read any more.
     """
@@ -38,7 +38,7 @@ def published_generation(snapshot: Snapshot, config: Config) -> PublishedGenerat
 
 
 def chunks(target: Target, lines: Iterable[str]) -> Iterator[bytes]:
-    """Lines as bytes, many at a time."""
+    """Encode lines as bytes, many at a time."""
     gathered: list[str] = []
     size = 0
     for line in lines:
@@ -56,9 +56,9 @@ def _joined(lines: list[str], target: Target) -> bytes:
 
 
 def write_export(target: Target, published: PublishedGeneration, request: ExportRequest, path: Path) -> list[Path]:
-    """Write an export to a file, or to the files of a folder; gives the paths that have changed.
+    """Write an export to a file, or to the files of a folder; return the paths that have changed.
 
-    Each file is written aside and renamed; one that says the same already is left as it is. Raises OSError.
+    Each file is written aside and renamed; one with the same content is left as it is. Raises OSError.
     """
     place = str(path.absolute()) if target.folder else ""
     files = target.render(published, replace(request, place=place))

@@ -1,4 +1,4 @@
-"""The rows that every export is made of: each key of a generation in force with its delivery and its rule.
+"""Make the rows for every export: each key of a generation in force with its delivery and its rule.
 
 They are those of Postfix's transport table, without the spellings in U-labels.
 """
@@ -15,14 +15,14 @@ from closedmail.routes.delivery import CLOSED, OWN, Delivery, DeliveryKind, deli
 
 
 class ExportRow(NamedTuple):
-    """What becomes of mail for a key, and the rule that the key is under; None for own domains."""
+    """The delivery of mail for a key, and the rule that the key is under; None for own domains."""
 
     delivery: Delivery
     rule: Rule | None
 
     @property
     def kind(self) -> DeliveryKind:
-        """What becomes of mail."""
+        """The kind of delivery."""
         return self.delivery.kind
 
 
@@ -30,7 +30,7 @@ Rows = Iterator[tuple[str, ExportRow]]
 
 
 def all_rows(published: PublishedGeneration) -> Rows:
-    """All rows, sorted by key: records, closed domains, shielded own domains."""
+    """Yield all rows, sorted by key: records, closed domains, shielded own domains."""
     protected = ProtectedKeys(published.own, published.closed, published.entry)
     closed = [(key, ExportRow(CLOSED, published.rules[published.closed[domain]])) for key, domain in protected.guards()]
     own = [(key, ExportRow(OWN, None)) for key, _ in protected.shields()]
@@ -39,12 +39,12 @@ def all_rows(published: PublishedGeneration) -> Rows:
 
 
 def outbound_rows(published: PublishedGeneration) -> Rows:
-    """The rows that say something of outbound mail, sorted by key."""
+    """Yield the rows about outbound mail, sorted by key."""
     return (row for row in all_rows(published) if row[1].kind is not DeliveryKind.INBOUND_ONLY)
 
 
 def says_something(published: PublishedGeneration, key: str) -> bool:
-    """Whether the record of exactly this key has a row."""
+    """Check whether the record of exactly this key has a row."""
     return has_row(published.entry(key))
 
 

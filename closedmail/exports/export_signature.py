@@ -1,4 +1,4 @@
-"""Signing an export with the administrator's own key, by the gpg and the keys of whoever runs the command."""
+"""Sign an export with the administrator's own key, by the gpg and the keyring of the user who runs the command."""
 
 import logging
 from collections.abc import Iterable, Iterator
@@ -8,18 +8,18 @@ import gnupg
 
 from closedmail.errors import ClosedmailError
 
-logging.getLogger("gnupg").propagate = False  # what it says of exit statuses reaches the administrator as our error
+logging.getLogger("gnupg").propagate = False  # its warnings about exit statuses reach the administrator as our error
 
 _SIGNATURE = b"\n-----BEGIN PGP SIGNATURE-----"
 
 
 def clearsigned(data: Iterable[bytes], fingerprint: str) -> bytes:
-    """The data clearsigned by that key of the user's keyring (GNUPGHOME). Raises ClosedmailError."""
+    """Clearsign data by that key of the user's keyring (GNUPGHOME). Raises ClosedmailError."""
     try:
         gpg = gnupg.GPG(options=["--digest-algo", "SHA512"])
     except (OSError, ValueError) as error:
         raise ClosedmailError(f"gpg can't be run, so nothing can be signed: {error}; install gpg") from None
-    # Not `keyid`, which is gpg's --default-key: where that is missing, gpg takes another one without a word.
+    # Not `keyid`, which is gpg's --default-key: where that is missing, gpg silently takes another one.
     signed = gpg.sign(b"".join(data), clearsign=True, extra_args=["--local-user", fingerprint])
     if not signed.data or signed.fingerprint is None:
         said = [line for line in str(signed.stderr).splitlines() if line.startswith("gpg: ")]
@@ -29,7 +29,7 @@ def clearsigned(data: Iterable[bytes], fingerprint: str) -> bytes:
 
 
 def says_the_same(path: Path, signed: bytes) -> bool:
-    """Whether a file is the same text with a signature of another second."""
+    """Check whether a file is the same text with a signature of another second."""
     try:
         old = path.read_bytes()
     except FileNotFoundError:
@@ -39,7 +39,7 @@ def says_the_same(path: Path, signed: bytes) -> bool:
 
 
 def with_signer(lines: Iterable[str], fingerprint: str) -> Iterator[str]:
-    """The lines with the signer named in the first comment: so a change of key is a change of the text."""
+    """Name the signer in the first comment of the lines: so a change of key is a change of the text."""
     for number, line in enumerate(lines):
         yield line
         if number == 0:

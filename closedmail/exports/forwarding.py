@@ -1,4 +1,4 @@
-"""Which zones a DNS server sends to the networks' own DNS servers, and which it must not resolve at all."""
+"""Decide which zones a DNS server forwards to the networks' own DNS servers, and which it must not resolve at all."""
 
 from collections.abc import Iterator
 
@@ -20,7 +20,7 @@ TAKES_ALL = (
 
 
 def zones(published: PublishedGeneration, notes: Notes) -> dict[str, Servers]:
-    """The zones by name, sorted. Raises ClosedmailError where no network has DNS servers."""
+    """Return the zones by name, sorted. Raises ClosedmailError where no network has DNS servers."""
     if not published.dns_servers:
         raise ClosedmailError(
             "no network in force has DNS servers to forward to",
@@ -33,7 +33,7 @@ def zones(published: PublishedGeneration, notes: Notes) -> dict[str, Servers]:
             found[name] = None
             continue
         servers = published.dns_servers.get(row.rule.network)
-        closed = row.kind is DeliveryKind.REFUSED and name in published.closed  # it is nowhere but inside
+        closed = row.kind is DeliveryKind.REFUSED and name in published.closed  # it exists only inside
         if servers is None and row.kind is DeliveryKind.ROUTED:
             notes.add(f"[{row.rule.table}] has no DNS servers: resolved as before", key)
             continue
@@ -46,6 +46,6 @@ def zones(published: PublishedGeneration, notes: Notes) -> dict[str, Servers]:
 
 
 def private_names(found: dict[str, Servers]) -> Iterator[str]:
-    """The names that are to be marked insecure: zones that are forwarded, and not below another such one."""
+    """Yield the names that are to be marked insecure: zones that are forwarded, and not below another such one."""
     forwarded = {name for name, servers in found.items() if servers}
     return (name for name in found if name in forwarded and not any(parent in forwarded for parent in parents(name)))

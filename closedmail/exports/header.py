@@ -1,4 +1,4 @@
-"""The comment at the head of every export: from what it was made, what it could not say, how it is applied."""
+"""Write the comment at the head of every export: what it was made from, what it could not express, how to apply it."""
 
 from collections.abc import Iterable, Iterator
 from textwrap import wrap
@@ -14,8 +14,10 @@ MARK = "closedmail export"
 def header(
     target: str, published: PublishedGeneration, notes: Notes, applying: Iterable[str] = (), prefix: str = "# "
 ) -> Iterator[str]:
-    """The lines of the comment, each behind `prefix`. `applying` are paragraphs; a line that begins with blanks is a
-    command, and stays as it is."""
+    """Yield the lines of the comment, each after `prefix`.
+
+    `applying` are paragraphs; a line that begins with blanks is a command, and is not wrapped.
+    """
     yield prefix + f"{MARK} {target}: generation {published.generation}, published {published.published_at}"
     yield prefix + "Made by a program: changes are lost with the next export."
     if notes:
@@ -31,7 +33,7 @@ def header(
 
 
 def _wrapped(text: str, prefix: str) -> Iterator[str]:
-    # A control character would end the comment; nothing that comes here has one, and nothing has to be believed.
+    # A control character would end the comment; no text should get here with one, but that is not relied on.
     text = printable(text)
     if text.startswith(" "):
         yield prefix + text

@@ -1,4 +1,4 @@
-"""`json`: all that is in force, for programs: one object, one line a domain."""
+"""Render `json`: all that is in force, for programs: one object, one line a domain."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -13,8 +13,8 @@ from closedmail.exports.target import ExportRequest, File
 from closedmail.routes.delivery import DeliveryKind
 
 
-def render(published: PublishedGeneration, request: ExportRequest) -> list[File]:  # noqa: ARG001, there is but one form
-    """One file."""
+def render(published: PublishedGeneration, request: ExportRequest) -> list[File]:  # noqa: ARG001, there is only one form
+    """Render one file."""
     return [File("", _lines(published))]
 
 
@@ -37,7 +37,7 @@ def _lines(published: PublishedGeneration) -> Iterator[str]:
 
 
 def row_json(row: ExportRow) -> dict[str, Any]:
-    """What is in force for one key."""
+    """Render what is in force for one key."""
     found: dict[str, Any] = {"state": row.kind.value, "rule": row.rule.table if row.rule else None}
     value = value_of(row)
     if value:
@@ -51,7 +51,7 @@ def row_json(row: ExportRow) -> dict[str, Any]:
 
 
 def rule_json(rule: Rule) -> dict[str, Any]:
-    """All that a rule demands; networks as text, and of certificates what is set."""
+    """Render all that a rule demands; networks as text, of certificates the keys that are set."""
     inbound = asdict(rule.inbound)
     for name in ("allow_from", "header_from_exempt"):
         inbound[name] = [str(network) for network in inbound[name]]
@@ -66,7 +66,7 @@ def rule_json(rule: Rule) -> dict[str, Any]:
 
 
 def _separated(lines: Iterable[str]) -> Iterator[str]:
-    """Lines with commas between them."""
+    """Put commas between lines."""
     before: str | None = None
     for line in lines:
         if before is not None:

@@ -1,4 +1,4 @@
-"""`knot`: Lua for Knot Resolver.
+"""Render `knot`: Lua for Knot Resolver.
 
 Seen on Knot Resolver 5.6: `policy.ANSWER` gives one type and passes the others on, below suffixes, too. Rules of its
 `policy` module are tried one after the other, so that all names are in one rule, a function with a table.
@@ -61,7 +61,7 @@ end)
 
 
 def render(published: PublishedGeneration, request: ExportRequest) -> list[File]:
-    """One file."""
+    """Render one file."""
     return [File("", _forwarding(published) if request.form == "forward" else _mx(published))]
 
 

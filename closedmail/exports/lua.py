@@ -1,4 +1,4 @@
-"""Lua for PowerDNS Recursor and Knot Resolver: text in quotes, and tables too large for a constructor.
+"""Write Lua for PowerDNS Recursor and Knot Resolver: quoted text, and tables too large for a constructor.
 
 A Lua function holds some 65,000 constants at most, so that a table of 100,000 names is read from strings of many lines.
 """
@@ -14,7 +14,7 @@ _LINES = 500  # a string
 
 
 def escaped(text: str) -> str:
-    """Text for the inside of a Lua string: all but plain characters as `\\ddd` by bytes (Lua 5.1 manual, 2.1)."""
+    """Escape text for a Lua string: all but plain characters as `\\ddd` by bytes (Lua 5.1 manual, 2.1)."""
     return "".join(
         char if char in _PLAIN else "".join(f"\\{byte:03}" for byte in char.encode("utf-8", "surrogateescape"))
         for char in text
@@ -22,7 +22,7 @@ def escaped(text: str) -> str:
 
 
 def calls(function: str, rows: Iterable[tuple[str, str]]) -> Iterator[str]:
-    """Calls of a Lua function, each with a string of lines `key value`."""
+    """Yield calls of a Lua function, each with a string of lines `key value`."""
     count = 0
     for key, value in rows:
         if count % _LINES == 0:
@@ -57,7 +57,7 @@ end
 
 
 def records(published: PublishedGeneration, found: Survey) -> Iterator[str]:
-    """The tables' contents: MX records between semicolons, `-` for names that are left alone; made names."""
+    """Yield the tables' contents: MX records between semicolons, `-` for names that are left alone; made names."""
     yield from calls("read_mx", ((key, _value(answer)) for key, answer in dns.answers(published)))
     yield from calls("read_address", found.names())
 

@@ -1,4 +1,4 @@
-"""`mailertable`: the verified, cleaned list again, for Sendmail, NoSpamProxy and all else that reads the format."""
+"""Render `mailertable`: the verified, cleaned list, for Sendmail, NoSpamProxy and others that read the format."""
 
 from collections.abc import Iterator
 from typing import assert_never
@@ -17,8 +17,8 @@ _APPLYING = (
 )
 
 
-def render(published: PublishedGeneration, request: ExportRequest) -> list[File]:  # noqa: ARG001, there is but one form
-    """One file."""
+def render(published: PublishedGeneration, request: ExportRequest) -> list[File]:  # noqa: ARG001, there is only one form
+    """Render one file."""
     return [File("", _lines(published))]
 
 
@@ -36,7 +36,7 @@ def _lines(published: PublishedGeneration) -> Iterator[str]:
 def value_of(row: ExportRow) -> str:
     """Render the right-hand side, "" where a mailertable has none.
 
-    The SMTP code is what Sendmail answers with (proto.m4, MailerToTriple).
+    The SMTP code is the one that Sendmail answers with (proto.m4, MailerToTriple).
     """
     delivery = row.delivery
     match delivery.kind:
@@ -52,7 +52,7 @@ def value_of(row: ExportRow) -> str:
 
 
 def _fitting(value: str, key: str) -> str:
-    """A value that fits in a line with its key: the texts of `error:` may be cut, routes come from such a line."""
+    """Cut a value so that it fits in a line with its key: only texts of `error:` need it, routes fit already."""
     room = MAX_LINE - len(key) - 1
     if not value.startswith("error:") or len(value.encode()) <= room:
         return value

@@ -1,4 +1,4 @@
-"""What an export could not express: reasons, how many keys each is about, and the first of them."""
+"""Note what an export could not express: reasons, how many keys each is about, and the first of them."""
 
 from collections.abc import Iterator
 
@@ -25,7 +25,7 @@ class Notes:
         return bool(self._counts)
 
     def lines(self) -> Iterator[str]:
-        """One line a reason; at most 20 keys of each."""
+        """Yield one line a reason; at most 20 keys of each."""
         for reason, count in self._counts.items():
             if not count:
                 yield f"{reason}."

@@ -1,4 +1,4 @@
-"""`postfix-native`: the inbound rules as restriction classes, for sites that want no daemon."""
+"""Render `postfix-native`: the inbound rules as restriction classes, for sites that want no daemon."""
 
 from collections.abc import Iterator
 
@@ -25,7 +25,7 @@ _APPLYING = (
     "  postmap {place}/senders",
     "  grep -v '^#' {place}/main.cf | xargs -d '\\n' postconf -e",
     "  postfix reload",
-    "Once, by hand: smtpd_restriction_classes = $closedmail_classes, and the check first in both lists, before any "
+    "Do once: smtpd_restriction_classes = $closedmail_classes, and the check first in both lists, before any "
     "permit: a mail to <postmaster> without a domain meets the second one only.",
     "  smtpd_sender_restrictions = check_sender_access $closedmail_senders, ...",
     "  smtpd_data_restrictions = check_sender_access $closedmail_senders, ...",
@@ -44,7 +44,7 @@ class _Classes:
         self.by_name: dict[str, RestrictionClass] = {}
 
     def action(self, match: Match) -> str:
-        """The right-hand side of a partner's row. Raises ClosedmailError for too many classes."""
+        """Return the right-hand side of a partner's row. Raises ClosedmailError for too many classes."""
         key = (match.rule.table, match.value if match.rule.inbound.allow_route_hosts else "")
         found = self._known.get(key)
         if found is None:
@@ -61,7 +61,7 @@ class _Classes:
 
 
 def render(published: PublishedGeneration, request: ExportRequest) -> list[File]:
-    """A folder: settings for main.cf, the senders' table, how its keys are made, and the files of the classes."""
+    """Render a folder: settings for main.cf, the senders' table, the pattern for its keys, and the class files."""
     notes = Notes()
     classes = _Classes(published, notes)
     for _ in sender_rows(published, classes.action, notes):  # once ahead: main.cf names all classes, and what is lost

@@ -1,4 +1,4 @@
-"""`powerdns`: a Lua script for PowerDNS Recursor, or zones to forward.
+"""Render `powerdns`: a Lua script for PowerDNS Recursor, or zones to forward.
 
 Seen on PowerDNS Recursor 4.8: `preresolve` answers for one type, and every other one is resolved as before, below
 suffixes, too. What it answers is not validated.
@@ -52,7 +52,7 @@ end
 
 
 def render(published: PublishedGeneration, request: ExportRequest) -> list[File]:
-    """One file for `mx`, two for `forward`."""
+    """Render one file for `mx`, two for `forward`."""
     if request.form == "mx":
         applying = [line.replace("{place}", request.place) for line in _APPLYING]
         return [File(_SCRIPT, _script(published, applying))]

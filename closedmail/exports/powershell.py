@@ -1,4 +1,4 @@
-"""PowerShell: text in quotes, whatever it holds.
+"""Quote any text for PowerShell.
 
 In single quotes nothing is expanded, and a quote is written twice; but PowerShell takes the typographic quotes U+2018
 to U+201B for single quotes as well (CharExtensions.IsSingleQuote in its source), and Windows PowerShell 5.1 reads a
@@ -12,8 +12,10 @@ _PLAIN = re.compile(r"[ -~]+")
 
 
 def quoted(text: str) -> str:
-    """An expression that is this text. Raises ValueError for control characters and lone surrogates, which no name or
-    text of a generation has."""
+    """Write an expression for this text.
+
+    Raises ValueError for control characters and lone surrogates, which no name or text of a generation has.
+    """
     if _PLAIN.fullmatch(text):
         return _part(text)
     if any(ord(char) < 0x20 or 0x7F <= ord(char) < 0xA0 or 0xD800 <= ord(char) < 0xE000 for char in text):
@@ -31,7 +33,7 @@ def _part(text: str) -> str:
 
 
 def array(name: str, items: Iterable[str]) -> Iterator[str]:
-    """Lines that set a variable to an array of texts."""
+    """Yield lines that set a variable to an array of texts."""
     yield f"${name} = @("
     yield from (f"    {quoted(item)}" for item in items)  # in @( ) each line is an element
     yield ")"

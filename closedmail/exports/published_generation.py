@@ -1,4 +1,4 @@
-"""What an export is made from: a generation in force, with all that other systems may want of it."""
+"""Define the input of an export: a generation in force, with all that other systems may need of it."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from closedmail.core.rule import Rule
 class PublishedGeneration:
     """A generation as the exports see it.
 
-    `records` gives all records in the order of their keys, as often as it is called, so that no export has to keep
+    `records` yields all records in the order of their keys, as often as it is called, so that no export has to keep
     them; `entry` the record of one key. `published_at` is the time of the generation, never of the export.
     `dns_servers` are by network name.
     """

@@ -1,9 +1,9 @@
-"""A rule as a Postfix restriction class: what postconf(5) has for addresses, fingerprints and TLS, and what it lacks.
+"""Express a rule as a Postfix restriction class, as far as postconf(5) allows: addresses, fingerprints, TLS.
 
 A class ends early only by permitting (OK), which ends the whole list of restrictions that names it. So allowed clients
-get DUNNO where nothing comes after them, and OK where a second proof, or another way to prove it, stands behind.
-Nothing is refused here that the daemon accepts: where a part of a rule that lets clients in can't be said, the class
-warns only (WARN); where a part that keeps clients out can't, the rest stands.
+get DUNNO where nothing comes after them, and OK where a second proof, or another way to prove it, follows.
+Nothing is refused here that the daemon accepts: where a part of a rule that admits clients can't be expressed, the
+class warns only (WARN); where a part that keeps clients out can't, the rest applies.
 """
 
 from collections.abc import Iterable
@@ -23,8 +23,10 @@ _EVERYBODY = ("0.0.0.0/0", "::/0")
 
 @dataclass(frozen=True, slots=True)
 class RestrictionClass:
-    """`name` hangs on the contents, so that a table of one generation never meets a class of another. `restrictions`
-    name the files by `{place}`, `files` are their lines by name."""
+    """A restriction class. `restrictions` name the files by `{place}`, `files` are their lines by name.
+
+    `name` depends on the contents, so that a table of one generation never meets a class of another.
+    """
 
     name: str
     restrictions: str
@@ -32,7 +34,7 @@ class RestrictionClass:
 
 
 def restriction_class(match: Match, published: PublishedGeneration, notes: Notes) -> RestrictionClass | None:
-    """The class of a partner's rule, None where it asks for nothing (mode "off")."""
+    """Return the class of a partner's rule, None where it demands nothing (mode "off")."""
     rule, inbound = match.rule, match.rule.inbound
     if inbound.mode == "off":
         return None
@@ -70,7 +72,7 @@ def _steps(match: Match, published: PublishedGeneration, word: str, require: str
     refusal = [f"{everybody} {word} {_text(match, published, by_address='ip' in require)}" for everybody in _EVERYBODY]
     fingerprints = ("texthash", "check_ccert_access", tuple(f"{pin} OK" for pin in pins))
     trusted = list(map(str, published.trusted_clients))
-    tls = inbound.require_tls and require in ("ip", "ip or cert")  # whoever shows a certificate has TLS
+    tls = inbound.require_tls and require in ("ip", "ip or cert")  # a client that shows a certificate has TLS
     steps: list[_Step] = ["permit_sasl_authenticated"] if published.exempt_sasl else []
     if require == "ip" and not tls:
         return [*steps, _clients([(trusted, "DUNNO"), (allowed, "DUNNO")], refusal)]
@@ -92,7 +94,7 @@ def _clients(groups: Iterable[tuple[Iterable[str], str]], rest: Iterable[str] = 
 
 
 def _fingerprint(pin: CertificatePin) -> str:
-    """The one fingerprint by which a pin can be looked up, as Postfix spells it; "" where it takes more than that."""
+    """Return the one fingerprint by which a pin can be looked up, as Postfix spells it; "" where it has more."""
     if pin.subject or pin.issuer or (pin.fingerprint and pin.pubkey_fingerprint):
         return ""
     digits = (pin.fingerprint or pin.pubkey_fingerprint).upper()
@@ -107,5 +109,5 @@ def _route_hosts(value: str) -> list[str]:
 
 
 def _text(match: Match, published: PublishedGeneration, *, by_address: bool) -> str:
-    """The text of a refusal; a table knows neither the domain nor the client."""
+    """Return the text of a refusal; a table knows neither the domain nor the client."""
     return refusal_text(match.rule, "address" if by_address else "certificate", published.generation).strip()

@@ -1,4 +1,4 @@
-"""A response policy zone with the MX records of an export, as BIND and Unbound read it."""
+"""Write a response policy zone with the MX records of an export, as BIND and Unbound read it."""
 
 from collections.abc import Iterator
 
@@ -11,20 +11,20 @@ _LONGEST = 253 - len(NAME) - 3  # with "*." in front of a name, and a dot behind
 
 
 def head(published: PublishedGeneration) -> Iterator[str]:
-    """SOA and NS; the serial is the generation's number."""
+    """Yield SOA and NS; the serial is the generation's number."""
     yield f"$ORIGIN {NAME}."
     yield f"@ {dns.TTL} IN SOA localhost. root.localhost. {published.generation} 3600 600 86400 {dns.TTL}"
     yield f"@ {dns.TTL} IN NS localhost."
 
 
 def note_long_name(found: Survey, key: str) -> None:
-    """Note a name that can't stand below the policy zone's."""
+    """Note a name that is too long below the policy zone's."""
     if len(key.removeprefix(".")) > _LONGEST:
         found.notes.add("THE NAME IS TOO LONG for a policy zone: it resolves as before, route it elsewhere", key)
 
 
 def records(owner: str, answer: Answer) -> Iterator[str]:
-    """The records of one owner, none where its name is too long."""
+    """Yield the records of one owner, none where its name is too long."""
     if len(owner.removeprefix("*.")) > _LONGEST:
         return
     if answer is None:
@@ -35,11 +35,11 @@ def records(owner: str, answer: Answer) -> Iterator[str]:
 
 
 def owner_of(key: str) -> str:
-    """A key as the owner of a record: `*.x` for `.x`."""
+    """Return the owner name of a key's records: `*.x` for `.x`."""
     return "*" + key if key.startswith(".") else key
 
 
 def addresses(found: Survey) -> Iterator[str]:
-    """The made names."""
+    """Yield the address records of the made names."""
     for name, address in found.names():
         yield f"{name} {dns.TTL} IN {'AAAA' if ':' in address else 'A'} {address}"

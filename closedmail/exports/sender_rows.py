@@ -1,9 +1,9 @@
-"""Which rule a sender's domain has, as rows of a Postfix access table: the decision's look-up, made once for each key.
+"""Render the rule of each sender's domain as rows of a Postfix access table: the decision's look-up for each key.
 
 Postfix asks for the whole address, then for the domain and its parents. By default a parent's row also stands for what
-is below it (parent_domain_matches_subdomains has smtpd_access_maps), else only a row with a dot in front does. So that
-both settings, and `x` and `.x`, are told apart, an exact domain's row has an `@` in front, which a regular expression
-makes of the whole address, and what is below a name has a row without and one with a dot. What has an `@` row is
+is below it (parent_domain_matches_subdomains has smtpd_access_maps), else only a row with a dot in front does. To
+distinguish both settings, and `x` and `.x`, an exact domain's row has an `@` in front, which a regular expression
+makes of the whole address, and names below one have a row without and one with a dot. A domain with an `@` row is
 never looked up further.
 """
 
@@ -24,7 +24,7 @@ Action = Callable[[Match], str]
 
 
 class _Book:
-    """A generation as the decision's look-up sees it (`decision.Rulebook`)."""
+    """A generation as a `decision.Rulebook`."""
 
     exempt_sasl = True
     rewriting = Rewriting()
@@ -40,18 +40,18 @@ class _Book:
         self._guards = DomainSet(published.closed)
 
     def get(self, key: str) -> Match | None:
-        """The record of exactly this key."""
+        """Return the record of exactly this key."""
         entry = self._published.entry(key)
         return None if entry is None else Match(key, self._published.rules[entry.rule], entry.value)
 
     def closed(self, name: str) -> Match | None:
-        """The guard that covers a name."""
+        """Return the guard that covers a name."""
         domain = self._guards.covering(name)
         return None if domain is None else Match(domain, self._published.rules[self._published.closed[domain]])
 
 
 def sender_rows(published: PublishedGeneration, action: Action, notes: Notes) -> Iterator[tuple[str, str]]:
-    """All rows, no key twice; `action` gives the right-hand side of a partner's row."""
+    """Yield all rows, no key twice; `action` returns the right-hand side of a partner's row."""
     spelled: dict[str, str] = {}
     for key, value in _ascii_rows(published, action):
         yield key, value

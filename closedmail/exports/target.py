@@ -1,4 +1,4 @@
-"""What a target is: a name, the forms that it has, and a pure function from a generation to files."""
+"""Define a target: a name, its forms, and a pure function from a generation to files."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ from typing import Literal
 from closedmail.exports.published_generation import PublishedGeneration
 
 Form = Literal["mx", "forward"]
-# What a target may be told beside the form, by the names of the options on the command line.
+# The options of targets beside the form, by their names on the command line.
 Option = Literal["limit", "relay", "tls-name", "inbound-from", "scoped", "domain-secure"]
 
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file of an export: its name ("" for the only one), and its lines, without line ends, made when asked for."""
+    """A file of an export: its name ("" for the only one), and its lines, without line ends, made when iterated."""
 
     name: str
     lines: Iterable[str]
@@ -22,11 +22,11 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class ExportRequest:
-    """How an export is wanted: of a DNS target which form, and the folder in which its files will lie ("" for none).
+    """The options of an export: of a DNS target its form, and the folder in which its files will be ("" for none).
 
     Of the Exchange targets: `limit` is the most entries of a connector (0: the target's own), `relays` are own relays,
     `tls_name` is the name in their certificate ("": the relay's), `inbound_from` are the addresses from which partners'
-    mail comes by way of them; `scoped` asks for mail flow rules, `domain_secure` for per-domain mutual TLS.
+    mail comes by way of them; `scoped` selects mail flow rules, `domain_secure` for per-domain mutual TLS.
     """
 
     form: Form = "mx"
@@ -41,11 +41,11 @@ class ExportRequest:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """`title` is what `--help` says of it. `folder` tells that it is several files. `newline` ends each line.
+    """One target. `title` is its line in `--help`. With `folder` it is several files. `newline` ends each line.
 
-    `options` are those that it takes, `needed` those that it can't do without, `most` is the highest `limit`.
+    `options` are those that it takes, `needed` those that it requires, `most` is the highest `limit`.
 
-    `render` raises `errors.ClosedmailError` for what no file of the kind can say.
+    `render` raises `errors.ClosedmailError` for what such a file can't express.
     """
 
     title: str

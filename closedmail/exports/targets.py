@@ -1,4 +1,4 @@
-"""All targets by name. A new one is a module with a `render`, and its line here."""
+"""List all targets by name. A new one is a module with a `render`, and its line here."""
 
 from collections.abc import Mapping
 

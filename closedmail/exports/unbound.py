@@ -1,4 +1,4 @@
-"""`unbound`: local MX data beside the real records, and a policy zone for what is below a suffix.
+"""Render `unbound`: local MX data beside the real records, and a policy zone for what is below a suffix.
 
 Seen on Unbound 1.17: `typetransparent` with local data changes the MX alone. It has no wildcards; a policy zone has
 (unbound.conf(5), rpz), but empties the other types of the names that it answers for. Local data goes before it.
@@ -20,12 +20,12 @@ _APPLYING = (
 )
 _RESPIP = (
     'The list has suffixes: in server:, module-config: "respip validator iterator". Without respip Unbound does not '
-    "start, and unbound-checkconf does not tell."
+    "start, and unbound-checkconf does not report it."
 )
 
 
 def render(published: PublishedGeneration, request: ExportRequest) -> list[File]:
-    """Two files for `mx`, one for `forward`."""
+    """Render two files for `mx`, one for `forward`."""
     if request.form == "forward":
         return [File(_CONFIG, _forwarding(published, request))]
     found = dns.survey(published)

@@ -85,7 +85,7 @@ def _records(owner: str, answer: dns.Answer, inside: frozenset[str]) -> Iterator
 
 
 def _depth(key: str) -> int:
-    """What sorts a key behind all below it."""
+    """Sort a key behind all below it."""
     return -key.removeprefix(".").count(".")
 
 

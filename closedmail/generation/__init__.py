@@ -1,1 +1,1 @@
-"""Making a generation: lists, rules and what is in force become one table of domains."""
+"""Make a generation: lists, rules and what is in force become one table of domains."""

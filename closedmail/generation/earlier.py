@@ -1,4 +1,4 @@
-"""The generations that `rollback` and `release` settle on top of: an earlier one, and one without released domains."""
+"""Make the bases that `rollback` and `release` settle on: an earlier generation, and one without released domains."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
@@ -16,11 +16,11 @@ class Without:
 
     @property
     def networks(self) -> Sequence[str]:
-        """Give the names of the networks by number."""
+        """The names of the networks by number."""
         return self._previous.networks
 
     def records(self) -> Iterable[tuple[str, Entry]]:
-        """Give all records but those."""
+        """Yield all records but those."""
         return ((key, entry) for key, entry in self._previous.records() if key not in self._keys)
 
     def entry(self, key: str) -> Entry | None:
@@ -29,15 +29,15 @@ class Without:
 
 
 class Earlier:
-    """An earlier generation, as a `difference.Previous`: what its lists do not give (`Generation.beyond`)."""
+    """An earlier generation, as a `difference.Previous`: the records beyond its lists (`Generation.beyond`)."""
 
     def __init__(self, networks: Sequence[str], beyond: Mapping[str, Entry]) -> None:
-        """`networks` are the names by number, `beyond` the records."""
+        """Keep the records `beyond` the lists; `networks` are the names by number."""
         self.networks: Sequence[str] = networks
         self._beyond = beyond
 
     def records(self) -> Iterable[tuple[str, Entry]]:
-        """Give those records, in the order of their keys."""
+        """Yield those records, in the order of their keys."""
         return sorted(self._beyond.items())
 
     def entry(self, key: str) -> Entry | None:
@@ -46,9 +46,9 @@ class Earlier:
 
 
 def hold_anew(beyond: Mapping[str, Entry], networks: Sequence[str], config: Config, now: int) -> dict[str, Entry]:
-    """Begin holds that have ended since then again, for their network's `hold_for`; other records stay.
+    """Restart holds that have ended since then, for their network's `hold_for`; other records stay.
 
-    Whoever goes back wants the domains held that were held then, not released at once.
+    An administrator who goes back wants the domains held that were held then, not released at once.
     """
     hold_for = {network.name: network.hold_for for network in config.networks}
     found = dict(beyond)

@@ -1,6 +1,6 @@
-"""A generation: every domain's record, the TLS policies that routes want, and what it changes.
+"""Define a generation: every domain's record, the TLS policies that routes want, and what it changes.
 
-Plain entries stay in the dictionaries that the lists' reader made; only what is special has a record of its own, so
+Plain entries stay in the dictionaries that the lists' reader made; only special entries have a record of their own, so
 that a million domains cost one dictionary.
 """
 
@@ -33,7 +33,7 @@ def interleave(many: Iterable[tuple[str, T]], few: Sequence[tuple[str, T]]) -> I
 
 @dataclass(slots=True)
 class Changes:
-    """What a generation changes for one network: keys, and sentences for people.
+    """The changes that a generation makes for one network: keys, and sentences for people.
 
     `removed` has what the list lost, also where it is held now; `held` all that is held now. `yielded` are keys that
     another network has already, with that network's name.
@@ -50,14 +50,14 @@ class Changes:
 
 @dataclass(slots=True)
 class Generation:
-    """All that is about to be in force.
+    """The content of a generation that is about to be in force.
 
     `listed` has each network's plain entries (key to value), disjoint; `special` every other record. `policies` are
     the TLS policies that routes want. `spellings` maps folded U-label spellings to their key, or to "" where two
-    domains share one. `changes` is by network name, "" for partners that stand alone. `beyond` has the records that
+    domains share one. `changes` is by network name, "" for partners without a network. `beyond` has the records that
     lists and configuration alone would not give again: what is held or kept since a former list, what keeps its route
-    for a bad line, whose a key is that several lists give; `released` the marks of bad lines whose domains an
-    administrator has let go (by `settle.released_line`).
+    for a bad line, the owner of a key that several lists give; `released` the marks of bad lines whose domains
+    an administrator has released (by `settle.released_line`).
     """
 
     rules: list[Rule]
@@ -72,7 +72,7 @@ class Generation:
     released: dict[str, str] = field(default_factory=dict)
 
     def entries(self) -> Iterator[tuple[str, Entry]]:
-        """All records in the order of their keys."""
+        """Yield all records in the order of their keys."""
         plain = [self._plain(number, entries) for number, entries in enumerate(self.listed) if entries]
         main = plain[0] if len(plain) == 1 else merge(*plain, key=lambda item: item[0])
         return interleave(main, sorted(self.special.items()))
@@ -89,7 +89,7 @@ class Generation:
             yield key, entry
 
     def get(self, key: str) -> Entry | None:
-        """The record of exactly this key."""
+        """Return the record of exactly this key."""
         entry = self.special.get(key)
         if entry is not None:
             return entry
@@ -105,9 +105,9 @@ class Generation:
 
 
 def held(entry: Entry, why: Why, old: Entry | None, now: int) -> Entry:
-    """An entry held for a reason of our own, since the first generation that held it for this reason.
+    """Make an entry held for a reason of our own, since the first generation that held it for this reason.
 
-    What no list gives stays what it is, and waits: the next list has to be compared with that.
+    An entry that no list gives stays as it is, and waits: the next list has to be compared with it.
     """
     if entry.why in (Why.LOST, Why.UNCLEAR):
         return entry._replace(state=State.HELD)

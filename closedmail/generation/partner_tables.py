@@ -1,4 +1,4 @@
-"""Place `[partner]` tables in a generation: they override what their key has from a list, or stand alone."""
+"""Place `[partner]` tables in a generation: they override what their key has from a list, or add a key."""
 
 from dataclasses import replace
 
@@ -39,7 +39,7 @@ def place_partners(generation: Generation, config: Config) -> None:
 
 
 def _outbound_of_best(own: Outbound | None, best: Entry, listed: Outbound | None) -> Outbound | None:
-    """Choose how a partner that a list routes is delivered: by its own keys, where it has any."""
+    """Choose the delivery of a partner that a list routes: by its own keys, where it has any."""
     if own is None:  # alone: the list's network delivers, as it would without the table
         return listed
     if best.value == SMARTHOST and listed and not own.smarthost:  # the list names domains only, and no route

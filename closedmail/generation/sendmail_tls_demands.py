@@ -1,4 +1,4 @@
-"""What Sendmail is to demand of TLS, recipient domain by recipient domain (`TLS_Rcpt:` in its access table).
+"""Decide what TLS Sendmail is to demand for each recipient domain (`TLS_Rcpt:` in its access table).
 
 Source: cf/m4/proto.m4, tls_rcpt, TLS_connection and TLS_req. `TLS_Rcpt:x` counts for x *and* for all below it that has
 no row of its own; there is no row for what is below alone. So a name's row has to satisfy the route of x and the
@@ -24,7 +24,7 @@ _SERVER = Policy("verify", ("CN",))
 
 
 def recipient_policy(delivery: Delivery, outbound: Outbound) -> Policy | str:
-    """What a route demands of TLS, or why it can't be demanded of Sendmail, with what to do.
+    """Return the TLS policy that a route demands, or why Sendmail can't enforce it, with what to do.
 
     `verify` and `secure` compare the certificate's common name, the only name that TLS_Rcpt compares: `tls_match`, else
     the one host that is named; where MX records name it, at level verify, the name of the server.
@@ -46,12 +46,12 @@ def recipient_policy(delivery: Delivery, outbound: Outbound) -> Policy | str:
 
 
 def recipient_policies(entries: Iterable[tuple[str, Entry]], rules: Iterable[Rule]) -> dict[str, Policy]:
-    """The policy of every name that has a route, as it stands once `settle_recipients` has held what can't be."""
+    """Return the policy of every name that has a route, after `settle_recipients` has held what is impossible."""
     return Demands(entries, list(rules)).policies()
 
 
 def settle_recipients(generation: Generation, previous: Previous, now: int) -> None:
-    """Hold domains that want of Sendmail what can't be, and say where a domain is asked for more than it demands."""
+    """Hold domains whose demand Sendmail can't enforce, and note where a domain gets a stricter demand than its own."""
     demands = Demands(generation.entries(), generation.rules)
     reasons = dict(demands.impossible)
     stricter: dict[tuple[str, Policy], list[str]] = {}
@@ -92,12 +92,12 @@ def _hold(generation: Generation, reasons: Mapping[str, str], why: Why, previous
 
 
 def is_demand(policy: Policy) -> bool:
-    """Whether a policy ever keeps a mail back."""
+    """Check whether a policy can ever keep a mail back."""
     return policy.level != LIFTED.level
 
 
 class _Demand(NamedTuple):
-    """What one record demands. `policy` is None where nothing is delivered; `impossible` says why it can't be."""
+    """The demand of one record. `policy` is None where nothing is delivered; `impossible` is why it can't be met."""
 
     kind: DeliveryKind
     policy: Policy | None = None
@@ -118,7 +118,7 @@ def _demand(entry: Entry, rule: Rule) -> _Demand:
 
 
 class Demands:
-    """What routes want: `exact` by the name of a domain, `below` by that of a suffix; None: nothing is delivered.
+    """The demands of routes: `exact` by the name of a domain, `below` by that of a suffix; None: nothing is delivered.
 
     `impossible` and `too_long` have the reasons why keys can't be routed.
     """
@@ -135,22 +135,24 @@ class Demands:
                 self.too_long[key] = f"the route of {key} has more than {LONGEST_VALUE} bytes, which Sendmail can't use"
             if key.startswith("."):
                 self.below[key[1:]] = demand.policy
-            elif demand.kind is DeliveryKind.INBOUND_ONLY:  # routed as if there were no row, and asked for nothing
+            elif demand.kind is DeliveryKind.INBOUND_ONLY:  # routed as if there were no row, without any demand
                 self.exact[key] = LIFTED
             else:
                 self.exact[key] = demand.policy
 
     def policies(self) -> dict[str, Policy]:
-        """By the names that have routes."""
+        """Return the policies by the names that have routes."""
         return {name: policy for name in self.names() if (policy := self.of(name)) is not None}
 
     def names(self) -> set[str]:
-        """All names that need a row, or stand under one."""
+        """Return all names that need a row, or are covered by one."""
         return {name for rows in (self.exact, self.below) for name, policy in rows.items() if policy is not None}
 
     def of(self, name: str) -> Policy | None:
-        """What the row of a name has to demand, for it and for what is below it; None where nothing is delivered, or
-        two demands are not comparable."""
+        """Return the demand for the row of a name, which counts for it and for what is below it.
+
+        None where nothing is delivered, or two demands are not comparable.
+        """
         if not self.below:  # as in most lists
             return self.exact.get(name)
         above = next((self.below[parent] for parent in parents(name) if parent in self.below), None)

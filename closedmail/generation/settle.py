@@ -2,7 +2,7 @@
 
 `settle` decides for every domain whose it is, where its mail goes, and whether it is held; in this order: two networks
 that both list it, what the lists lost, lines that are not understood, `[partner]` tables, TLS demands that nobody can
-meet, spellings that fold onto each other.
+meet, spellings that fold to the same key.
 """
 
 from collections.abc import Mapping, Sequence
@@ -77,7 +77,7 @@ def released_line(network: str, key: str) -> str:
 
 
 def _yield_shared(generation: Generation, previous: Previous, decided: set[str]) -> None:
-    """Give a key that two networks list to the one that has it in force, else to the first in the file."""
+    """Assign a key that two networks list to the one that has it in force, else to the first in the file."""
     listed, names = generation.listed, generation.networks
     shared: set[str] = set()
     for later in range(1, len(listed)):
@@ -94,7 +94,7 @@ def _yield_shared(generation: Generation, previous: Previous, decided: set[str])
 
 
 def _has_route(entry: Entry) -> bool:
-    """Tell whether a record has a route, be it held for a TLS demand, a spelling or its length."""
+    """Check whether a record has a route, even one held for a TLS demand, a spelling or its length."""
     return entry.in_force or entry.why in (Why.TLS, Why.FOLDED, Why.ROUTE)
 
 

@@ -1,4 +1,4 @@
-"""What routes demand of TLS: one policy for each nexthop, or the domains are held that ask for what can not be."""
+"""Settle the TLS demands of routes: one policy for each nexthop; domains with impossible demands are held."""
 
 from closedmail.core.model import Outbound
 from closedmail.core.record import Entry, Why
@@ -10,9 +10,9 @@ from closedmail.routes.tls_policy import Policy, policy_of
 
 
 def settle_tls(generation: Generation, previous: Previous, now: int) -> None:
-    """One policy for each single nexthop; domains that want what can't be, or can't be both, are held."""
-    impossible: dict[tuple[str, Policy], str] = {}  # for those alone who want it
-    conflicts: dict[str, str] = {}  # for all who want the nexthop
+    """Settle one policy for each single nexthop; hold domains whose demands are impossible or contradict each other."""
+    impossible: dict[tuple[str, Policy], str] = {}  # for the domains alone that want it
+    conflicts: dict[str, str] = {}  # for all domains that use the nexthop
     policies = generation.policies
 
     def want(value: str, outbound: Outbound, policy: Policy, report: Changes) -> None:
@@ -39,7 +39,7 @@ def settle_tls(generation: Generation, previous: Previous, now: int) -> None:
                 )
             else:
                 policies[nexthop] = chosen
-                note = f"nexthop {nexthop} is wanted with TLS policies {known} and {policy}: the stricter stands"
+                note = f"nexthop {nexthop} is wanted with TLS policies {known} and {policy}: the stricter one applies"
                 if note not in report.notes:
                     report.notes.append(note)
 

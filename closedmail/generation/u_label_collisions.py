@@ -1,4 +1,4 @@
-"""U-label spellings in a generation, as Postfix folds them when it looks a key up."""
+"""Settle the U-label spellings of a generation, as Postfix folds them when it looks a key up."""
 
 from closedmail.core.domain import DomainError, DomainSet, fold, parse_key, to_unicode
 from closedmail.core.record import Why
@@ -7,7 +7,7 @@ from closedmail.generation.generation import Generation, held
 
 
 def settle_spellings(generation: Generation, own: DomainSet, previous: Previous, now: int) -> None:
-    """U-label spellings of all keys, as Postfix folds them; where two domains share one, nobody is routed by it."""
+    """Collect the U-label spellings of all keys, as Postfix folds them; a spelling of two domains routes neither."""
     international = [key for entries in generation.listed for key in entries if "xn--" in key]
     international += [key for key in generation.special if "xn--" in key]
     for key in sorted(international):
@@ -41,7 +41,7 @@ def settle_spellings(generation: Generation, own: DomainSet, previous: Previous,
 
 
 def _is_own(spelling: str, own: DomainSet) -> bool:
-    """Whether a spelling, folded, is that of an own domain, whose mail no list may hold."""
+    """Check whether a spelling, folded, is that of an own domain, whose mail no list may hold."""
     try:
         return own.covers(parse_key(spelling))
     except DomainError:

@@ -1,1 +1,1 @@
-"""The decision about a mail's sender: facts, rules and verdicts, without I/O."""
+"""Decide about a mail's sender: facts, rules and verdicts, without I/O."""

@@ -1,4 +1,4 @@
-"""Counts of verdicts about partners, by network, partner, verdict and reason, in bounded memory."""
+"""Count verdicts about partners, by network, partner, verdict and reason, in bounded memory."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 # Series that are counted by the partner's name. One takes about 200 bytes, all of them 6 MB, whether the lists have a
-# thousand partners or a million. What is beyond is counted without the name. Anybody can bring forth refusals in the
+# thousand partners or a million. Others are counted without the name. Anybody can provoke refusals in the
 # name of every partner of a list; a quarter is left for mail that was proven, which only partners can send.
 MOST_NAMED = 32_768
 LEFT_FOR_PROVEN = 8_192
 
-ALONE = "-"  # where a network's name would stand, for a partner that stands alone
+ALONE = "-"  # in place of a network's name, for a partner without one
 
 
 class Series(NamedTuple):
@@ -64,12 +64,12 @@ class Counters:
         return network, "", verdict, reason
 
     def __iter__(self) -> Iterator[tuple[Series, int]]:
-        """Give all series that have been counted."""
+        """Yield all series that have been counted."""
         return ((Series(*series), number) for series, number in self._counts.items())
 
     @property
     def mails(self) -> int:
-        """Return the number of mails counted."""
+        """The number of mails counted."""
         return sum(self._counts.values())
 
     def copy(self) -> "Counters":

@@ -1,4 +1,4 @@
-"""Decide about a mail's sender: facts and a rule give a verdict and its reason, without the words of any protocol.
+"""Decide about a mail's sender: facts and a rule give a verdict and its reason, without any protocol's syntax.
 
 The policy service, the milter and `explain` call `decide`; for the header, `header_decision.py` takes the same steps
 for each address. Their order is part of the public interface: not our business, not a partner, facts, rule, mode.
@@ -117,7 +117,7 @@ def judge(
 ) -> Verdict:
     """Apply a partner's rule to a mail that bears its domain.
 
-    `header_mode` is given where the domain is that of a header; it stands in place of the rule's own mode.
+    `header_mode` is given where the domain is that of a header; it replaces the rule's own mode.
     """
     inbound = match.rule.inbound
     mode = header_mode or inbound.mode
@@ -156,7 +156,7 @@ def judge(
 
 
 def _missing(match: Match, facts: Facts, proof: bool | None) -> Missing:
-    """Choose the proof to name: the first that the rule asks for and the mail lacks."""
+    """Choose the proof to name: the first that the rule demands and the mail lacks."""
     if proof is not False:
         return "tls"
     inbound = match.rule.inbound

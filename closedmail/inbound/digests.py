@@ -1,4 +1,4 @@
-"""Digests of certificates, told apart by their length: fingerprints of different ones never match."""
+"""Name the digests of certificates, recognised by their length: fingerprints of different ones never match."""
 
 from collections.abc import Iterable, Iterator
 
@@ -34,7 +34,7 @@ def incomparable(rules: Iterable[Rule], digest: str, sync: str) -> Iterator[str]
             continue
         for at, pin in enumerate(rule.inbound.certificates):
             for name, value in (("fingerprint", pin.fingerprint), ("pubkey_fingerprint", pin.pubkey_fingerprint)):
-                # A partner's table that takes over its network's certificates has nothing of its own to mend.
+                # A partner's table that inherits its network's certificates has nothing of its own to fix.
                 if value and len(value) != sent and (rule.network, value) not in named:
                     named.add((rule.network, value))
                     yield (

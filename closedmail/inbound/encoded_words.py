@@ -1,4 +1,4 @@
-"""Encoded words (RFC 2047) as lax software reads them: anywhere in a header, also where the RFC allows none."""
+"""Decode encoded words (RFC 2047) as lax software does: anywhere in a header, also where the RFC allows none."""
 
 import codecs
 import re
@@ -15,7 +15,7 @@ _NOT_CHARSETS = frozenset(("punycode", "idna"))
 
 
 def decode_words(text: str) -> str:
-    """Decode the encoded words of a text, as often as there are any; the text itself where there are none."""
+    """Decode the encoded words of a text, repeatedly while there are any; return other texts as they are."""
     for _ in range(_NESTED):
         if "=?" not in text:
             break

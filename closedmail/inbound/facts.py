@@ -1,4 +1,4 @@
-"""The facts about a mail: what the MTA knows of it, and which of its partner's proofs hold. No rule is applied here."""
+"""Establish the facts about a mail: what the MTA knows of it, and which proofs hold. No rule is applied here."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from closedmail.mailertable import grammar
 
 @dataclass(frozen=True, slots=True)
 class ClientCertificate:
-    """A client's certificate as an MTA describes it; "" where there is none, None where the MTA does not say.
+    """A client's certificate as an MTA describes it; "" where there is none, None where the MTA does not report it.
 
     Subject and issuer are common names, given only where the MTA verified the chain. Fingerprints are lower-case hex
     without colons.
@@ -37,7 +37,7 @@ class Envelope(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """The proofs that a mail has by its partner's rule; None is unknown: the MTA does not say."""
+    """The proofs that a mail has by its partner's rule; None is unknown: the MTA does not report it."""
 
     ip: bool | None
     cert: bool | None
@@ -83,7 +83,7 @@ def _route_hosts(value: str) -> AddressSet:
 
 
 def all_hold(facts: Iterable[bool | None]) -> bool | None:
-    """Three-valued "and": False beats unknown, unknown beats True."""
+    """Combine facts by a three-valued "and": False beats unknown, unknown beats True."""
     unknown = False
     for fact in facts:
         if fact is False:
@@ -93,7 +93,7 @@ def all_hold(facts: Iterable[bool | None]) -> bool | None:
 
 
 def any_holds(facts: Iterable[bool | None]) -> bool | None:
-    """Three-valued "or": True beats unknown, unknown beats False."""
+    """Combine facts by a three-valued "or": True beats unknown, unknown beats False."""
     unknown = False
     for fact in facts:
         if fact:

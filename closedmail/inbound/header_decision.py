@@ -1,4 +1,4 @@
-"""The decision about a message's header: each address in `From:` and `Sender:` needs what an envelope sender needs."""
+"""Decide about a message's header: each address in `From:` and `Sender:` needs the proof of an envelope sender."""
 
 from collections.abc import Iterable, Iterator
 
@@ -32,7 +32,7 @@ def decide_header(values: Iterable[bytes], envelope: Envelope, book: Rulebook) -
 
 
 def unenforceable_headers(rules: Iterable[Rule], *, sendmail: bool) -> Iterator[str]:
-    """Write a sentence for each rule whose `header_from` depends on what the MTA sends no milter.
+    """Write a sentence for each rule whose `header_from` depends on facts that the MTA does not send to a milter.
 
     Postfix sends a milter no fingerprint, Sendmail (`sendmail`) none of the public key.
     """
@@ -49,6 +49,6 @@ def unenforceable_headers(rules: Iterable[Rule], *, sendmail: bool) -> Iterator[
             what = "fingerprints of the public key" if sendmail else "fingerprints"
             yield (
                 f"{rule.table}.inbound.header_from can't be enforced with {', '.join(unseen)}: "
-                f"{'Sendmail' if sendmail else 'Postfix'} tells a milter no {what}; pin subject and issuer there, "
+                f"{'Sendmail' if sendmail else 'Postfix'} sends a milter no {what}; pin subject and issuer there, "
                 "or let addresses decide"
             )

@@ -1,7 +1,7 @@
 """Find the domains of a message's author: all that anybody may read in its `From:` and `Sender:`.
 
 A header that follows RFC 5322 to the letter (section 3.4, without its obsolete forms) has exactly the addresses that
-the grammar gives it: what stands in a quoted display name or in a comment is no address. In anything else programs see
+the grammar gives it: text in a quoted display name or in a comment is no address. In anything else programs see
 different addresses, and all of them count: whatever follows an `@`, wherever it stands, with and without comments,
 quotes, blanks and control characters, before and after encoded words are decoded, as UTF-8 and as Latin-1, and what
 Python's own `email` package reads. The cost is bounded; what is beyond the bounds raises `HeaderError`.
@@ -68,11 +68,11 @@ def _names(address: str, rewriting: Rewriting) -> tuple[str, ...]:
     try:
         return queued_domains(address, rewriting)
     except SenderError:
-        return ()  # longer than any address; its parts have been asked about
+        return ()  # longer than any address; its parts have been looked up
 
 
 def _texts(value: bytes) -> Iterator[str]:
-    """Give the texts that the bytes may be, unfolded, before and after encoded words are decoded."""
+    """Yield the texts that the bytes may be, unfolded, before and after encoded words are decoded."""
     for text in _charsets(value):
         unfolded = _FOLD.sub("", text).strip(" \t\r\n")
         yield unfolded
@@ -129,7 +129,7 @@ def _laxly(text: str) -> Iterator[str]:
 def _as_python_reads(text: str) -> Iterator[str]:
     try:
         pairs = getaddresses([text])
-    except Exception:  # RecursionError, and whatever else a hostile text brings forth in it
+    except Exception:  # RecursionError, and whatever else a hostile text causes in it
         return
     for _, address in pairs:
         domain = address.rpartition("@")[2].strip()
@@ -138,7 +138,7 @@ def _as_python_reads(text: str) -> Iterator[str]:
 
 
 def _readings(text: str) -> Iterator[str]:
-    """Give the text with and without what programs leave out: comments, quotes, blanks, control characters."""
+    """Yield the text with and without what programs leave out: comments, quotes, blanks, control characters."""
     bare = text
     for _ in range(_COMMENT_DEPTH):
         shorter = _INNER_COMMENT.sub("", bare)

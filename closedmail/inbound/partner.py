@@ -31,7 +31,7 @@ class Rulebook(Protocol):
     def rewriting(self) -> Rewriting: ...
     @property
     def header_from(self) -> HeaderFrom:
-        """Return the most that any rule asks of the header (`strongest_header_from`)."""
+        """The strictest demand of any rule on the header (`strongest_header_from`)."""
 
     def get(self, key: str) -> Match | None:
         """Return the record of exactly this key."""

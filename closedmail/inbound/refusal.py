@@ -1,4 +1,4 @@
-"""The text of a refusal: the partner's own (`reject_text`) or ours.
+"""Write the text of a refusal: the partner's own (`reject_text`) or ours.
 
 The policy service and the milter send it, and so does an access table of Postfix's, which knows neither the domain nor
 the client.
@@ -26,7 +26,7 @@ def refusal_text(
 ) -> str:
     """Write the text of a refusal: one line, printable, at most 512 bytes.
 
-    `client_address` is "" where it is not known; `in_header` says that the domain is that of a header.
+    `client_address` is "" where it is not known; `in_header` is true if the domain is that of a header.
     """
     if rule.inbound.reject_text:
         text = rule.inbound.reject_text.format(

@@ -1,10 +1,10 @@
-"""The envelope sender as it will be queued: what Postfix asks about is not always what it writes.
+"""Find the envelope sender as it will be queued: the address in Postfix's request is not always the one it writes.
 
 Postfix asks with the address as smtpd(8) understood it, without quotes. Before it queues the mail, cleanup(8) quotes
 the local part again (quote_822_local.c) and lets trivial-rewrite(8) complete the address: rewrite_tree() in Postfix's
-src/trivial-rewrite/rewrite.c, on tokens made by tok822_parse.c. `_domain` says the same in few rules. Then comes what
-others make of a domain: UTS 46 as mail clients and later hops apply it, and laxer readings where nobody can have a
-domain that is spelled so. Where it is not certain, every reading counts, and a partner's decides.
+src/trivial-rewrite/rewrite.c, on tokens made by tok822_parse.c. `_domain` does the same by few rules. Then come other
+programs' readings of a domain: UTS 46 as mail clients and later hops apply it, and laxer readings where nobody can have
+a domain of that spelling. Where it is not certain, every reading counts, and a partner's decides.
 """
 
 import re
@@ -27,7 +27,7 @@ _TOKEN = re.compile(r'"((?:\\.|[^"\\])*)(?:"|\\?\Z)|((?:\\.?|[^\\ \t\r\n()<>@,;:
 _OPENING = re.compile(r'["(\[\\]')
 _INNER_COMMENT = re.compile(r"\((?:\\.|[^()\\])*\)", re.DOTALL)
 _COMMENT_DEPTH = 8
-# More characters than octets in a label: whatever becomes of it is no domain name (RFC 1035 section 2.3.4).
+# More characters than octets in a label: no mapping of it is a domain name (RFC 1035 section 2.3.4).
 _LONGEST_LABEL = 63
 # Postfix reads no longer line (line_length_limit), so that a longer sender is not from Postfix.
 _LONGEST_SENDER = 2048
@@ -35,14 +35,14 @@ _LONGEST_SENDER = 2048
 _DEVIATIONS = str.maketrans({"ß": "ss", "ς": "\u03c3", "\u200c": "", "\u200d": ""})
 # Capital sharp s: "ss" until Unicode 15.0, "ß" since 15.1. Nobody knows which the next hop has.
 _CAPITAL_SHARP_S = ("ß", "ss")
-# Nothing is to be seen of them (Default_Ignorable_Code_Point), beside all of category Cf.
+# These are invisible (Default_Ignorable_Code_Point), beside all of category Cf.
 _UNSEEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")
 # An A-label may hold an A-label, and so on; the whole name is short.
 _NESTED = 8
 
 
 class SenderError(ValueError):
-    """Nobody can say whose sender it is: its domain is not UTF-8, or it is longer than any address."""
+    """The owner of a sender is unknown: its domain is not UTF-8, or it is longer than any address."""
 
 
 def queued_domains(sender: str, rewriting: Rewriting) -> tuple[str, ...]:
@@ -84,7 +84,7 @@ def _domain(sender: str, rewriting: Rewriting) -> tuple[str, ...]:
         local, domain = sender, _completed(sender, rewriting)
     if not domain:
         return _unowned(local)
-    if "(" in domain:  # whether a comment stays hangs on who reads it
+    if "(" in domain:  # whether a comment stays depends on the reader
         return _complete(_without_comments(domain), rewriting), _complete(domain, rewriting)
     return (_complete(domain, rewriting),)
 
@@ -101,7 +101,7 @@ def _completed(local: str, rewriting: Rewriting) -> str:
 
 
 def _unowned(sender: str) -> tuple[str, ...]:
-    """Read a sender that is queued without a domain: whoever completes it decides, by `!`, `%` or what else there is.
+    """Read a sender that is queued without a domain: a later hop that completes it decides, by `!`, `%` or other means.
 
     A mere local part may be in any character set, and is no domain that is not UTF-8.
     """
@@ -154,7 +154,7 @@ def _is_dot_string(local: str) -> bool:
 
 
 def _readings(text: str) -> Iterator[str]:
-    """Give a name as it is; of any other text, which nobody can have, all that may be taken for a name."""
+    """Yield a name as it is; for any other text, which nobody can have, all that may be taken for a name."""
     if _NAME.fullmatch(text) or _LITERAL.fullmatch(text):
         yield text
         return
@@ -163,13 +163,13 @@ def _readings(text: str) -> Iterator[str]:
 
 
 def _pieces(text: str) -> Iterator[str]:
-    """Give what looks like names of more than one label between characters that no name has."""
+    """Yield what looks like names of more than one label between characters that no name has."""
     pieces = (piece.strip(".") for piece in _NO_NAME.split(text))
     return (piece for piece in pieces if "." in piece or not piece.isascii())
 
 
 def _names(domain: str) -> Iterator[str]:
-    """Give the A-labels of a domain that somebody else spelled: mapped as far as it goes, never refused.
+    """Yield the A-labels of a domain that somebody else spelled: mapped as far as it goes, never refused.
 
     Unlike `domain.parse_name` it has to name what a later hop might make of the spelling, valid or not. Raises
     SenderError for surrogates (bytes that were not UTF-8).
@@ -197,7 +197,7 @@ def _without_dots(name: str) -> str:
 
 
 def _mapped(text: str) -> str:
-    """Map by UTS 46, non-transitional. What it disallows is left out where nobody sees it, and NFKC elsewhere.
+    """Map by UTS 46, non-transitional. Disallowed characters are dropped where invisible, else mapped by NFKC.
 
     A name with the like is impossible, and is mapped (and composed) again as such.
     """
@@ -219,7 +219,7 @@ def _is_unseen(char: str) -> bool:
 
 
 def _laxly(name: str) -> str:
-    """Read the impossible labels of a mapped name as lax software does: IDNA 2003, or punycode taken at its word.
+    """Read the impossible labels of a mapped name as lax software does: IDNA 2003, or punycode decoded unchecked.
 
     Labels that somebody can have stay: grüße and grüsse are two domains, and neither owner answers for the other.
     """
@@ -248,7 +248,7 @@ def _decoded(alabel: str) -> str:
 
 @lru_cache(maxsize=1024)
 def _is_possible(label: str) -> bool:
-    """Return whether a label with more than ASCII in it, or an A-label, can be registered (IDNA 2008)."""
+    """Check whether a label with more than ASCII in it, or an A-label, can be registered (IDNA 2008)."""
     try:
         idna.alabel(label)
     except (idna.IDNAError, UnicodeError):

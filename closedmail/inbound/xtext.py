@@ -1,4 +1,4 @@
-"""Common names as MTAs write them on one line: `+20` is a blank (xtext of RFC 3461 section 4)."""
+"""Decode common names as MTAs write them on one line: `+20` is a blank (xtext of RFC 3461 section 4)."""
 
 import re
 

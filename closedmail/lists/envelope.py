@@ -1,10 +1,10 @@
-"""Check the outer shape of a signed list, the armor and the lines around it, before gpg is asked.
+"""Check the outer shape of a signed list, the armor and the lines around it, before gpg gets it.
 
-gpg is generous with what stands around a signed block: it skips text before and after a clearsigned block, takes
-the first of two messages and exits 0, and never looks at what follows the end of a compressed stream. So the shape is
-checked here, and what gpg then gets is nothing but one clearsigned block with a signature that was armored anew, or
-one message without armor and compression, or one bare signature packet. It also spares gpg what it trips over: an
-armor without a checksum, as newer programs make it, whose last line it reads as base64.
+gpg is lax about text around a signed block: it skips text before and after a clearsigned block, takes the first of two
+messages and exits 0, and never looks at what follows the end of a compressed stream. So the shape is checked here, and
+gpg then gets nothing but one clearsigned block with a re-armored signature, or one message without armor and
+compression, or one bare signature packet. This also avoids a fault of gpg's: it reads the last line of an armor without
+a checksum, as newer programs make it, as base64.
 
 Sources: RFC 4880, 6.2 (armor) and 7 (cleartext); RFC 9580, 6.2 and 7.
 """
@@ -49,9 +49,9 @@ _CHECKSUM = re.compile(rb"\n=[A-Za-z0-9+/]{4}\Z")
 class _DashLine:
     """A line that begins with five dashes.
 
-    `kind` is what it is ("BEGIN SIGNATURE", "" if nothing of ours), `start` and `end` are offsets. An END line ends
-    with its dashes: what follows on the line stands behind the block. `text` says that a signature's BEGIN line goes on
-    with something that is not white space. Any other BEGIN line that does is nothing of ours.
+    `kind` is what it is ("BEGIN SIGNATURE", "" if none that matters), `start` and `end` are offsets. An END line ends
+    with its dashes: text that follows on the line is after the block. `text` is true if a signature's BEGIN line goes
+    on with something that is not white space. Any other BEGIN line that does is ignored.
     """
 
     kind: str
@@ -84,7 +84,7 @@ def _dash_lines(data: mmap.mmap, start: int) -> list[_DashLine]:
 
 
 def _dearmor(data: mmap.mmap, start: int, end: int, into: BinaryIO) -> None:
-    """Decode the armor between a BEGIN and an END line. The checksum is not looked at: the signature covers more."""
+    """Decode the armor between a BEGIN and an END line. The checksum is not checked: the signature covers more."""
     headers = _ARMOR_HEADERS.match(data[start : min(end, start + 4096)])
     if headers is None:
         raise damaged("the OpenPGP armor is broken")
@@ -120,7 +120,7 @@ def _armor(packet: bytes) -> bytes:
 
 
 def _clearsigned(data: mmap.mmap, start: int, lines: list[_DashLine], first: int) -> tuple[int, bytes]:
-    """Check a clearsigned file; give the offset where its text ends, and the signature packet."""
+    """Check a clearsigned file; return the offset where its text ends, and the signature packet."""
     begin, block = lines[first], lines[first : first + 3]
     faults: list[Refused] = []
     kinds = [line.kind for line in lines]
@@ -181,7 +181,7 @@ def _armored(
 
 
 def unwrap(raw: Path, workdir: Path, max_size: int) -> Path:
-    """Check the shape of the signed list `raw` and give the file that gpg shall verify.
+    """Check the shape of the signed list `raw` and return the file that gpg shall verify.
 
     That is a new file in `workdir` with a clearsigned block, or a signed message without armor and compression.
 
@@ -218,7 +218,7 @@ def unwrap(raw: Path, workdir: Path, max_size: int) -> Path:
 
 
 def unwrap_detached(signature: Path, workdir: Path) -> Path:
-    """Check the shape of a detached signature, armored or not, and give a file with the bare packet in `workdir`.
+    """Check the shape of a detached signature, armored or not, and return a file with the bare packet in `workdir`.
 
     Raises Refused: `too-large`, `unsigned`, `several-signatures`, `extra-text`, `bad-signature`.
     """

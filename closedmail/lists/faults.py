@@ -1,4 +1,4 @@
-"""The faults of a signed file: the one that counts, and the messages of those that several modules find."""
+"""Choose the fault of a signed file that counts, and word those that several modules find."""
 
 from collections.abc import Callable, Sequence
 from typing import get_args
@@ -22,7 +22,7 @@ def several(what: str) -> Refused:
 
 
 def extra_text(where: str) -> Refused:
-    return Refused("extra-text", f"there is unsigned text {where}; nothing but the signed block may stand in the file")
+    return Refused("extra-text", f"there is unsigned text {where}; the file may contain nothing but the signed block")
 
 
 def damaged(what: str) -> Refused:

@@ -30,7 +30,10 @@ __all__ = ["Fetched", "Progress", "Validators", "fetch"]
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """`path` is the file with the list, None if it is unchanged. `validators` are for the next fetch."""
+    """The result of a fetch.
+
+    `path` is the file with the list, None if it is unchanged. `validators` are for the next.
+    """
 
     path: Path | None
     validators: Validators
@@ -53,7 +56,7 @@ def fetch(
     """Fetch what `location` (an https:// URL or a path) names into the file `destination`.
 
     With `previous`, what the last fetch gave, an unchanged list is not fetched again. `ca_file` replaces the system's
-    CAs; user and password may stand in the URL. `total_timeout` seconds cover all attempts; `progress` is called with
+    CAs; the URL may have user and password. `total_timeout` seconds cover all attempts; `progress` is called with
     the bytes so far and the total where it is known. On failure nothing stays beside `destination`.
 
     Raises Refused: `fetch-failed` or `too-large`.

@@ -1,4 +1,4 @@
-"""The log of the fetches: `sync.json` in the state directory, one entry a network.
+"""Read and write the log of the fetches: `sync.json` in the state directory, one entry a network.
 
 It is a log with the validators of the next conditional request, not the truth about what is in force (that is the
 policy store): a lost or broken file costs one full fetch.
@@ -46,7 +46,7 @@ class FetchRecord:
         self.validators, self.signature_validators = validators.to_dict(), signature_validators.to_dict()
 
     def previous(self, source: Source, digest: str) -> tuple[Validators, Validators]:
-        """Give the validators of list and detached signature; none where they are of another source or list."""
+        """Return the validators of list and detached signature; none where they are of another source or list."""
         if (self.place, self.digest) != (_place(source), digest):
             return Validators(), Validators()
         return Validators.from_dict(self.validators), Validators.from_dict(self.signature_validators)

@@ -1,6 +1,6 @@
-"""Running gpg: in a home of its own that ends with it, with a time limit, and with all that it says kept.
+"""Run gpg in a home of its own that ends with it, with a time limit, and keep all its output.
 
-python-gnupg starts gpg and carries its pipes; its own verdicts (`valid`, `ok`, `status`) are never asked, they hold for
+python-gnupg starts gpg and carries its pipes; its own verdicts (`valid`, `ok`, `status`) are never used, they hold for
 revoked keys too.
 """
 
@@ -49,7 +49,7 @@ _OPTIONS = [
 
 @dataclass(slots=True)
 class GpgAnswer:
-    """What one gpg process wrote: a result class for python-gnupg that keeps everything and concludes nothing."""
+    """The output of one gpg process: a result class for python-gnupg that keeps everything and concludes nothing."""
 
     data: bytes = b""
     stderr: str = ""
@@ -59,7 +59,7 @@ class GpgAnswer:
     on_data_failure: Any = None
 
     def handle_status(self, key: str, value: str) -> None:
-        """Never called: `Gpg._read_response` fills `status`."""
+        """Do nothing; never called: `Gpg._read_response` fills `status`."""
 
 
 class Gpg(gnupg.GPG):  # type: ignore[misc]
@@ -108,7 +108,7 @@ class Gpg(gnupg.GPG):  # type: ignore[misc]
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
-            env={**os.environ, "LC_ALL": "C"},  # its last words go into our English messages
+            env={**os.environ, "LC_ALL": "C"},  # its last line goes into our English messages
         )
 
     def _collect_output(

@@ -1,7 +1,7 @@
-"""Judge what gpg said about a signature: words in, verdict out.
+"""Judge gpg's output about a signature: status lines in, verdict out.
 
 gpg's exit status and single status lines mislead: it exits 0 and prints VALIDSIG for revoked and expired keys, and
-GOODSIG says nothing about the digest, the time or who signed. So the verdict is taken from the whole output.
+GOODSIG does not cover the digest, the time or who signed. So the verdict is taken from the whole output.
 
 Source: GnuPG doc/DETAILS, "Format of the --status-fd output" and "Format of the colon listings".
 """
@@ -133,7 +133,7 @@ def _wrong_signer(signer: str, missing: Sequence[str]) -> Refused:
 def judge(
     status: GpgStatus, exit_status: int, *, keys: Sequence[KeyState], now: int, detached: bool = False, log: str = ""
 ) -> ValidSig:
-    """Decide from all that gpg said about a file.
+    """Judge a file by all that gpg reported on it.
 
     `keys` are the pinned keys, `now` is unix seconds, `log` is gpg's last word to people, for the message. Returns
     the one good signature, or raises the Refused that counts first.
@@ -206,18 +206,18 @@ def _judge_valid(found: ValidSig, status: GpgStatus, keys: Sequence[KeyState], n
     if found.signed_at < pinned.created.get(found.key, 0):
         yield Refused(
             "bad-signature",
-            f"the signature is older than its key {found.key}; the network's operator must sign the list anew",
+            f"the signature is older than its key {found.key}; the network's operator must sign the list again",
         )
     if found.digest in _WEAK_DIGESTS:
         yield _weak(found.digest)
-    # Of a revoked key with an expired signature gpg names only the latter, so the key itself is asked too.
+    # For a revoked key with an expired signature gpg reports only the latter, so the key itself is checked too.
     if "REVKEYSIG" in status.verdicts or pinned.revoked:
         yield Refused(
             "revoked",
             f"{who} has been revoked; ask the network's operator for the new one, and verify its fingerprint by phone",
         )
     if "EXPSIG" in status.verdicts:
-        yield Refused("expired", "the signature on the list has expired; the network's operator must sign it anew")
+        yield Refused("expired", "the signature on the list has expired; the network's operator must sign it again")
     if "EXPKEYSIG" in status.verdicts or pinned.expired:
         yield Refused(
             "expired", f"{who} has expired; ask the network's operator for the renewed key, and update key_file"

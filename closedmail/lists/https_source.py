@@ -1,4 +1,4 @@
-"""A list behind an https:// URL: certificates, conditional requests, redirects, proxies, and every way to fail."""
+"""Read a list from an https:// URL: certificates, conditional requests, redirects, proxies, and every failure."""
 
 import base64
 import http.client
@@ -40,7 +40,7 @@ def tls_context(ca_file: str, client_cert: str, client_key: str) -> ssl.SSLConte
             what = client_cert if not client_key else f"{client_cert} with {client_key}"
             context.load_cert_chain(client_cert, client_key or None, password=no_password)
     except (OSError, ValueError) as error:
-        # OpenSSL's own number and text of a file that is no PEM say less than this.
+        # OpenSSL's own number and text for a file that is no PEM are less clear than this.
         why = "not a usable PEM file" if isinstance(error, ssl.SSLError) else getattr(error, "strerror", None) or error
         raise fetch_failed(f"{what}: {excerpt(str(why))}; fix ca_file, client_cert or client_key") from None
     return context
@@ -105,7 +105,7 @@ class UrlSource(ListSource):
             raise fetch_failed(
                 f"{self.shown}: redirected to {shown_url(target) or 'nowhere'}, only https is followed; check source"
             )
-        # Control characters and blanks may not stand in a request line; everything but ASCII neither.
+        # A request line must not have control characters, blanks or anything but ASCII.
         return quote(following, safe="%/:=&?~#+!$,;'@()*[]")
 
     def _request(self, url: str, previous: Validators, *, with_password: bool) -> urllib.request.Request:
@@ -189,7 +189,7 @@ class UrlSource(ListSource):
 
         total = answer.length
         done = copier.copy(read, part, total, self.shown)
-        # http.client gives back a short body without a word where the size was announced.
+        # http.client silently returns a short body where the size was announced.
         if deadline.expired or (total is not None and done != total):
             raise RetryError(f"{self.shown}: the connection ended before the list did; the next sync tries again")
         return Validators(_header(answer, "ETag"), _header(answer, "Last-Modified"))
@@ -201,9 +201,7 @@ class UrlSource(ListSource):
         if status in (401, 403):
             return fetch_failed(f"{what}; check client_cert, or the password in source")
         if status == 304:
-            return fetch_failed(
-                f"{what} (unchanged), though nothing was asked that could be; ask the network's operator"
-            )
+            return fetch_failed(f"{what} (unchanged), though we sent no condition; ask the network's operator")
         return fetch_failed(f"{what}; check source")
 
 

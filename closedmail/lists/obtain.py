@@ -16,7 +16,7 @@ _BLOCK = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Obtained:
-    """A list that may be used: where its text lies, who signed it and when (0 and "" where nobody did)."""
+    """A list that may be used: where its text is, who signed it and when (0 and "" where nobody did)."""
 
     text: Path
     raw_digest: str
@@ -115,7 +115,7 @@ def check_replay(name: str, signed_at: int, newest_signed_at: int) -> None:
 
 
 def file_digest(path: Path) -> str:
-    """Give the SHA-256 of a file's contents, in hex. Raises OSError."""
+    """Return the SHA-256 of a file's contents, in hex. Raises OSError."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(_BLOCK):

@@ -1,7 +1,7 @@
-"""Verify a signed list: get the text that OpenPGP gives back, or the reason why not.
+"""Verify a signed list: get the text that OpenPGP returns, or the reason of the refusal.
 
-`envelope` looks at the shape of the file first, gpg verifies what is left, with a keyring made for the occasion that
-holds the pinned keys alone, and `gpg_status` judges all that gpg said.
+`envelope` checks the shape of the file first, gpg verifies what is left, with a keyring made for the occasion that
+holds the pinned keys alone, and `gpg_status` judges all that gpg reported.
 """
 
 import os
@@ -53,7 +53,7 @@ def _keyring_of(gpg: Gpg, home: Path, key_file: Path, signing_keys: Sequence[str
 def key_states(
     key_file: Path, signing_keys: Sequence[str], workdir: Path, now: int, time_limit: float = 60.0
 ) -> tuple[KeyState, ...]:
-    """Find out of each pinned fingerprint whether `key_file` has it, and whether and until when it can sign.
+    """Find out for each pinned fingerprint whether `key_file` has it, and whether and until when it can sign.
 
     Works in a temporary directory below `workdir`. Raises Refused (`bad-signature`) if gpg or the file fails.
     """

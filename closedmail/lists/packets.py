@@ -1,4 +1,4 @@
-"""Take OpenPGP packets apart, as far as it takes to know that a file is one signed text and nothing else.
+"""Parse OpenPGP packets, as far as needed to know that a file is one signed text and nothing else.
 
 Nothing is verified here. A message is copied without its compression, so that gpg gets what was looked at and nothing
 that was not.
@@ -50,7 +50,7 @@ class _NoPacketError(Exception):
 
 
 class _Packets:
-    """Reads packets from `source`; every octet read is also written to `tee`."""
+    """A reader of packets from `source`; every octet read is also written to `tee`."""
 
     def __init__(self, source: BinaryIO, tee: BinaryIO | None = None) -> None:
         self._source = source
@@ -65,7 +65,7 @@ class _Packets:
         return data
 
     def header(self) -> tuple[int, Iterator[bytes]] | None:
-        """Give the next packet's tag, and its body in chunks, which must be read to its end; None at the end."""
+        """Return the next packet's tag, and its body in chunks, which must be read to its end; None at the end."""
         first = self._source.read(1)
         if not first:
             return None
@@ -117,7 +117,7 @@ def _skip(body: Iterator[bytes]) -> None:
 
 
 def looks_like_packets(start: bytes) -> bool:
-    """Tell whether a file that begins so is OpenPGP without armor: a packet header, and a body that fits its tag."""
+    """Check whether a file that begins so is OpenPGP without armor: a packet header, and a body that fits its tag."""
     if len(start) < 2 or not start[0] & 0x80:
         return False
     if start[0] & 0x40:
@@ -278,7 +278,7 @@ def one_signature(source: BinaryIO) -> None:
 
 
 def starts_encrypted(packets: BinaryIO) -> bool:
-    """Tell whether packets, perhaps cut short, begin an encrypted message."""
+    """Check whether packets, perhaps cut short, begin an encrypted message."""
     try:
         found = _Packets(packets).header()
     except (_NoPacketError, _CutShortError):

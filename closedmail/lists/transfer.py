@@ -1,4 +1,4 @@
-"""What every way of fetching shares: a time limit over all, a size limit, one line that says what went wrong."""
+"""Provide what all ways of fetching share: a time limit over all, a size limit, one line on what went wrong."""
 
 import socket
 import threading
@@ -21,7 +21,7 @@ _BLOCK = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Validators:
-    """What makes the next fetch conditional.
+    """The values that make the next fetch conditional.
 
     `etag` and `last_modified` are what the server sent, `stat` is device, inode, size, mtime and ctime (nanoseconds)
     of a path.
@@ -32,7 +32,7 @@ class Validators:
     stat: tuple[int, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Give them as JSON can carry them."""
+        """Return them as JSON can carry them."""
         return {"etag": self.etag, "last_modified": self.last_modified, "stat": list(self.stat)}
 
     @classmethod
@@ -56,7 +56,7 @@ def too_large(what: str, max_size: int) -> Refused:
 
 
 def shown_url(url: str) -> str:
-    """Give a URL without user and password, fit for a message."""
+    """Return a URL without user and password, fit for a message."""
     try:
         parts = urlsplit(url)
         return excerpt(parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl())
@@ -65,7 +65,7 @@ def shown_url(url: str) -> str:
 
 
 class Deadline:
-    """The time limit over all: when it passes, every socket it watches is shut down, whoever waits on it."""
+    """The time limit over all: when it passes, every socket it watches is shut down, in whatever thread it is used."""
 
     def __init__(self, seconds: float) -> None:
         self.expired = False
@@ -109,7 +109,7 @@ class Deadline:
 
 
 class Copier:
-    """Copies a stream to a file and counts."""
+    """A copier of a stream to a file, which counts."""
 
     def __init__(self, max_size: int, progress: Progress | None) -> None:
         self.max_size = max_size
@@ -141,9 +141,9 @@ class Copier:
 
 
 class ListSource(Protocol):
-    """Where a list is fetched from; `shown` is its name in messages."""
+    """A source that a list is fetched from; `shown` is its name in messages."""
 
     shown: str
 
     def read(self, part: Path, previous: Validators, copier: Copier, deadline: Deadline) -> Validators | None:
-        """One attempt: write `part` and give the validators, or None if unchanged. Raises Refused or RetryError."""
+        """Make one attempt: write `part`, return the validators, or None if unchanged. Raises Refused or RetryError."""

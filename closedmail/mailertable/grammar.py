@@ -68,7 +68,7 @@ class LocalMailerError(MailertableError):
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """One host of a route. `name` is an A-label name or an address; `mx` tells whether its MX records count."""
+    """One host of a route. `name` is an A-label name or an address; `mx` is true if its MX records count."""
 
     name: str
     mx: bool

@@ -30,7 +30,7 @@ class SkippedLine:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """Which keys a list may speak about.
+    """The keys that a list may have.
 
     `own` are the gateway's own domains, `admitted` the keys that have a `[partner]` table, which admits them.
     """
@@ -40,7 +40,7 @@ class Admission:
     admitted: frozenset[str] = frozenset()
 
     def why_not(self, key: str) -> str | None:
-        """The rule by which a key is never taken, or None."""
+        """Return the rule by which a key is never taken, or None."""
         if key in self.admitted:
             return None
         if self.own.covers(key):

@@ -1,1 +1,1 @@
-"""The rows of Postfix's and Sendmail's maps for a generation."""
+"""Render the rows of Postfix's and Sendmail's maps for a generation."""

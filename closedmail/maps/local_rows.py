@@ -1,7 +1,7 @@
-"""The administrator's own rows of a Sendmail table: text of the shape that makemap(8) reads, as a dictionary.
+"""Parse the administrator's own rows of a Sendmail table, written as makemap(8) reads them, into a dictionary.
 
 Sendmail has one mailertable and one access table, so that these rows get into the tables that closedmail makes. They
-win for their keys, and they are trusted: any mailer and any rule may stand in them.
+win for their keys, and they are trusted: they may use any mailer and any rule.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,11 +12,11 @@ from closedmail.mailertable.makemap_limits import MAX_LINE
 
 
 class LocalRowError(ValueError):
-    """A line that makemap would not take; the message names it by its number."""
+    """A line that makemap would refuse; the message names it by its number."""
 
 
 def parse_local_rows(lines: Iterable[bytes]) -> dict[str, str]:
-    """Rows by their keys, folded as makemap folds them; of two rows with one key the first counts.
+    """Parse rows into a dictionary by their keys, folded as by makemap; of two rows with one key the first counts.
 
     Bytes that are not UTF-8 are kept (`surrogateescape`). Raises LocalRowError.
     """
@@ -40,13 +40,13 @@ def parse_local_rows(lines: Iterable[bytes]) -> dict[str, str]:
 
 
 def note_local_rows(generation: Generation, own_mailertable: Mapping[str, str], own_access: Mapping[str, str]) -> None:
-    """Say where the administrator's own rows stand in place of a partner's."""
+    """Note where the administrator's own rows replace a partner's."""
     for key in own_mailertable:
-        _note(generation, key, f"sendmail.own_mailertable has a row of its own for {key}, which stands")
+        _note(generation, key, f"sendmail.own_mailertable has a row of its own for {key}, which applies")
     for key in own_access:
         tag, colon, name = key.partition(":")
         if colon and tag == "tls_rcpt":
-            _note(generation, name, f"sendmail.own_access has a row of its own for TLS_Rcpt:{name}, which stands")
+            _note(generation, name, f"sendmail.own_access has a row of its own for TLS_Rcpt:{name}, which applies")
 
 
 def _note(generation: Generation, key: str, sentence: str) -> None:
@@ -56,12 +56,12 @@ def _note(generation: Generation, key: str, sentence: str) -> None:
 
 
 def fold_key(key: str) -> str:
-    """A key as makemap and Sendmail look at it: ASCII letters are lower case, all else stays (makemap without -f)."""
+    """Fold a key as makemap and Sendmail do: ASCII letters become lower case, all else stays (makemap without -f)."""
     return "".join(char.lower() if char.isascii() else char for char in key)
 
 
 def covering(rows: Mapping[str, str], name: str) -> str | None:
-    """The value that rows for suffixes (`.parent`, in the end `.`) give a name, None without one."""
+    """Return the value that rows for suffixes (`.parent`, in the end `.`) give a name, None without one."""
     for parent in parents(name):
         if "." + parent in rows:
             return rows["." + parent]

@@ -1,4 +1,4 @@
-"""The files with the administrator's own rows of Sendmail's tables (`sendmail.own_mailertable`, `own_access`)."""
+"""Read the files with the administrator's own rows of Sendmail's tables (`own_mailertable`, `own_access`)."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +32,6 @@ def _read(key: str, path: str) -> dict[str, str]:
         with Path(path).open("rb") as lines:
             return parse_local_rows(lines)
     except OSError as error:
-        raise ConfigError(key, f"{path}: {error.strerror}; mend that, or take the key out") from None
+        raise ConfigError(key, f"{path}: {error.strerror}; fix that, or remove the key") from None
     except LocalRowError as error:
-        raise ConfigError(key, f"{path}: {error}; mend the line") from None
+        raise ConfigError(key, f"{path}: {error}; fix the line") from None

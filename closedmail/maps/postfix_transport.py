@@ -1,4 +1,4 @@
-"""The rows of Postfix's transport table and TLS policy table for a generation.
+"""Render the rows of Postfix's transport table and TLS policy table for a generation.
 
 Source: transport(5) for `domain`, `.domain`, `error:`, `retry:` and the empty result `:`, which means "as if there
 were no row". Postfix converts neither U- to A-labels nor back, so that a domain with a U-label has a row in both
@@ -22,7 +22,7 @@ Rows = Iterator[tuple[str, str]]
 def transport_value(delivery: Delivery) -> str | None:
     """Render a delivery as the value of its transport row, None where it has no row.
 
-    Source: transport(5) and error(8); since Postfix 3.5 several nexthops stand in a row with commas.
+    Source: transport(5) and error(8); since Postfix 3.5 a row may have several nexthops, separated by commas.
     """
     match delivery.kind:
         case DeliveryKind.ROUTED:
@@ -47,7 +47,7 @@ def transport_rows(generation: Generation, own: DomainSet) -> Rows:
 
 
 def policy_rows(policies: Mapping[str, Policy], staying: Mapping[str, Row]) -> Iterator[tuple[str, Row]]:
-    """Give all rows of the TLS policy table, sorted by nexthop: what routes want, and what stays for a time."""
+    """Yield all rows of the TLS policy table, sorted by nexthop: what routes want, and what stays for a time."""
     for nexthop in sorted(policies.keys() | staying.keys()):
         yield nexthop, staying.get(nexthop) or Row(policies[nexthop])
 
@@ -57,7 +57,7 @@ def _value(entry: Entry, rule: Rule) -> str | None:
 
 
 def _spelled(generation: Generation) -> Iterator[tuple[str, Delivery]]:
-    """The U-label spellings. Of a spelling that two domains share, the row is the folded one, and holds."""
+    """Yield the rows of U-label spellings. Where two domains share a spelling, the row is the folded one, and holds."""
     for folded, key in generation.spellings.items():
         entry = generation.get(key or folded)
         if key and entry:
@@ -67,7 +67,7 @@ def _spelled(generation: Generation) -> Iterator[tuple[str, Delivery]]:
 
 
 def _protected(generation: Generation, own: DomainSet) -> Iterator[tuple[str, Delivery]]:
-    """Guards of closed domains and shields of own ones, each in both of its spellings."""
+    """Yield the guards of closed domains and the shields of own ones, each in both of its spellings."""
     protected = ProtectedKeys(own, generation.closed, generation.get, generation.spellings)
     for delivery, keys in ((CLOSED, protected.guards()), (OWN, protected.shields())):
         for key, _ in keys:

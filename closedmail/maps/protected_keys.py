@@ -1,4 +1,4 @@
-"""Which keys get a row that no record gives them, for Postfix, Sendmail and exports alike.
+"""Find the keys that get a row without a record of their own, for Postfix, Sendmail and exports alike.
 
 A *guard* stands for a closed domain, and for all below it, that no route covers: no mail may go there by public DNS.
 A *shield* stands for an own domain, and for all below it, that a row for a suffix or a guard above would route away.
@@ -26,18 +26,18 @@ class ProtectedKeys:
     spellings: Container[str] = ()
 
     def guards(self) -> Iterator[tuple[str, str]]:
-        """Each key that gets a guard, with its closed domain."""
+        """Yield each key that gets a guard, with its closed domain."""
         for domain in self.closed:
             if not self._is_covered(domain):
                 yield from ((key, domain) for key in (domain, "." + domain) if self._is_free(key))
 
     def is_guard(self, key: str) -> bool:
-        """Whether this key gets a guard."""
+        """Check whether this key gets a guard."""
         domain = key.removeprefix(".")
         return domain in self.closed and self._is_free(key) and not self._is_covered(domain)
 
     def shields(self) -> Iterator[tuple[str, str]]:
-        """Each key that gets a shield, with its own domain."""
+        """Yield each key that gets a shield, with its own domain."""
         for name in self.own.names:
             if self._is_covered(name) or any(
                 parent in self.closed or "." + parent in self.spellings for parent in parents(name)
@@ -45,7 +45,7 @@ class ProtectedKeys:
                 yield from ((key, name) for key in (name, "." + name) if not has_row(self.entry(key)))
 
     def _is_covered(self, name: str) -> bool:
-        """Whether a row for a suffix takes what is below it, and this name too."""
+        """Check whether a row for a suffix covers this name, as all that is below it."""
         return any(has_row(self.entry("." + parent)) for parent in parents(name))
 
     def _is_free(self, key: str) -> bool:

@@ -1,8 +1,8 @@
-"""The rows of Sendmail's access table: what is demanded of TLS, and the administrator's own rows.
+"""Render the rows of Sendmail's access table: TLS demands, and the administrator's own rows.
 
 Source: cf/m4/proto.m4, TLS_connection: `ENCR:bits` and `VERIFY:bits` with requirements after `+`; any other word
-accepts. `VERIFY` alone would be content with any certificate of any authority that Sendmail trusts, so that a name is
-always asked for.
+accepts. `VERIFY` alone would accept any certificate of any authority that Sendmail trusts, so that a name is
+always demanded.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,12 +15,12 @@ from closedmail.routes.tls_policy import Policy, Row
 
 TAG = "TLS_Rcpt:"
 _FOLDED_TAG = fold_key(TAG)
-_LIFT = "OK"  # no word of TLS_connection's: accepted
+_LIFT = "OK"  # no keyword of TLS_connection's: accepted
 _BITS = 128  # as Postfix's mandatory ciphers ("medium") have at least
 
 
 def requirement(policy: Policy) -> str:
-    """A demand as the value of its row."""
+    """Render a demand as the value of its row."""
     level = "VERIFY" if policy.level == "verify" else "ENCR"
     return "+".join((f"{level}:{_BITS}", *policy.attributes))
 
@@ -28,7 +28,7 @@ def requirement(policy: Policy) -> str:
 def access_rows(
     policies: Mapping[str, Policy], staying: Mapping[str, Row], local_rows: Mapping[str, str]
 ) -> Iterator[tuple[str, str]]:
-    """All rows as (key, value), sorted by key. `policies` and `staying` are by name."""
+    """Yield all rows as (key, value), sorted by key. `policies` and `staying` are by name."""
     ours = _recipient_rows(policies, staying, local_rows)
     yield from interleave((row for row in ours if fold_key(row[0]) not in local_rows), sorted(local_rows.items()))
 
@@ -49,7 +49,7 @@ def _demands(name: str, policies: Mapping[str, Policy], staying: Mapping[str, Ro
 
 
 def lifted(name: str, local_rows: Mapping[str, str]) -> str:
-    """Give the value that lifts the demand of a row above: the local rows' own for that name, where there is one."""
+    """Return the value that lifts the demand of a row above: the local rows' own for that name, where there is one."""
     for above in (*parents(name), ""):
         if _FOLDED_TAG + above in local_rows:
             return local_rows[_FOLDED_TAG + above]

@@ -1,4 +1,4 @@
-"""How long what Sendmail demands of TLS outlives its routes: by name, a row stands for all below it, too."""
+"""Decide how long Sendmail's TLS demands outlive their routes: by name, where a row counts for all below it, too."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,8 +12,11 @@ from closedmail.routes.tls_policy import Policy, Row, linger
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What Sendmail is told until now: `own` by the names that have routes, `inherited` what a suffix demands for other
-    names that are asked about, `staying` the rows that stay for a time."""
+    """The demands in force until now.
+
+    `own` are by the names that have routes, `inherited` those of a suffix for other names that are looked up, `staying`
+    the rows that stay for a time.
+    """
 
     own: Mapping[str, Policy] = field(default_factory=dict)
     inherited: Mapping[str, Policy] = field(default_factory=dict)
@@ -27,7 +30,7 @@ class Standing:
         staying: Mapping[str, Row],
         names: Iterable[str],
     ) -> "Standing":
-        """That of a generation, where `names` are asked about."""
+        """Collect the demands of a generation, for look-ups of `names`."""
         demands = Demands(entries, list(rules))
         own = demands.policies()
         inherited = {}
@@ -36,7 +39,7 @@ class Standing:
         return cls(own, inherited, staying)
 
     def row(self, name: str) -> Row | None:
-        """What a name stands under that has no row yet: the nearest row, where that only stays, else the suffix."""
+        """Find the demand on a name that has no row yet: the nearest row, where that only stays, else the suffix's."""
         for above in parents(name):
             if above in self.staying:
                 return self.staying[above]
@@ -48,11 +51,11 @@ class Standing:
 def staying_recipients(
     before: Standing, policies: Mapping[str, Policy], now: int, linger_for: int, latest: int = 0
 ) -> dict[str, Row]:
-    """The rows that stay beside the wanted ones, or instead of looser ones, and until when (`tls_policy.linger`).
+    """Find the rows that stay beside the wanted ones, or instead of looser ones, and until when (`tls_policy.linger`).
 
     A Sendmail process that has looked a route up asks for the TLS row minutes later. Only demands stay, never what
-    lifts them. A name that has lost its row stands under the one above it, which may want more than the old one; and a
-    new name takes what is below it away from the row under which it stood.
+    lifts them. A name that has lost its row falls under the one above it, which may demand more than the old one;
+    and a new name takes what is below it away from the row that covered it.
     """
     rows = {name: Row(policy) for name, policy in before.own.items()} | dict(before.staying)
     rows |= {name: row for name in policies.keys() - rows.keys() if (row := before.row(name)) is not None}
@@ -62,10 +65,10 @@ def staying_recipients(
     for name, row in rows.items():
         until, new = row.until or max(now, latest) + linger_for, wanted.get(name)
         if new is not None and name not in policies and name not in staying and now < until:
-            staying[name] = Row(new, until)  # what stands above it now may be gone tomorrow, or the name come back
+            staying[name] = Row(new, until)  # the row above it may be gone tomorrow, or the name may come back
     return staying
 
 
 def lookup(rows: Mapping[str, Policy], name: str) -> Policy | None:
-    """What Sendmail would find: the row of the name, else of the nearest name above it."""
+    """Find the row that Sendmail would find: that of the name, else of the nearest name above it."""
     return next((rows[above] for above in (name, *parents(name)) if above in rows), None)

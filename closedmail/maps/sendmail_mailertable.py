@@ -1,4 +1,4 @@
-"""The rows of Sendmail's mailertable for a generation.
+"""Render the rows of Sendmail's mailertable for a generation.
 
 `routes/sendmail_route.py` spells their values.
 """
@@ -34,7 +34,7 @@ def _value(entry: Entry, rule: Rule) -> str | None:
 
 
 def _spelled(generation: Generation) -> Iterator[tuple[str, str | None]]:
-    """U-labels beside their A-labels: Sendmail converts neither, and folds ASCII only, so that no two are one key."""
+    """Yield U-labels beside their A-labels: Sendmail converts neither, and folds ASCII only, so no two are one key."""
     for key in chain(*generation.listed, generation.special):
         spelled = to_unicode(key)
         entry = generation.get(key) if spelled else None
@@ -45,10 +45,10 @@ def _spelled(generation: Generation) -> Iterator[tuple[str, str | None]]:
 def _protected(
     generation: Generation, own: DomainSet, local_rows: Mapping[str, str]
 ) -> Iterator[tuple[str, str | None]]:
-    """Guards of closed domains and shields of own ones, each in both of its spellings.
+    """Yield the guards of closed domains and the shields of own ones, each in both of its spellings.
 
     Sendmail has no row that means "as if there were none" while the administrator's own row for a suffix counts: that
-    row is repeated as a shield, unless its `%1` would say something else there.
+    row is repeated as a shield, unless its `%1` would mean something else there.
     """
     protected = ProtectedKeys(own, generation.closed, generation.get)
     rows: list[tuple[str, str | None]] = [(key, mailertable_value(CLOSED)) for key, _ in protected.guards()]

@@ -1,1 +1,1 @@
-"""The milter: the same decision for Sendmail and Postfix, through libmilter."""
+"""Run the milter: the same decision for Sendmail and Postfix, through libmilter."""

@@ -1,4 +1,4 @@
-"""The trust mark (`Authentication-Results: ID; x-closedmail=pass …`, RFC 8601): written by us, known when forged."""
+"""Write the trust mark (`Authentication-Results: ID; x-closedmail=pass …`, RFC 8601), and recognise forged ones."""
 
 import re
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ def mark(authserv_id: str, network: str, domain: str) -> str | None:
 
 
 def bears_our_mark(value: bytes, authserv_id: str) -> bool:
-    """Return whether a field's value may be read as ours, by a strict reader or a lax one.
+    """Check whether a field's value may be read as ours, by a strict reader or a lax one.
 
     That is, whether it has the method, and our id in front of its first semicolon. Comments, quotes, folding, case, a
     version number and encoded words (which SpamAssassin decodes) make no difference, nor does a line that such a word

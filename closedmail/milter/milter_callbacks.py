@@ -1,4 +1,4 @@
-"""pymilter's callbacks: libmilter calls them, a `MilterConnection` decides the response.
+"""Register pymilter's callbacks: libmilter calls them, a `MilterConnection` decides the response.
 
 The one module that imports pymilter, and it is imported by the milter's own processes alone. It uses the C module
 `milter`, not the package `Milter` around it, which decodes what had better stay bytes.

@@ -1,8 +1,8 @@
-"""One process of the milter, since libmilter listens on one socket a process.
+"""Run one process of the milter, since libmilter listens on one socket a process.
 
-`python -m closedmail.milter.milter_child SETTINGS`: settings as JSON (`ChildSettings`). On stdout it says that it
-listens, then a line of JSON for each mail that is counted. On stdin come new settings; where it ends, the parent has
-ended, and so does this process. SIGTERM closes the socket, lets messages that are under way end, and ends.
+`python -m closedmail.milter.milter_child SETTINGS`: settings as JSON (`ChildSettings`). On stdout it reports that it
+listens, then writes a line of JSON for each mail that is counted. On stdin come new settings; its end means that the
+parent has ended, and so does this process. SIGTERM closes the socket, lets messages that are under way end, and ends.
 """
 
 import json
@@ -33,9 +33,9 @@ _PRIVATE = 0o177  # umask of a new socket: the parent gives it its mode and grou
 
 @dataclass(frozen=True, slots=True)
 class ChildSettings:
-    """`conn` is as smfi_setconn() takes it: `unix:PATH`, `inet:PORT@HOST`, `inet6:PORT@HOST`.
+    """The settings. `conn` is as smfi_setconn() takes it: `unix:PATH`, `inet:PORT@HOST`, `inet6:PORT@HOST`.
 
-    `closedmail` is what errors call the program, with its --config.
+    `closedmail` is the program with its --config, as errors name it.
     """
 
     conn: str
@@ -71,8 +71,10 @@ def _stop(_number: int, _frame: FrameType | None) -> None:
 
 
 def _serve(stopping: threading.Event, conn: str) -> None:
-    """libmilter's own loop. It takes SIGTERM by itself, and then leaves the messages under way alone (in Debian, where
-    it has a pool of threads): it runs beside the main thread, to which the kernel prefers to give the signal.
+    """Run libmilter's own loop.
+
+    It takes SIGTERM by itself, and then abandons the messages under way (in Debian, where it has a pool of threads): so
+    it runs beside the main thread, to which the kernel prefers to deliver the signal.
     """
     with suppress(milter.error):
         milter.main()
@@ -146,7 +148,7 @@ def main() -> None:
     while service.busy and time.monotonic() < deadline:
         time.sleep(0.02)
     time.sleep(_SENDING)
-    os._exit(0)  # not through the interpreter's end, under the feet of libmilter's threads
+    os._exit(0)  # not through the interpreter's end, while libmilter's threads still run
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The milter daemon: one process of libmilter's for each socket, since libmilter can listen on one alone.
+"""Run the milter daemon: one process of libmilter's for each socket, since libmilter can listen on one alone.
 
 SIGTERM closes the sockets, lets messages that are under way end, and ends. SIGHUP re-reads `[milter]`: what is new is
 opened, what is no longer wanted closed; a process that goes on gets the rest. Rules need no signal. systemd gets a
@@ -28,7 +28,7 @@ _NO_PYMILTER = "pymilter is missing: install python3-milter (Debian) or closedma
 
 
 class MilterDaemon:
-    """The daemon for one configuration file. `override` are `--listen` values, which stand in place of the file's."""
+    """The daemon for one configuration file. `override` are `--listen` values, which replace the file's."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class MilterDaemon:
         write: Callable[[str], object],
         notifier: SystemdNotifier | None = None,
     ) -> None:
-        """Nothing is started yet. `write` takes log lines, newline included; `notifier` notifies systemd."""
+        """Start nothing yet. `write` takes log lines, newline included; `notifier` notifies systemd."""
         self._notifier = notifier or SystemdNotifier()
         self._config_path, self._state_dir = Path(config.path), config.gateway.state_dir
         self._closedmail = config.command()

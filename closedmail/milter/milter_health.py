@@ -1,4 +1,4 @@
-"""Health check of the milter: negotiate as an MTA would, within so many seconds."""
+"""Check the milter's health: negotiate as an MTA would, within so many seconds."""
 
 import asyncio
 import struct
@@ -13,7 +13,7 @@ QUIT = struct.pack("!Ic", 1, b"Q")
 
 
 async def milter_answers(where: str, seconds: float) -> bool:
-    """Return whether libmilter negotiates with a client of WHERE in time."""
+    """Check whether libmilter negotiates with a client of WHERE in time."""
     target = parse_where(where)
     with suppress(TimeoutError, OSError, EOFError):
         async with asyncio.timeout(seconds):

@@ -1,9 +1,9 @@
 """Read an MTA's macros: the client's certificate, encryption, login, and the sender as the MTA understood it.
 
 Sendmail and Postfix use the same names for different things. Sendmail sets `{cert_subject}` and `{cert_issuer}` to the
-whole DN of any certificate, verified or not: they are never looked at. `{verify}` says whether the chain was verified,
-and `{cn_subject}` and `{cn_issuer}` are the common names. Postfix has none of these; its `{cert_subject}` and
-`{cert_issuer}` are the common names, and are there only where the chain was trusted. What an MTA does not say is None.
+whole DN of any certificate, verified or not: they are never used. `{verify}` is whether the chain was verified, and
+`{cn_subject}` and `{cn_issuer}` are the common names. Postfix has none of these; its `{cert_subject}` and
+`{cert_issuer}` are the common names, sent only where the chain was trusted. Facts that an MTA does not send are None.
 """
 
 from collections.abc import Mapping
@@ -12,9 +12,9 @@ from typing import NamedTuple
 from closedmail.inbound.facts import ClientCertificate
 from closedmail.inbound.xtext import decode_xtext
 
-# Asked for when a message begins. {client_addr} always has a value, and is not sent by default: where it is there, the
-# others have been asked for, and one that is missing is empty. Postfix and Sendmail take more than the five of the
-# manual.
+# Requested for the begin of a message. {client_addr} always has a value, and is not sent by default: where it is
+# present, the others have been requested, and a missing one is empty. Postfix and Sendmail take more than the five of
+# the manual.
 ASKED = (
     *("v", "i", "f", "{client_addr}", "{mail_addr}", "{auth_authen}", "{tls_version}", "{verify}"),
     *("{cn_subject}", "{cn_issuer}", "{cert_subject}", "{cert_issuer}", "{cert_fp}", "{cert_md5}"),
@@ -56,13 +56,13 @@ def _certificate(macros: Mapping[str, str], encrypted: bool | None, *, complete:
     if macros.get("{verify}"):
         return _from_sendmail(macros)
     if macros.get("v", "").startswith("Postfix") and encrypted and complete:
-        # Empty where there is no certificate, or none that is trusted; nobody can say which.
+        # Empty where there is no certificate, or none that is trusted; which of both is unknown.
         return ClientCertificate(macros.get("{cert_subject}", ""), macros.get("{cert_issuer}", ""), None, None)
     return _UNKNOWN
 
 
 def _from_sendmail(macros: Mapping[str, str]) -> ClientCertificate:
-    """By `{verify}` (cf/README, "STARTTLS"): OK verified, FAIL not so, NO and NOT without a certificate."""
+    """Read the certificate by `{verify}` (cf/README, "STARTTLS"): OK verified, FAIL not, NO and NOT: no certificate."""
     get = macros.get
     verify = get("{verify}")
     if verify in ("NO", "NOT", "NONE"):

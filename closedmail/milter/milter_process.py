@@ -23,7 +23,7 @@ _SHORTEST, _LONGEST = 0.5, 30.0
 def check_sockets(where: str, settings: Milter) -> list[str]:
     """Check that the sockets of a WHERE can be opened, and return them, each with its port.
 
-    libmilter tells only the system's log why it can't open one. Raises ClosedmailError.
+    libmilter reports only to syslog why it can't open one. Raises ClosedmailError.
     """
     listener = open_listener(parse_where(where), settings.socket_mode, settings.socket_group, "milter")
     names = listener.names()
@@ -42,7 +42,7 @@ def give_access(where: str, settings: Milter) -> None:
 
 
 class MilterProcess:
-    """The process at one socket. `where` has its real port, `make_settings` gives the settings for the process."""
+    """The process at one socket. `where` has its real port, `make_settings` returns the settings for the process."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class MilterProcess:
         count: Callable[[tuple[str, str, str, str]], object],
         write: Callable[[str], object],
     ) -> None:
-        """Nothing is started yet. `count` takes the process's counts, `write` log lines, newline included."""
+        """Start nothing yet. `count` takes the process's counts, `write` log lines, newline included."""
         self.where = where
         self._make_settings, self._count, self._write = make_settings, count, write
         self._process: asyncio.subprocess.Process | None = None
@@ -76,7 +76,7 @@ class MilterProcess:
         if not line:
             with suppress(ProcessLookupError):
                 process.kill()
-            raise ClosedmailError(f"can't listen on {self.where}: libmilter says why in the system's log")
+            raise ClosedmailError(f"can't listen on {self.where}: see libmilter's reason in the system's log")
         give_access(self.where, settings)
         self._started = True
 
@@ -110,7 +110,7 @@ class MilterProcess:
         return self._stopping.is_set()
 
     def send_settings(self) -> None:
-        """Send it the settings of now."""
+        """Send it the current settings."""
         if self._process and self._process.stdin:
             with suppress(OSError):
                 self._process.stdin.write(self._line().encode() + b"\n")

@@ -1,4 +1,4 @@
-"""The milter's replies: a verdict that refuses as SMTP's code, enhanced status code and text."""
+"""Render the milter's replies: a verdict that refuses, as SMTP code, enhanced status code and text."""
 
 from typing import Literal, NamedTuple, assert_never
 
@@ -19,7 +19,7 @@ NO_HEADER = MilterReply("550", "5.7.1", "The From: and Sender: headers of this m
 
 
 def reply_to(verdict: Verdict) -> MilterReply | None:
-    """Return the refusal that a verdict asks for, None where the mail passes."""
+    """Return the refusal for a verdict, None where the mail passes."""
     match verdict.outcome:
         case "reject":
             return MilterReply("550", verdict.dsn, verdict.text)

@@ -1,4 +1,4 @@
-"""The milter without libmilter: sessions asked and answered from the generation in force, verdicts logged and counted.
+"""Run the milter without libmilter: answer sessions from the generation in force, log and count verdicts.
 
 libmilter runs each connection in a thread of its own; the policy store is read by one at a time.
 """
@@ -26,7 +26,7 @@ class MilterService:
     def __init__(
         self, store: StoreReader, write: Callable[[str], object], counters: Counting, authserv_id: str
     ) -> None:
-        """`write` takes log lines, newline included; verdicts are counted in `counters`."""
+        """Start with no connection. `write` takes log lines, newline included; verdicts are counted in `counters`."""
         self.authserv_id = authserv_id
         self.busy: set[MilterConnection] = set()
         self._store, self._write = store, write
@@ -76,7 +76,7 @@ class MilterConnection:
     __slots__ = ("_instance", "_messages", "_name", "_service", "_session")
 
     def __init__(self, service: MilterService, name: str) -> None:
-        """`name` makes instances of messages whose queue id is not known yet."""
+        """Make a connection. `name` makes instances of messages whose queue id is not known yet."""
         self._service, self._name = service, name
         self._session = MilterSession(service.authserv_id)
         self._messages = 0

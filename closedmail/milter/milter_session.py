@@ -1,4 +1,4 @@
-"""One connection of an MTA, without sockets: commands go in, replies and changes come out.
+"""Handle one connection of an MTA, without sockets: commands go in, replies and changes come out.
 
 A session has many messages, one after the other, and nothing of one is left for the next. The sender is judged at MAIL
 and answered at RCPT, where Postfix answers for the policy service, so that the MTA's log names the recipient. The
@@ -63,7 +63,7 @@ class _Message:
 
     @property
     def about_sender(self) -> tuple[Judged, ...]:
-        """Return the sender's verdict for the log, where it is our business."""
+        """The sender's verdict for the log, where it is our business."""
         return (self.judged,) if self.judged and self.judged.verdict.match else ()
 
     def note(self, name: str, value: bytes, authserv_id: str) -> None:
@@ -79,7 +79,7 @@ class _Message:
                 self.forged.append(self.results)
 
     def values(self) -> Iterator[bytes]:
-        """Give all values of `From:` and `Sender:`. Raises HeaderError where not all were kept."""
+        """Yield all values of `From:` and `Sender:`. Raises HeaderError where not all were kept."""
         if self.authors_size > MAX_BYTES:
             raise HeaderError(f"more than {MAX_BYTES} bytes of From: and Sender: headers")
         yield from self.authors
@@ -114,7 +114,7 @@ class MilterSession:
         self._message = _Message(envelopes[0], Judged(verdict, envelopes[0], book.generation), reply_to(verdict))
 
     def recipient(self) -> Response:
-        """Answer a recipient. Each gets the refusal that the sender brought about."""
+        """Answer a recipient. Each gets the refusal that the sender caused."""
         message = self._message
         if message is None:
             return Response(UNREADABLE)
@@ -145,7 +145,7 @@ class MilterSession:
             about_header = Judged(header, message.envelope, book.generation, header=True)
             # A mail that is refused for its header was not accepted for its sender.
             judged = (about_header,) if reply else (*judged, about_header)
-        # Nothing that a rule objects to, or might if more were known, is vouched for.
+        # A mail that a rule objects to, or might if more were known, gets no mark.
         honest = header.match is None or header.outcome == "accept"
         return Response(reply, forged, self._mark(message) if honest else None, judged)
 
@@ -153,7 +153,7 @@ class MilterSession:
         return Response(message.reply, judged=message.about_sender, problem=message.problem)
 
     def abort(self) -> None:
-        """Give the message up; the connection goes on."""
+        """Drop the message; the connection goes on."""
         self._message = None
 
     def _mark(self, message: _Message) -> str | None:

@@ -1,1 +1,1 @@
-"""Asking an installed Postfix or Sendmail about itself."""
+"""Read the configuration of an installed Postfix or Sendmail."""

@@ -1,4 +1,4 @@
-"""How an MTA delivers by SMTP, as far as another client has to do it likewise: its names, addresses and trust."""
+"""Define the settings by which an MTA delivers, as far as another SMTP client needs them to do the same."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,8 +12,8 @@ class ClientSettings:
     """One delivery service. Files are paths, "" for none; `chains` are client certificates as (certificates, key).
 
     `protocols` and `ciphers` are for levels that demand TLS, `may_…` for level may; `grades` are OpenSSL's lists by
-    Postfix's names. `server_name` is smtp_tls_servername. `looks_up_mx` says whether names without brackets are
-    expanded to MX hosts, `dnssec` whether names are looked up with DNSSEC, `insecure_mx` is
+    Postfix's names. `server_name` is smtp_tls_servername. `looks_up_mx` is true if names without brackets are
+    expanded to MX hosts, `dnssec` if names are looked up with DNSSEC, `insecure_mx` is
     smtp_tls_dane_insecure_mx_policy; `least_bits` is what Sendmail's ENCR asks of a cipher.
     """
 

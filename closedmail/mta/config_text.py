@@ -1,8 +1,7 @@
-"""main.cf and master.cf as text: entries with their continuation lines, and taking a change back without touching
-anything else.
+"""Split main.cf and master.cf into entries with their continuation lines, and undo a change without touching others.
 
 Source: postconf(5) and master(5): a line that begins with white space continues the one before; comments and empty
-lines may stand between. An entry is known by its parameter, or by its service and type.
+lines may come between. An entry is known by its parameter, or by its service and type.
 """
 
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Taken:
-    """What taking a change back came to: the text, and the keys that somebody has changed since."""
+    """The result of undoing a change: the text, and the keys that somebody has changed since."""
 
     text: str
     changed: list[str] = field(default_factory=list)
@@ -23,7 +22,7 @@ def entries(text: str, *, master: bool = False) -> Iterator[tuple[str, str]]:
     for line in text.splitlines(keepends=True):
         blank = not line.strip() or line.lstrip().startswith("#")
         if blank:
-            waiting += line  # inside of an entry, if that goes on
+            waiting += line  # inside an entry, if that goes on
         elif line[0].isspace() and piece:
             piece += waiting + line
             waiting = ""

@@ -1,4 +1,4 @@
-"""Postfix's lists of domains (`mydestination`, `relay_domains`, `virtual_…_domains`), read as match_list(3) does.
+"""Read Postfix's lists of domains (`mydestination`, `relay_domains`, `virtual_…_domains`) as match_list(3) does.
 
 Items are names, `.name` for all below it, `/file` with more items, `type:table` whose keys count, `!item` for what is
 not in the list.
@@ -14,7 +14,7 @@ from closedmail.mta.restrictions import split_list
 
 
 class Tables(Protocol):
-    """What can look into a table, or into a file."""
+    """An object that can read a table, or a file."""
 
     def table(self, table: str) -> Mapping[str, str] | None:
         """Read its rows, None where that is impossible."""
@@ -22,8 +22,10 @@ class Tables(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A domain of such a list: `key` is `x` or `.x`; `literal` is how it stands in the list itself, "" where it comes
-    from a file or a table (`source`)."""
+    """A domain of such a list. `key` is `x` or `.x`.
+
+    `literal` is its spelling in the list itself, "" where it comes from a file or a table (`source`).
+    """
 
     key: str
     literal: str = ""

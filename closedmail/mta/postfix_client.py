@@ -1,4 +1,4 @@
-"""What Postfix's SMTP client is set to, service by service: main.cf, and the `-o` of master.cf."""
+"""Read the settings of Postfix's SMTP client, service by service: main.cf, and the `-o` of master.cf."""
 
 import re
 from collections.abc import Mapping
@@ -46,25 +46,25 @@ class PostfixClients:
 
     def __init__(self, config_directory: str) -> None:
         """Ask postconf. Raises ProgramError where it can't answer."""
-        # A Postfix that does not know one of the names says so on stderr, and gives the others.
+        # A Postfix that does not know one of the names reports it on stderr, and prints the others.
         self._main = read_values(run_postfix("postconf", "-c", config_directory, "-x", *_NAMES))
         self._services = read_options(run_postfix("postconf", "-c", config_directory, "-x", "-P"))
         for own in self._services.values():
             level = own.get("smtp_tls_security_level", "")
-            if level.startswith("dane") and _INSECURE_MX not in own:  # its default hangs on the level
+            if level.startswith("dane") and _INSECURE_MX not in own:  # its default depends on the level
                 given = ("-o", f"smtp_tls_security_level={level}")
                 own[_INSECURE_MX] = run_postfix(
                     "postconf", "-c", config_directory, "-h", "-x", *given, _INSECURE_MX
                 ).strip()
 
     def settings(self, service: str) -> ClientSettings:
-        """The settings of one delivery service of master.cf."""
+        """Return the settings of one delivery service of master.cf."""
         own = self._services.get(f"{service}/unix", {})
         return client_settings({**self._main, **own}, own)
 
 
 def client_settings(values: Mapping[str, str], own: Mapping[str, str]) -> ClientSettings:
-    """Settings from Postfix's parameters; `own` are those that the service itself has."""
+    """Make settings from Postfix's parameters; `own` are those that the service itself has."""
 
     def of(name: str) -> str:
         return values.get(name, "")
@@ -98,7 +98,7 @@ def client_settings(values: Mapping[str, str], own: Mapping[str, str]) -> Client
 
 
 def _chains(values: Mapping[str, str], own: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    """Certificates and their keys: smtp_tls_chain_files, which have both in one file, go before all others."""
+    """List certificates and their keys: smtp_tls_chain_files, which have both in one file, go before all others."""
     files = _words(values.get("smtp_tls_chain_files", ""))
     if files:
         return tuple((file, file) for file in files)

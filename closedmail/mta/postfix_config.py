@@ -1,4 +1,4 @@
-"""A Postfix's configuration, as postconf(1) shows it."""
+"""Define a Postfix's configuration, as postconf(1) shows it."""
 
 import ipaddress
 from collections.abc import Mapping
@@ -11,8 +11,10 @@ from closedmail.mta.restrictions import split_list
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One entry of master.cf. `options` are its own -o settings as they stand there, `values` all settings as it sees
-    them, with `$name` expanded."""
+    """One entry of master.cf. `options` are its own -o settings as written there.
+
+    `values` are all settings as it sees them, with `$name` expanded.
+    """
 
     name: str
     type: str
@@ -23,7 +25,7 @@ class Service:
 
     @property
     def key(self) -> str:
-        """The name that postconf -P and -F have for it."""
+        """Its name for postconf -P and -F."""
         return f"{self.name}/{self.type}"
 
     @property
@@ -36,13 +38,13 @@ class Service:
         return all(map(_is_loopback, hosts)) if hosts else False
 
     def get(self, name: str) -> str:
-        """Look a setting up as it sees it."""
+        """Return a setting as the service sees it."""
         return self.values.get(name, "")
 
 
 @dataclass(frozen=True, slots=True)
 class PostfixConfig:
-    """One Postfix. `main` are all its parameters with `$name` expanded, `raw` those of main.cf as they stand there."""
+    """One Postfix. `main` are all its parameters with `$name` expanded, `raw` those of main.cf as written there."""
 
     version: tuple[int, ...]
     main: Mapping[str, str]
@@ -52,7 +54,7 @@ class PostfixConfig:
 
     @property
     def listeners(self) -> list[Service]:
-        """Where mail comes in by SMTP."""
+        """The services that take in mail by SMTP."""
         return [service for service in self.services if service.command == "smtpd"]
 
     @property

@@ -1,4 +1,4 @@
-"""Asking a Postfix what it is: parameters, services and their own settings, through postconf(1)."""
+"""Read a Postfix's parameters, services and their own settings, through postconf(1)."""
 
 from closedmail.errors import ClosedmailError
 from closedmail.mta.postfix_config import PostfixConfig, Service

@@ -1,4 +1,4 @@
-"""What Postfix says of itself: the settings that a generation depends on, read through postconf(1)."""
+"""Read the settings of Postfix that a generation depends on, through postconf(1)."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +22,10 @@ _TIME_LIMIT = 30  # seconds
 
 @dataclass(frozen=True, slots=True)
 class PostfixSettings:
-    """`services` are the delivery services of master.cf that a transport table may name. `fingerprint_digest` is what
-    smtpd makes fingerprints of certificates with, "" where its listeners differ."""
+    """The settings. `services` are the delivery services of master.cf that a transport table may name.
+
+    `fingerprint_digest` is the digest of smtpd's certificate fingerprints, "" where its listeners differ.
+    """
 
     default_database_type: str
     rewriting: Rewriting
@@ -53,7 +55,7 @@ def read_settings(config_directory: str) -> PostfixSettings:
 
 
 class MasterEntry(NamedTuple):
-    """A service of master.cf, with the fields of master(5) that matter here, as they stand there."""
+    """A service of master.cf, with the fields of master(5) that matter here, as written there."""
 
     name: str
     type: str
@@ -73,14 +75,16 @@ def read_services(config_directory: str) -> list[MasterEntry]:
 
 
 def read_values(text: str) -> dict[str, str]:
-    """What postconf prints: lines of `name = value`."""
+    """Parse the output of postconf: lines of `name = value`."""
     pairs = (line.partition("=") for line in text.splitlines())
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 def read_options(text: str) -> dict[str, dict[str, str]]:
-    """What postconf -P prints, the -o settings of master.cf, by `name/type` of the service: lines of
-    `name/type/parameter = value`."""
+    """Parse the output of postconf -P, the -o settings of master.cf, by `name/type` of the service.
+
+    Its lines are `name/type/parameter = value`.
+    """
     found: dict[str, dict[str, str]] = {}
     for name, value in read_values(text).items():
         service, _, parameter = name.rpartition("/")
@@ -108,7 +112,7 @@ def run_postfix(*command: str, stdin: Path | None = None, stdout: Path | None = 
 
 
 def _origin(value: str) -> str:
-    """A `myorigin` that is a path names a file with the name in its first line, as /etc/mailname on Debian."""
+    """Return the name in `myorigin`: a path means the first line of that file, as /etc/mailname on Debian."""
     if value.startswith("/"):
         try:
             value = Path(value).read_text(encoding="utf-8", errors="replace").partition("\n")[0].strip()

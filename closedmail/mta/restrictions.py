@@ -1,4 +1,4 @@
-"""Postfix's restriction lists, read as smtpd(8) reads them: what is asked, in which order, and what ends it early.
+"""Parse Postfix's restriction lists as smtpd(8) does: what is checked, in which order, and what ends it early.
 
 Source: smtpd_check.c. Items are separated by commas and white space, braces keep what is in them together (mystrtokq,
 since Postfix 3.0), names ignore case, and a name of `smtpd_restriction_classes` stands for its own list. `$name` is
@@ -18,7 +18,7 @@ _WITH_ARGUMENT = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Restriction:
-    """One item of a list: its name in lower case (a table that stands alone keeps its case), and its argument."""
+    """One item of a list: its name in lower case (a table on its own keeps its case), and its argument."""
 
     name: str
     argument: str = ""
@@ -52,7 +52,7 @@ def split_list(value: str) -> list[str]:
 
 
 def parse_restrictions(value: str) -> list[Restriction]:
-    """Parse a list as it stands, classes by their names."""
+    """Parse a list as written, classes by their names."""
     found, items = [], iter(split_list(value))
     for item in items:
         if _is_table(item):
@@ -66,8 +66,10 @@ def parse_restrictions(value: str) -> list[Restriction]:
 
 
 def walk(value: str, classes: Mapping[str, str], within: frozenset[str] = frozenset()) -> Iterator[Restriction]:
-    """Yield all restrictions in the order in which smtpd asks them, those of classes in their place; a class `within`
-    itself is passed over."""
+    """Yield all restrictions in the order in which smtpd evaluates them, those of classes in their place.
+
+    A class `within` itself is skipped.
+    """
     for restriction in parse_restrictions(value):
         name = restriction.name
         if name not in classes:
@@ -90,7 +92,7 @@ def parse_policy_client(argument: str) -> PolicyClient:
 
 
 def takes_argument(name: str) -> bool:
-    """Whether the next item belongs to this one."""
+    """Check whether the next item belongs to this one."""
     return name in _WITH_ARGUMENT or bool(re.fullmatch(r"check_\w+_access|reject_rhsbl_\w+", name))
 
 
@@ -102,8 +104,10 @@ def table_of(restriction: Restriction) -> str:
 
 
 def result_permits(result: str, classes: Mapping[str, str]) -> bool:
-    """Whether a result of an access table ends the list in the mail's favour (access(5)): OK, a number alone, a permit,
-    or a class that has one."""
+    """Check whether a result of an access table ends the list in the mail's favour (access(5)).
+
+    OK does, a number alone, a permit, or a class that has one.
+    """
     if result.strip().isdigit():
         return True
     first = next(walk(result, classes), Restriction(""))
@@ -113,7 +117,7 @@ def result_permits(result: str, classes: Mapping[str, str]) -> bool:
 
 
 def _is_table(item: str) -> bool:
-    """A table without a check_…_access in front is one for the list that it stands in."""
+    """Check whether an item is a table: without a check_…_access in front it is one for the list that it is in."""
     return bool(re.match(r"[a-z0-9_]+:", item)) and not item.startswith("{")
 
 
@@ -122,5 +126,5 @@ def _is_built_in(name: str) -> bool:
 
 
 def _inside(item: str) -> str:
-    """Return what stands in braces, or the item itself."""
+    """Return the text in braces, or the item itself."""
     return item[1:-1].strip() if item.startswith("{") and item.endswith("}") else item

@@ -1,4 +1,4 @@
-"""sendmail.cf read as far as a gateway is judged by it: maps, options, milters, classes, macros, mailers, rules.
+"""Parse sendmail.cf as far as a gateway is judged by it: maps, options, milters, classes, macros, mailers, rules.
 
 Source: doc/op/op.me of Sendmail, "THE WHOLE SCOOP ON THE CONFIGURATION FILE": each line is a command by its first
 character, a line that begins with white space continues the one before, a `#` in front is a comment. Of settings that
@@ -20,8 +20,10 @@ _NAME = re.compile(r"\{([^}]*)\}|(.)")
 
 @dataclass(frozen=True, slots=True)
 class KeyedMap:
-    """A K line. `flags` are its options with what belongs to them (`-T<TMPF>`), `arguments` all else: a file's path,
-    or, for a sequence, the names of other maps."""
+    """A K line. `flags` are its options with their values (`-T<TMPF>`), `arguments` all else.
+
+    These are a file's path, or, for a sequence, the names of other maps.
+    """
 
     name: str
     type: str
@@ -30,12 +32,12 @@ class KeyedMap:
 
     @property
     def path(self) -> str:
-        """The file, without the `.db` that Sendmail adds where it is not there."""
+        """The file, without the `.db` that Sendmail adds where it is missing."""
         return self.arguments[0].removesuffix(".db") if self.arguments else ""
 
     @property
     def forgives(self) -> str:
-        """The flag with which a map that is not there is taken for an empty one (`-o`, `-t`), "" without."""
+        """The flag with which a missing map is taken for an empty one (`-o`, `-t`), "" without."""
         return next((flag for flag in self.flags if flag in ("-o", "-t")), "")
 
 
@@ -50,7 +52,7 @@ class MailFilter:
 
 @dataclass(frozen=True, slots=True)
 class ClassFile:
-    """An F line: words of a class that stand in a file. With `comments`, what follows a `#` is none."""
+    """An F line: words of a class that are in a file. With `comments`, text after a `#` is ignored."""
 
     path: str
     comments: bool = False
@@ -58,8 +60,11 @@ class ClassFile:
 
 @dataclass(slots=True)
 class SendmailCf:
-    """A sendmail.cf. Names of options are lower case; classes of one character have no braces; `rules` are by rule set,
-    without their R; `daemons` are DaemonPortOptions by the first letter of each key, as Sendmail tells them apart."""
+    """A sendmail.cf. Names of options are lower case; classes of one character have no braces.
+
+    `rules` are by rule set, without their R; `daemons` are DaemonPortOptions by the first letter of each key, as
+    Sendmail distinguishes them.
+    """
 
     maps: dict[str, KeyedMap] = field(default_factory=dict)
     options: dict[str, str] = field(default_factory=dict)
@@ -72,24 +77,24 @@ class SendmailCf:
     rules: dict[str, list[str]] = field(default_factory=dict)
 
     def option(self, name: str) -> str:
-        """An option's value, "" where it is not set."""
+        """Return an option's value, "" where it is not set."""
         return self.options.get(name.lower(), "")
 
     def files(self, name: str) -> list[KeyedMap]:
-        """The maps of files that one name stands for: itself, or those of its sequence, in their order."""
+        """List the maps of files that one name stands for: itself, or those of its sequence, in their order."""
         return list(self._files(name, frozenset()))
 
     def has_rule(self, text: str, *rule_sets: str) -> bool:
-        """Whether a text stands in a rule of these rule sets; of any without names."""
+        """Check whether a text occurs in a rule of these rule sets; of any without names."""
         names = rule_sets or tuple(self.rules)
         return any(text in rule for name in names for rule in self.rules.get(name, ()))
 
     def words(self, name: str) -> list[str]:
-        """The words of a class that stand in the file itself, with those of classes that it names."""
+        """Collect the words of a class that are in the file itself, with those of classes that it names."""
         return list(dict.fromkeys(self._words(name, frozenset())))
 
     def files_of_class(self, name: str) -> list[ClassFile]:
-        """The files with more words of a class, and of classes that it names."""
+        """List the files with more words of a class, and of classes that it names."""
         names = [name, *(other for other in self._named(name, frozenset({name})))]
         return [file for each in names for file in self.class_files.get(each, ())]
 
@@ -122,7 +127,7 @@ class SendmailCf:
                 yield expanded
 
     def _expand(self, word: str) -> str:
-        """A word with its macros, "" where one is not told in the file."""
+        """Expand the macros of a word; "" where the file does not define one."""
         names = [found[1] or found[2] for found in _MACRO.finditer(word)]
         if not all(name in self.macros for name in names):
             return ""
@@ -131,7 +136,7 @@ class SendmailCf:
 
 
 def parse_cf(text: str) -> SendmailCf:
-    """Read a sendmail.cf; what is not known, or can't be read, is passed over."""
+    """Parse a sendmail.cf; lines that are unknown, or can't be parsed, are ignored."""
     cf, rule_set = SendmailCf(), ""
     for line in _lines(text):
         command, rest = line[0], line[1:].strip()

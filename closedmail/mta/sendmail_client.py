@@ -1,4 +1,4 @@
-"""What Sendmail's SMTP client is set to, as far as its configuration file says it plainly."""
+"""Read the settings of Sendmail's SMTP client, as far as its configuration file states them plainly."""
 
 import re
 import socket
@@ -7,7 +7,7 @@ from pathlib import Path
 from closedmail.mta.client_settings import ClientSettings
 from closedmail.mta.sendmail_cf import DEFAULT_CF, parse_cf
 
-_LEAST_BITS = 128  # as core.access_map asks for
+_LEAST_BITS = 128  # as core.access_map demands
 
 
 def sendmail_settings(configuration: Path = Path(DEFAULT_CF)) -> ClientSettings:

@@ -1,1 +1,1 @@
-"""The policy daemon: Postfix's SMTPD access policy protocol."""
+"""Run the policy daemon: Postfix's SMTPD access policy protocol."""

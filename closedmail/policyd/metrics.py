@@ -1,4 +1,4 @@
-"""The page of `metrics_listen`: policyd's numbers in Prometheus' text format."""
+"""Make the page of `metrics_listen`: policyd's numbers in Prometheus' text format."""
 
 import asyncio
 from collections.abc import Iterable, Iterator
@@ -12,8 +12,8 @@ from closedmail.store.snapshot import StoreReader
 
 OTHERS = "(other)"  # partners beyond MOST_NAMED; no domain has brackets
 
-# Of the time, at most a tenth goes into making pages: one that took long is given again for nine times as long. What
-# takes less than this many seconds is made every time.
+# Of the time, at most a tenth goes into making pages: one that took long is served again for nine times as long. A page
+# that takes less than this many seconds is made every time.
 _SHORT, _PAUSE = 0.05, 9
 
 
@@ -28,7 +28,7 @@ class Sample:
     connections: int
 
     def families(self) -> Iterator[Family]:
-        """Give the numbers as metrics."""
+        """Yield the numbers as metrics."""
         yield _gauge("closedmail_generation", "Generation in force, 0 for none.", self.generation)
         if self.generation:
             name = "closedmail_generation_published_timestamp_seconds"
@@ -49,7 +49,10 @@ class Sample:
 
 
 class Metrics:
-    """Makes the page. Looking happens on the event loop, writing it down in a thread: a large page takes its time."""
+    """The maker of the page.
+
+    Numbers are read on the event loop, and written in a thread: a large page takes its time.
+    """
 
     def __init__(self, store: StoreReader, connections: PolicyConnections) -> None:
         """Begin without a page."""
@@ -74,7 +77,7 @@ class Metrics:
             snapshot = self._store.current()
             generation, published_at = snapshot.generation, snapshot.manifest.published_at
         except StoreError:
-            pass  # the next request that is about mail logs it
+            pass  # the next request about mail logs it
         connections, service = self._connections, self._connections.service
         plain = (
             ("requests", "Requests, answered or not.", service.requests),

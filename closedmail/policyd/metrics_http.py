@@ -1,4 +1,4 @@
-"""GET /metrics over HTTP/1.1, and nothing else: one request a connection, in bounded time and memory.
+"""Serve GET /metrics over HTTP/1.1, and nothing else: one request a connection, in bounded time and memory.
 
 Whoever can reach the port may be hostile, and decisions about mail are made on the same event loop.
 """
@@ -35,7 +35,7 @@ class MetricsConnection(asyncio.Protocol):
     """One connection: a request, its answer, the end."""
 
     def __init__(self, connections: MetricsConnections) -> None:
-        """Nothing has come yet."""
+        """Wait for the request."""
         self._all = connections
         self._head = b""
         self._task: asyncio.Task[None] | None = None
@@ -51,7 +51,7 @@ class MetricsConnection(asyncio.Protocol):
             self._all.open.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
-        """End."""
+        """Forget the connection."""
         self._timer.cancel()
         self._all.open.discard(self)
         if self._task:
@@ -70,7 +70,7 @@ class MetricsConnection(asyncio.Protocol):
             self._respond(self._head)
 
     def eof_received(self) -> bool:
-        """Return whether to stay open for a peer that has sent all it will: while its answer is being made."""
+        """Check whether to stay open for a peer that has sent all it will: while its answer is being made."""
         return self._task is not None
 
     def close(self) -> None:

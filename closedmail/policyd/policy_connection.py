@@ -1,4 +1,4 @@
-"""Connections of Postfix's smtpd processes, on the event loop: bytes to the service, its answers back."""
+"""Handle connections of Postfix's smtpd processes, on the event loop: bytes to the service, its answers back."""
 
 import asyncio
 from collections.abc import Callable
@@ -25,7 +25,7 @@ class PolicyConnections:
     """The `open` connections, at most `most`; calling it makes one, for asyncio. `accepted` and `errors` count."""
 
     def __init__(self, service: PolicyService, write: Callable[[str], object], most: int = 1 << 20) -> None:
-        """`write` takes log lines, newline included."""
+        """Start with no connection. `write` takes log lines, newline included."""
         self.service, self.write, self.most = service, write, most
         self.open: set[PolicyConnection] = set()
         self.accepted = self.errors = self.kept = 0
@@ -56,7 +56,7 @@ class PolicyConnection(asyncio.BufferedProtocol):
     __slots__ = ("_all", "_kept", "_reader", "_service", "_stuck", "_timer", "_transport", "heard")
 
     def __init__(self, connections: PolicyConnections) -> None:
-        """`heard` is set whenever something comes."""
+        """Wait for requests. `heard` is set whenever something comes."""
         self._all, self._service = connections, connections.service
         self._reader = RequestReader(connections.layouts)
         self._kept = 0
@@ -132,7 +132,7 @@ class PolicyConnection(asyncio.BufferedProtocol):
             self._keep(progress=progress)
 
     def _keep(self, *, progress: bool) -> None:
-        """See to it that what is half done is neither much nor for long. `progress`: something was done."""
+        """Limit unfinished requests and answers in size and time. `progress`: something was done."""
         kept = self._reader.kept + self._transport.get_write_buffer_size()
         self._all.kept += kept - self._kept
         self._kept = kept

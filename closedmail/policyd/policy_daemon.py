@@ -1,4 +1,4 @@
-"""The policy daemon: PolicyService behind sockets, in one process with one event loop.
+"""Run the policy daemon: PolicyService behind sockets, in one process with one event loop.
 
 SIGTERM stops accepting, answers what has been asked, and ends. SIGHUP re-reads `[policyd]`. Rules need no signal: the
 next request sees the generation in force. systemd may hand over its sockets (sd_listen_fds(3)), and gets a notice when
@@ -43,7 +43,7 @@ _UNLIKE = "is not as socket_mode and socket_group say, which are for sockets tha
 
 
 class PolicyDaemon:
-    """The daemon for one configuration file. `override` are `--listen` values, which stand in place of the file's."""
+    """The daemon for one configuration file. `override` are `--listen` values, which replace the file's."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class PolicyDaemon:
         handed_over: Sequence[HandedOver] = (),
         notifier: SystemdNotifier | None = None,
     ) -> None:
-        """No socket is opened yet. `write` takes log lines, newline included. The last two are systemd's."""
+        """Open no socket yet. `write` takes log lines, newline included. The last two are systemd's."""
         self._config_path = Path(config.path)
         self._override = tuple(override)
         self._settings = config.policyd

@@ -1,4 +1,4 @@
-"""Health check of the policy daemon: send a request as an MTA would, and wait so many seconds for the answer."""
+"""Check the policy daemon's health: send a request as an MTA would, and wait so many seconds for the answer."""
 
 import asyncio
 import socket
@@ -6,12 +6,12 @@ from contextlib import suppress
 
 from closedmail.policyd.policy_connection import PolicyConnections
 
-# Nobody's business, but nothing is decided before the policy store was looked at.
+# It concerns no partner, but is only decided after the policy store was read.
 _QUESTION = b"request=smtpd_access_policy\nprotocol_state=RCPT\nsender=\n\n"
 
 
 async def policy_answers(connections: PolicyConnections, seconds: float) -> bool:
-    """Return whether a request gets an answer, or its connection is closed for a reason, on a socket of our own."""
+    """Check whether a request gets an answer, or its connection is closed for a reason, on a socket of our own."""
     loop = asyncio.get_running_loop()
     with suppress(TimeoutError, OSError):
         async with asyncio.timeout(seconds):

@@ -1,7 +1,7 @@
-"""Postfix's SMTPD access policy delegation protocol, without sockets.
+"""Parse and answer Postfix's SMTPD access policy delegation protocol, without sockets.
 
 Bytes go in, requests come out; verdicts go in, bytes come out. A request is `name=value` lines with an empty line at
-the end, in any order, with names that we do not know (SMTPD_POLICY_README). Whatever does not look like that raises
+the end, in any order, with names that we do not know (SMTPD_POLICY_README). Anything else raises
 `ProtocolError`, and the connection is to be closed without an answer: Postfix then applies
 smtpd_policy_service_default_action.
 """
@@ -17,16 +17,16 @@ _END = b"\n\n"
 
 
 class ProtocolError(Exception):
-    """The peer's fault: what came can't be answered. The message is for the log, `hint` for who reads it there."""
+    """The peer's fault: what came can't be answered. The message is for the log, `hint` advises its reader."""
 
     def __init__(self, message: str, hint: str = "only check_policy_service of Postfix may ask here") -> None:
-        """Without a `hint`, the one for a peer that is not Postfix."""
+        """Keep message and hint; the default `hint` is for a peer that is not Postfix."""
         super().__init__(message)
         self.hint = hint
 
 
 class Request(NamedTuple):
-    """The attributes of a request that we ask for, as they came; empty where one did not come."""
+    """The attributes of a request that we use, as they came; empty where one did not come."""
 
     sender: bytes = b""
     client_address: bytes = b""
@@ -54,19 +54,19 @@ class Layouts:
     MOST = 8  # two Postfix of different age send two
 
     def __init__(self) -> None:
-        """None is known."""
+        """Start with no layout."""
         self._known: dict[tuple[bytes, ...], Layout] = {}
 
     def __len__(self) -> int:
-        """How many are known."""
+        """Return how many are known."""
         return len(self._known)
 
     def get(self, names: tuple[bytes, ...]) -> Layout | None:
-        """The layout of these names in this order, if it is known."""
+        """Return the layout of these names in this order, if it is known."""
         return self._known.get(names)
 
     def learn(self, names: tuple[bytes, ...]) -> Layout | None:
-        """Make a layout and give it; None where it would be a large one."""
+        """Make a layout and return it; None where it would be a large one."""
         if len(names) > _MOST_ATTRIBUTES or sum(map(len, names)) > _MOST_NAMES:
             return None
         if len(self._known) >= self.MOST:
@@ -76,19 +76,19 @@ class Layouts:
 
 
 class RequestReader:
-    """Cuts a stream into requests: bytes go in by `receive_data`, requests come out by `next_request`.
+    """A splitter of a stream into requests: bytes go in by `receive_data`, requests come out by `next_request`.
 
     It remembers where it has searched: a slow sender costs no more than a fast one.
 
     One Postfix sends the same attributes in the same order for ever. An order that comes often on a connection is
-    learned, and requests in it are then matched as a whole, which says the same as the long way in a fourth of the
-    time. Whoever sends other orders learns for himself: no connection forgets an order for what comes on another.
+    learned, and requests in it are then matched as a whole, which has the same result as the long way in a fourth
+    of the time. Each connection learns for itself: none forgets an order because of what comes on another.
     """
 
     __slots__ = ("_buffer", "_layout", "_layouts", "_order", "_packet", "_searched", "_times")
 
     def __init__(self, layouts: Layouts | None = None) -> None:
-        """Nothing has come yet. `layouts` are those that the reader shares with others."""
+        """Start with an empty buffer. `layouts` are those that the reader shares with others."""
         self._packet = b""  # what came while the buffer was empty: it need not be copied
         self._buffer = bytearray()
         self._searched = 0
@@ -97,7 +97,7 @@ class RequestReader:
         self._order = self._times = 0  # a hash of the newest order, and how often it came in a row
 
     def receive_data(self, data: bytes) -> None:
-        """Take bytes. They are not looked at before `next_request` is called."""
+        """Take bytes. They are not parsed before `next_request` is called."""
         if self._packet or self._buffer:
             self._buffer += self._packet + data
             self._packet = b""
@@ -146,7 +146,7 @@ class RequestReader:
 
     @property
     def kept(self) -> int:
-        """Return how many bytes wait for the rest of their request, or to be asked for."""
+        """The number of bytes that wait for the rest of their request, or for `next_request`."""
         return len(self._packet) + len(self._buffer)
 
 
@@ -174,14 +174,14 @@ def _request(attributes: dict[bytes, bytes]) -> Request:
 
 _ASKED = tuple(name.encode() for name in Request._fields)
 _TYPE = b"smtpd_access_policy"
-# Making a layout takes a millisecond, about as long as a hundred requests that are read the long way. Somebody might
-# send another order every time: none is learned that has not come so often in a row.
+# Making a layout takes a millisecond, about as long as a hundred requests that are read the long way. A peer might
+# send another order every time: one is learned only after it has come so often in a row.
 _OFTEN = 10
 _MOST_ATTRIBUTES, _MOST_NAMES = 64, 1024  # and bytes of all names; Postfix 3.7 has 29 and 359
 
 
 def _layout(names: tuple[bytes, ...]) -> Layout:
-    """The expression says what the long way says: the same names, each once, with '='."""
+    """Build the expression that accepts what the long way accepts: the same names, each once, with '='."""
     lines, groups = [], []
     for name in names:
         value = b".*+" if name != b"request" else _TYPE  # the dot is all but a newline

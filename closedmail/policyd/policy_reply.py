@@ -10,7 +10,7 @@ from closedmail.policyd.policy_protocol import answer
 
 DUNNO = "DUNNO"
 DUNNO_REPLY = answer(DUNNO)
-_PASSES: tuple[Outcome, ...] = ("none", "accept")  # most mail: no words are rendered for it
+_PASSES: tuple[Outcome, ...] = ("none", "accept")  # most mail: no text is rendered for it
 
 
 def action_of(verdict: Verdict) -> str:

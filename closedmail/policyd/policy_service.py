@@ -1,4 +1,4 @@
-"""The policy service without sockets: a request in, the reply's bytes out, verdicts logged and counted."""
+"""Answer policy requests without sockets: a request in, the reply's bytes out, verdicts logged and counted."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -18,7 +18,7 @@ _LONGEST_INSTANCE = 255  # Postfix's have about 20 bytes; the log remembers thou
 
 
 class PolicyService:
-    """Answers requests from the generation in force; `on_failure` is what to do while none can be read.
+    """A service that answers from the generation in force; `on_failure` is the reaction while none can be read.
 
     `requests` counts all of them, `store_errors` those for which there was no generation.
     """
@@ -30,7 +30,7 @@ class PolicyService:
         on_failure: Literal["disconnect", "dunno"],
         counters: Counters,
     ) -> None:
-        """`write` takes log lines, newline included; verdicts are counted in `counters`."""
+        """Count nothing yet. `write` takes log lines, newline included; verdicts are counted in `counters`."""
         self.on_failure = on_failure
         self.counters = counters
         self.verdicts = VerdictLog(write, counters)

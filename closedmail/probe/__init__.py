@@ -1,1 +1,1 @@
-"""`closedmail probe`: connect to each route host as the MTA would."""
+"""Run `closedmail probe`: connect to each route host as the MTA would."""

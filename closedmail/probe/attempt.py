@@ -79,7 +79,7 @@ async def converse(
                     probe.receive(await stream.receive())
             else:
                 probe.receive(await stream.receive())
-    except OSError as error:  # ssl.SSLError too; TimeoutError comes of the last words, after which nothing counts
+    except OSError as error:  # ssl.SSLError too; TimeoutError comes from the reply to QUIT, after which nothing counts
         probe.failed(f"the connection broke: {_words(error)}")
     finally:
         sock.close()
@@ -117,7 +117,7 @@ class _Stream:
                 return b""
 
     async def start_tls(self, context: ssl.SSLContext, server_name: str | None) -> bool:
-        """Shake hands; False where that failed, with the reason in the `Attempt`."""
+        """Do the TLS handshake; return False where it failed, with the reason in the `Attempt`."""
         attempt = self._attempt
         try:
             tls = context.wrap_bio(self._from_peer, self._to_peer, server_hostname=server_name)

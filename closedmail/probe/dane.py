@@ -16,7 +16,7 @@ DANE = ("dane", "dane-only")
 Records = Literal["usable", "unusable", "none", "failed", "unknown"]
 
 _NAME = "posttls-finger: "
-# What stands at the start of a line is the program's own; a server's words come behind it, and never with a line feed.
+# The start of a line is the program's own; a server's text comes after it, and never with a line feed.
 _SIGNS: tuple[tuple[re.Pattern[str], Records], ...] = (
     (re.compile(r"Failed to establish session to .*: TLSA lookup error for "), "failed"),
     (re.compile(r"DNSSEC-signed TLSA record: "), "usable"),
@@ -29,8 +29,10 @@ _WHY = re.compile(r"(server )?certificate verification failed for |Failed to est
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The findings of posttls-finger: TLSA records, the trust in its TLS session ("Verified", "Trusted", "Untrusted" or
-    "Anonymous"; "" where there was none), and its own words on a failure."""
+    """The findings of posttls-finger: TLSA records, the trust in its TLS session, and its own text on a failure.
+
+    The trust is "Verified", "Trusted", "Untrusted" or "Anonymous"; "" where there was no session.
+    """
 
     records: Records
     trust: str = ""
@@ -39,8 +41,11 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class EffectiveLevel:
-    """The level that smtp(8) applies, "" where it defers whatever the server offers. At `dane` there are TLSA records
-    that the server does not match. `words` is the reason, "" where the server matches: then TLS itself is enough."""
+    """The level that smtp(8) applies, "" where it defers whatever the server offers.
+
+    At `dane` there are TLSA records that the server does not match. `words` is the reason, "" where the server matches:
+    then TLS itself is enough.
+    """
 
     level: Literal["may", "encrypt", "dane", ""]
     words: str = ""

@@ -11,8 +11,9 @@ _MOST = 64 * 1024  # bytes; an honest host needs two or three KiB
 async def ask_posttls_finger(
     program: str, host: str, port: int, settings: ClientSettings, config_directory: str, patience: float
 ) -> str:
-    """Run it for `[host]:port`, and give its output. The caller bounds the whole by a time limit; `patience`, in
-    seconds, is for each of its waits. Raises ProgramError where it can't be run.
+    """Run posttls-finger for `[host]:port`, and return its output. Raises ProgramError where it can't be run.
+
+    The caller bounds the whole by a time limit; `patience`, in seconds, is for each of its waits.
 
     At level dane-only it prints more about missing records than at dane, and looks up the same.
     """
@@ -26,7 +27,7 @@ async def ask_posttls_finger(
 
 
 def _certificates(settings: ClientSettings) -> list[str]:
-    """The options for our certificate, where it can be read: a server that demands one breaks off without it."""
+    """List the options for our certificate, where it can be read: a server that demands one breaks off without it."""
     readable = [pair for pair in settings.chains if all(os.access(file, os.R_OK) for file in pair)]
     if not readable:
         return []

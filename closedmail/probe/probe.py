@@ -36,9 +36,11 @@ Progress = Callable[[str], None]
 
 
 class Prober:
-    """Probes targets. `settings_of` gives the settings of a service, `pin_digest` is the digest by which the MTA's
-    server makes fingerprints of clients, "" where it is not known. `config_directory` is Postfix's, whose
-    posttls-finger is run at levels dane and dane-only; "" where there is none. `patience` is in seconds, for each host.
+    """The prober of targets. `settings_of` returns the settings of a service.
+
+    `pin_digest` is the digest by which the MTA's server makes fingerprints of clients, "" where it is not known.
+    `config_directory` is Postfix's, whose posttls-finger is run at levels dane and dane-only; "" where there is none.
+    `patience` is in seconds, for each host.
     """
 
     def __init__(
@@ -179,9 +181,12 @@ class Prober:
 
 @dataclass(slots=True)
 class _Attempts:
-    """The connections to one host: one, or two where its chain is not trusted, because Python shows a certificate only
-    after a handshake that succeeded. `last` is the connection that counts, `error` what ended it from outside, `level`
-    the one that Postfix applies at dane and dane-only, where posttls-finger was run."""
+    """The connections to one host: one, or two where its chain is not trusted.
+
+    The second one is needed because Python shows a certificate only after a handshake that succeeded. `last` is the
+    connection that counts, `error` what ended it from outside, `level` the one that Postfix applies at dane and
+    dane-only, where posttls-finger was run.
+    """
 
     settings: ClientSettings
     client: TlsClient
@@ -207,7 +212,7 @@ class _Attempts:
         await converse(sock, self.last, context, self._server_name())
 
     def _server_name(self) -> str | None:
-        """The name for SNI: none unless configured, as in Postfix (smtp_tls_servername)."""
+        """Return the name for SNI: none unless configured, as in Postfix (smtp_tls_servername)."""
         wanted = self.settings.server_name
         if wanted == "hostname" or self.demand.level.startswith("dane"):
             return self.demand.host

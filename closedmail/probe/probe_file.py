@@ -21,7 +21,7 @@ class KeptProbe:
 
 
 def read_probe(state_dir: Path) -> KeptProbe | None:
-    """Read what was kept; None where there is nothing that can be read: the next probe writes it anew."""
+    """Read what was kept; None where there is nothing readable: the next probe writes it again."""
     try:
         with (state_dir / _FILE).open("rb") as file:
             data = json.loads(file.read(_LONGEST))
@@ -33,7 +33,7 @@ def read_probe(state_dir: Path) -> KeptProbe | None:
 
 
 def keep_probe(state_dir: Path, results: Sequence[HostResult], probed_at: str) -> None:
-    """Keep results in place of the last ones; those of some hosts only (`probed_at` is "") replace just those hosts'.
+    """Save results in place of the last ones; those of some hosts only (`probed_at` is "") replace just those hosts'.
 
     Raises OSError.
     """

@@ -1,4 +1,4 @@
-"""The result of a probe of one route host: as a value, as JSON, and in words."""
+"""Define the result of a probe of one route host: as a value, as JSON, and as text."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
@@ -13,13 +13,13 @@ _FORM = "%Y-%m-%dT%H:%M:%SZ"
 
 @dataclass(frozen=True, slots=True)
 class HostResult:
-    """One host of one nexthop. `policy` is the row of the TLS policy; `ok` says that the MTA would deliver.
+    """One host of one nexthop. `policy` is the row of the TLS policy; `ok` is true if the MTA would deliver.
 
-    `starttls` says whether TLS was offered, `protocol` what was spoken ("" for plain text). Names and texts of the
+    `starttls` is true if TLS was offered, `protocol` the version in use ("" for plain text). Names and texts of the
     server are printable. `fingerprint` and `pubkey_fingerprint` are in the digest of the MTA's client, `pin` is the
     public key's in that of its server, which compares clients' certificates. `client_certificate` names the file that
-    was presented, or says why none was; "" where none is configured. `not_after` and `probed_at` are as the public
-    interface writes times; `days_left` is counted from the probe.
+    was presented, or the reason why none was; "" where none is configured. `not_after` and `probed_at` are times in the
+    form of the public interface; `days_left` is counted from the probe.
     """
 
     nexthop: str

@@ -27,11 +27,10 @@ class NotACertificate(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class ServerCertificate:
-    """The fields of a certificate. `names` are compared with the names that a policy demands; `addresses` are IP
-    addresses in it, which no MTA compares.
+    """The fields of a certificate. `names` are compared with the names that a policy demands.
 
-    `subject` and `issuer` are common names, "" where there is none. Times are Unix seconds. Fingerprints are made of
-    `der` and `public_key`.
+    `addresses` are IP addresses in it, which no MTA compares. `subject` and `issuer` are common names, "" for none.
+    Times are Unix seconds. Fingerprints are made of `der` and `public_key`.
     """
 
     subject: str
@@ -133,7 +132,7 @@ def _text(tag: int, data: bytes) -> str:
 
 
 def _alternative_names(rest: list[_Value]) -> tuple[list[str], tuple[str, ...]]:
-    """DNS names, "" for broken ones, and addresses."""
+    """Parse a subjectAltName into DNS names, "" for broken ones, and addresses."""
     names: list[str] = []
     addresses: list[str] = []
     for tag, data, _ in rest:

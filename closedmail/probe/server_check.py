@@ -72,7 +72,7 @@ def demand_of(policy: Policy, settings: ClientSettings, nexthop: str, host: str)
 
 
 def why_not(demand: Demand, seen: Seen) -> str | None:
-    """Give the reason why the MTA would not deliver to such a server, None where it would."""
+    """Return the reason why the MTA would not deliver to such a server, None where it would."""
     if demand.level == "none" or (demand.level == "may" and not seen.offered):
         return None
     if demand.level == "may" and not seen.encrypted and demand.falls_back:

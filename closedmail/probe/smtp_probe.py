@@ -1,4 +1,4 @@
-"""An SMTP session that sends no mail: greeting, EHLO, STARTTLS, EHLO once more, QUIT. Never MAIL FROM.
+"""Run an SMTP session that sends no mail: greeting, EHLO, STARTTLS, EHLO once more, QUIT. Never MAIL FROM.
 
 Sans-I/O: bytes of the server go in, bytes to send and the next step come out. Sources: RFC 5321 (replies, EHLO, HELO
 where EHLO is refused), RFC 3207 (STARTTLS, and that what was known before it no longer counts). Clear text after the
@@ -33,8 +33,9 @@ class _Wanted(Enum):
 
 
 class SmtpProbe:
-    """One session. `error` is the failure, `offered` whether STARTTLS was offered, `refused_tls` the reply where the
-    server offered and then refused it, `in_tls` whether the handshake is done.
+    """One session. `error` is the failure, `offered` whether STARTTLS was offered.
+
+    `refused_tls` is the reply where the server offered and then refused it, `in_tls` whether the handshake is done.
 
     `helo` is our own name. With `use_tls` TLS is started where it is offered; with `wrapped` it comes before all else
     (smtp_tls_wrappermode of postconf(5)).
@@ -56,7 +57,7 @@ class SmtpProbe:
         self._received = 0
 
     def outgoing(self) -> bytes:
-        """Give the bytes to send now, each once."""
+        """Return the bytes to send now, each once."""
         data, self._outgoing = self._outgoing, b""
         return data
 

@@ -1,1 +1,1 @@
-"""Putting a generation in force: files built aside, looked up again, and switched by rename."""
+"""Put a generation in force: files are built aside, checked by look-ups, and switched by rename."""

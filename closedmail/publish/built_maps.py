@@ -1,4 +1,4 @@
-"""Maps that are built aside, in the map folder itself, and how to recognise those in force.
+"""Build maps aside, in the map folder itself, and recognise those in force.
 
 They are built there because a rename only works within one file system, and because a folder that can't be written
 shows before anything has changed. Each run has a build folder of its own: a killed run's postmap may outlive it, and
@@ -66,7 +66,10 @@ def build_folder(map_dir: Path) -> Iterator[Path]:
 
 
 def remove_leftovers(map_dir: Path) -> None:
-    """Remove what killed runs were building; call it under the lock. What can't be removed now is for the next run."""
+    """Remove what killed runs were building; call it under the lock.
+
+    Files that can't be removed now are left for the next run.
+    """
     for path in map_dir.glob(f"{_BUILD.rstrip('-')}*"):
         with suppress(OSError):
             touch_displaced(path / DISPLACED)  # the run may have been killed before it did
@@ -74,9 +77,9 @@ def remove_leftovers(map_dir: Path) -> None:
 
 
 def touch_displaced(displaced: Path) -> None:
-    """Give replaced files a new time, so that processes that have one open take the new file.
+    """Update the time of replaced files, so that processes that have one open take the new file.
 
-    Sendmail opens a map once in a process, and again when its time is later than then. It looks at the time before each
+    Sendmail opens a map once in a process, and again when its time is later than then. It checks the time before each
     look-up (map.c, db_map_lookup: in whole seconds, of the open file). A rename alone would go unnoticed until the
     process ends; an SMTP session may last for an hour.
     """
@@ -87,12 +90,12 @@ def touch_displaced(displaced: Path) -> None:
 
 
 def maps_in_force(map_dir: Path, identities: Mapping[str, list[int]]) -> bool:
-    """Tell whether the maps lie where the MTA reads them, text and index, as they were put there."""
+    """Check whether the maps are where the MTA reads them, text and index, as they were put there."""
     return not map_faults(map_dir, identities)
 
 
 def map_faults(map_dir: Path, identities: Mapping[str, list[int]]) -> list[str]:
-    """Name the files that don't lie where the MTA reads them as they were put there, each with what is wrong."""
+    """List the files that are not, where the MTA reads them, as they were put there, each with what is wrong."""
     faults = []
     for name, known in identities.items():
         path = map_dir / name
@@ -102,7 +105,7 @@ def map_faults(map_dir: Path, identities: Mapping[str, list[int]]) -> list[str]:
         except FileNotFoundError:
             faults.append(f"{path} is missing")
         except OSError as error:
-            faults.append(f"{path} can't be looked at ({error.strerror})")
+            faults.append(f"{path} can't be read ({error.strerror})")
     return faults
 
 

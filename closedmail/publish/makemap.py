@@ -47,7 +47,7 @@ def _chunks(rows: Iterable[tuple[str, str]]) -> Iterable[bytes]:
 
 
 def _check(text: Path, map_type: str) -> None:
-    """Read the map back: its rows, in whatever order they lie, are those of the text.
+    """Read the map back: its rows, in whatever order, are those of the text.
 
     The rows are compared by the sum of their digests under a key of this run, so that a million need no memory.
     """
@@ -62,7 +62,7 @@ def _check(text: Path, map_type: str) -> None:
 
 
 def _folded(rows: Iterable[bytes]) -> Iterator[bytes]:
-    """Give the rows of a text as makemap keeps them."""
+    """Yield the rows of a text as makemap keeps them."""
     for row in rows:
         if not row.startswith(b"#"):
             key, tab, value = row.partition(b"\t")

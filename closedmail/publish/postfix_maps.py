@@ -1,4 +1,4 @@
-"""Postfix's maps for a generation: `tls_policy` and `transport`."""
+"""Build Postfix's maps for a generation: `tls_policy` and `transport`."""
 
 from collections.abc import Iterable
 from pathlib import Path

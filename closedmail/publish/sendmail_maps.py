@@ -1,4 +1,4 @@
-"""Sendmail's maps for a generation: `access` and `mailertable`."""
+"""Build Sendmail's maps for a generation: `access` and `mailertable`."""
 
 import os
 from collections.abc import Iterable
@@ -30,4 +30,4 @@ def build_sendmail_maps(
 def _check_owner(path: Path) -> None:
     """Raise Refused for a file of another user, whose time we may not change when we replace it (`touch_displaced`)."""
     if path.exists() and os.geteuid() not in (0, path.stat().st_uid):
-        raise Refused("publish-failed", f"{path} belongs to another user, who made it by hand; remove it")
+        raise Refused("publish-failed", f"{path} belongs to another user, who made it manually; remove it")

@@ -1,8 +1,8 @@
-"""The switch from one generation to the next, in the one order that never routes a partner without its TLS policy.
+"""Switch from one generation to the next, in the one order that never routes a partner without its TLS policy.
 
 The TLS demands first, of every MTA: they have the rows of the old routes and of the new ones. Then the policy store, in
-its one transaction. Then the routes. A mark stands in the state directory meanwhile, so that the next run finishes a
-switch that was interrupted. What fails before the store has switched is taken back.
+its one transaction. Then the routes. A mark is in the state directory meanwhile, so that the next run finishes a
+switch that was interrupted. If a step fails before the store has switched, all is undone.
 """
 
 import os
@@ -27,7 +27,7 @@ class _Renamed(NamedTuple):
 
 
 def interrupted(state_dir: Path) -> bool:
-    """Tell whether the last switch was interrupted."""
+    """Check whether the last switch was interrupted."""
     return (state_dir / _MARK).exists()
 
 
@@ -52,7 +52,7 @@ def switch(state_dir: Path, maps: Sequence[BuiltMaps], commit_store: Callable[[]
             raise
         for built in maps:
             if built.touched:
-                # Again: whoever was just opening a file took its new time for its own.
+                # Again: a process that was just opening a file took its new time for the time of opening.
                 touch_displaced(built.folder / DISPLACED)
         for built in maps:
             _rename_into(built, built.routes, linked=built.touched)
@@ -80,7 +80,7 @@ def _rename_into(built: BuiltMaps, files: list[Path], *, linked: bool) -> list[_
                 old, made = keep / path.name, place.stat().st_mtime_ns
                 try:
                     os.link(place, old)
-                except PermissionError:  # root made it anew by hand: nobody may link what is not his own
+                except PermissionError:  # root rebuilt it manually: nobody may link another user's file
                     shutil.copyfile(place, old)
                     old.chmod(0o644)
             path.replace(place)

@@ -1,4 +1,4 @@
-"""A generation with every rule in mode enforce: the same partners and proofs, another mode."""
+"""Wrap a generation so that every rule has mode enforce: the same partners and proofs, another mode."""
 
 from dataclasses import replace
 
@@ -33,7 +33,7 @@ class Enforced:
         return self._enforce(self._book.closed(name))
 
     def mode(self, match: Match) -> Mode:
-        """Give the real mode of the rule of a match that this rulebook gave."""
+        """Return the real mode of the rule of a match that this rulebook returned."""
         return self._modes[id(match.rule)]
 
     def _enforce(self, match: Match | None) -> Match | None:

@@ -1,4 +1,4 @@
-"""Open mail logs, plain or compressed, recognized by content and not by name, and put them into the order of time."""
+"""Open mail logs, plain or compressed, recognized by content and not by name, and sort them by time."""
 
 import bz2
 import gzip
@@ -51,7 +51,7 @@ class LogFile:
 
 
 def open_logs(names: Sequence[str], stack: ExitStack) -> list[LogFile]:
-    """Open logs, and put them into the order of the times that they begin with. Raises ClosedmailError.
+    """Open logs, and sort them by the times that they begin with. Raises ClosedmailError.
 
     Rotated logs are mostly given newest first (`mail.log*`), and a session may go on from one to the next.
     """
@@ -111,7 +111,10 @@ def _damaged(name: str, error: Exception) -> ClosedmailError:
 
 
 def _seconds(text: str, written: float) -> float:
-    """Unix seconds of a time in a log. Classic syslog names no year: the last one in which the file can have it."""
+    """Return the Unix seconds of a time in a log.
+
+    Classic syslog has no year: assume the last one possible for the file.
+    """
     if text.startswith("_"):
         text = export_time(text.partition("=")[2].encode())
     try:

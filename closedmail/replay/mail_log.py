@@ -1,6 +1,6 @@
 """Parse the lines of a mail log that Postfix's smtpd and qmgr wrote: time, host, service, process, text.
 
-Three ways of writing a line are known: classic syslog (`Nov 24 03:00:00 host postfix/smtpd[12]: …`, also what
+Three formats of a line are known: classic syslog (`Nov 24 03:00:00 host postfix/smtpd[12]: …`, also what
 `journalctl -o short` and Postfix's own `maillog_file` write), RFC 3339 (`2026-11-24T03:00:00.123456+01:00 host …`, also
 `journalctl -o short-iso`), and the entries of `journalctl -o export` (systemd's JOURNAL_EXPORT_FORMATS). The head of a
 line is written by the machine; all after `]: ` is Postfix's, and may quote a stranger.
@@ -38,7 +38,7 @@ _FIELD = re.compile(rb"\n*[A-Z_][A-Z0-9_]{0,63}[=\n]")
 
 
 def is_export(head: bytes) -> bool:
-    """Whether a log begins as `journalctl -o export` writes it."""
+    """Check whether a log begins as `journalctl -o export` writes it."""
     return _FIELD.match(head) is not None
 
 
@@ -52,7 +52,7 @@ def first_time(head: bytes) -> str | None:
 
 
 def read_lines(file: BinaryIO) -> Iterator[Line]:
-    """Read the lines of smtpd and qmgr in a log of syslog's; skip all others."""
+    """Read the lines of smtpd and qmgr in a syslog file; skip all others."""
     match = _LINE.fullmatch
     while raw := file.readline(LONGEST_LINE):
         if len(raw) == LONGEST_LINE and not raw.endswith(b"\n"):

@@ -5,7 +5,7 @@ be mixed in one log. A mail is complete when qmgr has logged its sender and its 
 smtpd_tls_loglevel = 1, or at its end, where Postfix (3.0 and later) counts STARTTLS. A fact that is not in the log
 stays unknown; nothing is guessed.
 
-Memory is bounded, whatever a log holds: so many sessions and mails are remembered, and the oldest are given up first.
+Memory is bounded, whatever a log holds: the number of sessions and mails is limited, and the oldest are dropped first.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from closedmail.replay.mail_log import Line
 from closedmail.replay.smtpd_log import event_of
 
 # A busy gateway has some hundreds of sessions at a time, and mails without a sender for as long as their data takes to
-# come. What is refused after its first recipient never gets one, and is given up when it is the oldest.
+# come. A mail refused after its first recipient never gets one, and is dropped when it is the oldest.
 SESSIONS, MAILS, WAITING = 20_000, 50_000, 50_000
 
 
@@ -55,7 +55,7 @@ class _SmtpdSession:
         self.tag = tag
         self.shown: events.Shown | None = None
         self.link: Link | None = None
-        self.outcome: Link | None = None  # what its mails without a TLS line had, once that is known
+        self.outcome: Link | None = None  # the TLS of its mails without a TLS line, once known
         self.proxied: _Pending | None = None
         self.refused: events.Rejected | None = None
         self.waiting: list[Mail] = []
@@ -71,16 +71,16 @@ class _Pending(NamedTuple):
 
 
 class Replay:
-    """Takes lines in order, and gives each mail and each refusal once. Call `finish` at the end."""
+    """A reader that takes lines in order, and reports each mail and each refusal once. Call `finish` at the end."""
 
     def __init__(self, received: Callable[[Mail], None], refused: Callable[[events.Rejected], None]) -> None:
-        """Begin before the first line."""
+        """Prepare for the first line."""
         self._received, self._refused = received, refused
         self._sessions: dict[tuple[bytes, bytes, bytes], _SmtpdSession] = {}
         self._mails: dict[tuple[bytes, bytes], _Pending] = {}
         self._waiting = 0
         self.first = self.last = ""  # times
-        self.handed_back = 0  # mails that a content filter gave back, which were received before
+        self.handed_back = 0  # mails that a content filter returned, which were received before
 
     def feed(self, line: Line) -> None:
         """Take the next line."""
@@ -125,7 +125,7 @@ class Replay:
         self._mails.clear()
 
     def _begin(self, key: tuple[bytes, bytes, bytes], before: _SmtpdSession | None) -> _SmtpdSession:
-        if before is not None:  # its end is missing
+        if before is not None:  # the end of the session is missing
             self._end(self._sessions.pop(key), UNKNOWN)
         elif len(self._sessions) >= SESSIONS:
             self._end(self._sessions.pop(next(iter(self._sessions))), UNKNOWN)
@@ -170,7 +170,7 @@ class Replay:
         self._settle(session, session.outcome)
 
     def _settle(self, session: _SmtpdSession, link: Link) -> None:
-        """Give out the mails that waited for TLS of their session to be known."""
+        """Report the mails that waited for TLS of their session to be known."""
         for mail in session.waiting:
             self._received(mail._replace(link=link))
         self._waiting -= len(session.waiting)

@@ -1,4 +1,4 @@
-"""Events of smtpd's sessions, as logged: a session begins, starts TLS, sends, is rejected, ends."""
+"""Define the events of smtpd's sessions, as logged: a session begins, starts TLS, sends, is rejected, ends."""
 
 from typing import NamedTuple
 
@@ -21,7 +21,7 @@ class Shown(NamedTuple):
 
 
 class Secured(NamedTuple):
-    """TLS is up. `certificate` says whether the client showed one, `trusted` whether its chain was verified."""
+    """TLS is up. `certificate` is true if the client showed one, `trusted` if its chain was verified."""
 
     certificate: bool
     trusted: bool

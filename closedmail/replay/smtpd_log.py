@@ -1,7 +1,7 @@
 """Parse log lines of Postfix's smtpd and qmgr into events: connect, TLS, client, sender, rejection, end.
 
 Names, senders and certificates come from strangers, who may write whatever looks like a line of their own. So every
-pattern is anchored at what Postfix itself writes at both ends, and a line that reads in two ways is no event. Postfix
+pattern is anchored at what Postfix itself writes at both ends, and an ambiguous line is no event. Postfix
 makes control characters `?` before it logs, so that no stranger ends a line. Forms as Postfix 3.7 writes them
 (src/smtpd/smtpd.c, smtpd_check.c, smtpd_proxy.c, src/tls/tls_server.c, src/qmgr/qmgr_message.c), older ones where they
 differ little.
@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from closedmail.replay.smtpd_events import Client, Connected, Ended, Event, Passed, Queued, Rejected, Secured, Shown
 
 # A queue id, short or long, never a word like `warning`; the name and address of a client, with its port where
-# smtpd_client_port_logging is on. A name is what the DNS says, and smtpd takes no brackets in it.
+# smtpd_client_port_logging is on. A name comes from the DNS, and smtpd accepts no brackets in it.
 _ID = rb"(?=[a-z]*[0-9A-Z])[0-9A-Za-z]{1,32}"
 _PEER = rb"[^\s\[\]]*\[[^\s\[\]]*\](?::\d+|:unknown)?"
 _FROM = rb"[^\s\[\]]*\[([^\s\[\]]*)\](?::\d+|:unknown)?"
@@ -50,7 +50,7 @@ def event_of(program: bytes, text: bytes) -> Event | None:
     if program != b"smtpd":
         found = _QUEUED.fullmatch(text)
         return Queued(found[1], _text(found[2])) if found else None
-    # No stranger has the first words of a line, so that they alone decide what it is.
+    # No stranger controls the first words of a line, so that they alone decide what it is.
     first, _, rest = text.partition(b" ")
     if first in _FIRST_WORDS:
         return _FIRST_WORDS[first](text)
@@ -124,7 +124,7 @@ _SECOND = re.compile(b"|".join(map(re.escape, _SECOND_WORDS)))
 
 
 def _starttls(counters: bytes) -> bool | None:
-    """Whether STARTTLS succeeded, by the counters at the end of a session (`starttls=1`, or `0/1` where it failed)."""
+    """Check whether STARTTLS succeeded, by the counters at a session's end (`starttls=1`; `0/1` where it failed)."""
     if not counters:
         return None
     return any(word.startswith(b"starttls=") and not word.startswith(b"starttls=0") for word in counters.split())

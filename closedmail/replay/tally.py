@@ -21,7 +21,7 @@ from closedmail.replay.received_mail import Mail
 from closedmail.replay.smtpd_events import Rejected, Shown
 
 # Different addresses and certificates that are counted for one partner, so that forged mail from a whole botnet costs
-# no more memory than that. What comes from others is counted together.
+# no more memory than that. Mail from others is counted together.
 MOST_CLIENTS, MOST_CERTIFICATES = 1000, 100
 UNKNOWN_CLIENT, OTHER_CLIENTS = "unknown", "other"
 _FEW = 3  # mails
@@ -119,10 +119,13 @@ def most(counts: dict[Key, Count], number: Callable[[Count], int]) -> list[tuple
 
 
 class Tally:
-    """Counts mails as they come. `others` are the mails that were not a partner's, by the reason of the decision."""
+    """A count of mails as they come.
+
+    `others` are the mails that were not a partner's, by the reason of the decision.
+    """
 
     def __init__(self, book: Rulebook) -> None:
-        """Begin with nothing counted."""
+        """Start with nothing counted."""
         self.book = Enforced(book)
         self.partners: dict[str, PartnerTally] = {}
         self.others: Counter[str] = Counter()

@@ -1,1 +1,1 @@
-"""`closedmail report`: one static HTML page."""
+"""Write `closedmail report`: one static HTML page."""

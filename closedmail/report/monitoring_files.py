@@ -11,7 +11,7 @@ from closedmail.status.textfile import write_textfile
 
 
 def write_monitoring_files(config: Config, now: int) -> Iterator[str]:
-    """Write what is configured, at a time (Unix seconds). Gives a sentence for each file that could not be written."""
+    """Write what is configured, at a time (Unix seconds). Yields a sentence for each file that could not be written."""
     textfile, report = config.monitoring.textfile, config.monitoring.report
     if not (textfile or report):
         return

@@ -1,4 +1,4 @@
-"""The contents of a report, gathered and bounded: plain values. Times are Unix seconds, 0: never."""
+"""Define the contents of a report, gathered and bounded: plain values. Times are Unix seconds, 0: never."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -92,8 +92,10 @@ class Some(Generic[T_co]):
 
 @dataclass(frozen=True, slots=True)
 class ReportData:
-    """A whole report. `probed_at` is when all hosts were probed last, as text, "" for never; `closedmail` is how its
-    commands begin."""
+    """A whole report. `probed_at` is when all hosts were probed last, as text, "" for never.
+
+    `closedmail` is what its commands begin with.
+    """
 
     generated_at: int
     own_domains: Sequence[str]

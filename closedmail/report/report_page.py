@@ -30,7 +30,7 @@ _SECTIONS: Sequence[tuple[str, str, Callable[[ReportData], _Body]]] = (
 
 
 def report_page(data: ReportData) -> Iterator[str]:
-    """Build the page, in pieces. All texts in `data` may be anybody's."""
+    """Build the page, in pieces. All texts in `data` may be hostile."""
     digest = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     whose = ", ".join(data.own_domains[:3]) + (", …" if len(data.own_domains) > 3 else "")

@@ -1,4 +1,4 @@
-"""The style sheet of a report: light and dark, narrow and on paper."""
+"""Hold the style sheet of a report: light and dark, narrow and on paper."""
 
 STYLE = """
 :root { --ink: #1b1f24; --soft: #57606a; --paper: #ffffff; --shade: #f3f5f7; --line: #d0d7de;

@@ -1,1 +1,1 @@
-"""Where mail goes: nexthops, and the TLS policy that each one needs."""
+"""Decide where mail goes: nexthops, and the TLS policy that each one needs."""

@@ -1,6 +1,6 @@
-"""Where mail for a domain goes, and why it is held: the one answer, made from a record and rendered by all others.
+"""Decide where mail for a domain goes, or why it is held: made once from a record, and rendered by all others.
 
-Postfix's and Sendmail's rows, exports and explain are made of `Delivery`; none of them reads another one's text.
+Postfix's and Sendmail's rows, exports and explain are made from `Delivery`; none of them parses another's text.
 """
 
 import re
@@ -25,8 +25,11 @@ _REMEMBERED = 1 << 16  # values at a time
 
 
 class DeliveryKind(Enum):
-    """What becomes of mail: it is routed, waits, is refused for good, goes as it would without us (`OWN`: it is one of
-    our own domains), or the key has rules for inbound mail alone and no row. The values are words of exports."""
+    """The kinds of delivery. The values are used in exports.
+
+    Mail is routed, waits, is refused for good, goes as it would without us (`OWN`: it is one of our own domains), or
+    the key has rules for inbound mail alone and no row.
+    """
 
     ROUTED = "routed"
     HELD = "held"
@@ -36,12 +39,12 @@ class DeliveryKind(Enum):
 
 
 class Delivery(NamedTuple):
-    """What becomes of mail for a domain.
+    """The delivery of mail for a domain.
 
-    Where it waits or is refused, `dsn` and `text` are the answer; `why` is there where we hold it ourselves, and not
+    Where it waits or is refused, `dsn` and `text` are the answer; `why` is set where we hold it ourselves, and not
     the list. Where it is routed, `hosts` are tried in their order, by Postfix's `service`, under the policy `tls`;
     `nexthops` are the hosts as Postfix spells them, each a key of its TLS policy; `value` is the route as the list
-    spells it, "" where smart hosts stand in its place.
+    spells it, "" where smart hosts replace it.
     """
 
     kind: DeliveryKind
@@ -71,26 +74,26 @@ CLOSED = Delivery(
 )
 OWN = Delivery(DeliveryKind.OWN)
 INBOUND_ONLY = Delivery(DeliveryKind.INBOUND_ONLY)
-# A partner that stands alone may have a route `error:…` and say nothing of delivery.
+# A partner without a network may have a route `error:…` and no settings for delivery.
 _NOWHERE = Outbound(tls="none")
 
 
 def delivery_of(entry: Entry, outbound: Outbound | None) -> Delivery:
-    """Decide what becomes of mail for a domain with this record, under its rule's `outbound`."""
+    """Decide the delivery of mail for a domain with this record, under its rule's `outbound`."""
     if entry.in_force:
         return _routes(outbound or _NOWHERE)[entry.value]
     return HELD[entry.why] if entry.state is State.HELD else INBOUND_ONLY
 
 
 def has_row(entry: Entry | None) -> bool:
-    """Whether a record says anything of outbound mail."""
+    """Check whether a record has an outbound row."""
     return entry is not None and entry.state is not State.INBOUND_ONLY
 
 
 def route_of(value: str, outbound: Outbound) -> Delivery:
-    """Decide what a canonical mailertable value becomes under an `outbound`.
+    """Decide the delivery for a canonical mailertable value under an `outbound`.
 
-    Its smart hosts stand for every route; `error:` is refused, or waits, with or without them.
+    Its smart hosts replace every route; `error:` is refused, or waits, with or without them.
     """
     return _routes(outbound)[value]
 
@@ -118,7 +121,7 @@ def rendered(
 
 
 class _Routes(dict[str, Delivery]):
-    """What values become under one `outbound`: a dictionary that makes what it lacks."""
+    """The deliveries for values under one `outbound`: a dictionary that computes missing ones."""
 
     def __init__(self, outbound: Outbound) -> None:
         super().__init__()
@@ -160,7 +163,7 @@ _routes = lru_cache(maxsize=1024)(_Routes)
 
 
 def _distinct(hosts: Iterable[MailHost]) -> tuple[MailHost, ...]:
-    """The hosts, each at its first place."""
+    """Drop repeated hosts, keeping each at its first place."""
     found: dict[tuple[str, bool, int], MailHost] = {}
     for host in hosts:
         found.setdefault((host.name, host.mx, host.port), host)

@@ -1,7 +1,7 @@
-"""Mail hosts, and the nexthops that Postfix and the configuration spell them as.
+"""Parse and spell mail hosts as the nexthops of Postfix and of the configuration.
 
 Source of the spellings: transport(5), "DESTINATION": `[host]` switches MX look-ups off, `host:port` gives a port, an
-IPv6 address stands in brackets without a prefix.
+IPv6 address is written in brackets without a prefix.
 """
 
 import re
@@ -11,7 +11,7 @@ _NEXTHOP = re.compile(r"(?:\[(?P<inner>[^]]+)\]|(?P<bare>[^:\[\]]+))(?::(?P<port
 
 
 class MailHost(NamedTuple):
-    """One host of a route. `name` is an A-label name or an address; `mx` tells whether its MX records count.
+    """One host of a route. `name` is an A-label name or an address; `mx` is true if its MX records count.
 
     Hosts of equal preference share their number, from 10 in steps of 10. Port 0 is SMTP's own.
     """
@@ -23,20 +23,20 @@ class MailHost(NamedTuple):
     port: int = 0
 
     def __str__(self) -> str:
-        """As a mailertable spells it, without the port."""
+        """Spell it as in a mailertable, without the port."""
         if self.mx:
             return self.name
         return f"[IPv6:{self.name}]" if ":" in self.name else f"[{self.name}]"
 
     @property
     def nexthop(self) -> str:
-        """As Postfix spells it."""
+        """The host as Postfix spells it."""
         spelled = self.name if self.mx else f"[{self.name}]"
         return f"{spelled}:{self.port}" if self.port else spelled
 
 
 def parse_nexthop(text: str, preference: int, port: int = 0) -> MailHost:
-    """Parse a nexthop as the configuration has it (`outbound.smarthost`); `port` counts where it names none.
+    """Parse a nexthop of the configuration (`outbound.smarthost`); `port` counts where it names none.
 
     Raises ValueError for what is no nexthop.
     """

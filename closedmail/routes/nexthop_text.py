@@ -1,4 +1,4 @@
-"""How a Postfix nexthop is written: the one parser and the one spelling (transport(5), "RESULT FORMAT")."""
+"""Parse and spell a Postfix nexthop (transport(5), "RESULT FORMAT")."""
 
 import re
 from typing import NamedTuple
@@ -11,8 +11,10 @@ _PREFIX = "ipv6:"  # RFC 5321, section 4.1.3; Postfix takes an address with and 
 
 
 class Nexthop(NamedTuple):
-    """A nexthop in its parts. `host` is an A-label name, or an address without brackets; port 0 is the service's own;
-    `mx` tells whether its MX hosts are meant, which is so without brackets."""
+    """A nexthop in its parts. `host` is an A-label name, or an address without brackets; port 0 is the service's own.
+
+    `mx` is true if its MX hosts are meant, which is so without brackets.
+    """
 
     host: str
     port: int = 0
@@ -24,7 +26,10 @@ class Nexthop(NamedTuple):
 
 
 def parse_nexthop(text: str) -> Nexthop:
-    """Parse `host`, `[host]` or `[address]`, with or without `:port`. Raises ValueError, which says what to write."""
+    """Parse `host`, `[host]` or `[address]`, with or without `:port`.
+
+    Raises ValueError with advice on what to write.
+    """
     if re.search(r"[\s,]", text):
         raise ValueError(f"found {quote(text)}; each nexthop is an element of the array of its own, without blanks")
     found = _NEXTHOP.fullmatch(text)

@@ -1,4 +1,4 @@
-"""What a configuration may not ask of Sendmail, because it can't be said to it: each with its key.
+"""Find what a configuration demands and Sendmail cannot do: each with its key.
 
 Sources: cf/README of Sendmail, "USING MAILERTABLES" (no ports), and cf/m4/proto.m4, TLS_connection and TLS_req: bits of
 encryption, a verified chain, one common name.
@@ -13,7 +13,7 @@ _NO_PORTS = "a mailertable of Sendmail has no ports"
 
 
 def why_refused(config: Config) -> tuple[str, str] | None:
-    """The first key that says what Sendmail can't do, and what to do about it; None where there is none."""
+    """Return the first key that demands what Sendmail can't do, and what to do about it; None where there is none."""
     for rule in rules_of(config):
         if rule.outbound:
             found = _refused_in(rule.outbound, alone=config.postfix is None)
@@ -43,7 +43,7 @@ def _refused_in(outbound: Outbound, *, alone: bool) -> tuple[str, str] | None:
 
 
 def _is_name(text: str) -> bool:
-    """Whether a `tls_match` is one name, not a pattern (`.x`) or a word of Postfix's (`nexthop`)."""
+    """Check whether a `tls_match` is one name, not a pattern (`.x`) or a keyword of Postfix's (`nexthop`)."""
     try:
         parse_name(text)
     except DomainError:

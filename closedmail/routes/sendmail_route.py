@@ -1,4 +1,4 @@
-"""How Sendmail's mailertable spells a route, or a refusal.
+"""Spell a route, or a refusal, as a value of Sendmail's mailertable.
 
 Sources: cf/README of Sendmail, "USING MAILERTABLES", cf/m4/proto.m4 (Parse1, Mailertable, MailerToTriple) and what
 Sendmail 8.17 was seen to do. A value passes through the rewriting rules, where quotes, parentheses, `<>` and `%0` have

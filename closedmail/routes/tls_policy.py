@@ -1,7 +1,7 @@
-"""TLS policies, one per single nexthop: which of two is stricter, and how long one has to stay.
+"""Compare TLS policies, one per nexthop: which of two is stricter, and how long one has to stay.
 
 Postfix looks a policy up by the nexthop, verbatim (smtp_tls_policy_maps in postconf(5)). Mail in the active queue keeps
-the nexthop that it was given, so that a row is wanted for some time after the last route to it.
+the nexthop that it was given, so that a row is needed for some time after the last route to it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -26,14 +26,14 @@ class Policy:
 
     @classmethod
     def parse(cls, text: str) -> "Policy":
-        """The inverse of str()."""
+        """Parse what str() wrote."""
         level, *attributes = text.split(" ")
         return cls(level, tuple(attributes))
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A policy in force. `until` is 0 while a route wants it just so, else the second from which it may go.
+    """A policy in force. `until` is 0 while a route needs exactly this one, else the second from which it may go.
 
     `looser` is what routes want in the meantime, where that is a looser policy.
     """
@@ -43,21 +43,23 @@ class Row:
     looser: Policy | None = None
 
     def __str__(self) -> str:
-        """The row as the policy store keeps it."""
+        """Spell the row as the policy store keeps it."""
         looser = f"\n{self.looser}" if self.looser else ""
         return f"{self.until} {self.policy}{looser}"
 
     @classmethod
     def parse(cls, text: str) -> "Row":
-        """The inverse of str()."""
+        """Parse what str() wrote."""
         first, _, looser = text.partition("\n")
         until, _, policy = first.partition(" ")
         return cls(Policy.parse(policy), int(until), Policy.parse(looser) if looser else None)
 
 
 def policy_of(outbound: Outbound) -> Policy:
-    """The policy that a network, or partner, demands of its nexthops (smtp_tls_policy_maps: `match` separates by
-    `:`, at level fingerprint by `|`)."""
+    """Return the policy that a network, or partner, demands of its nexthops.
+
+    Source: smtp_tls_policy_maps: `match` separates by `:`, at level fingerprint by `|`.
+    """
     if outbound.tls == "none":
         return Policy("none")  # attributes are ignored there, with a warning for every delivery
     attributes = []
@@ -72,8 +74,10 @@ def policy_of(outbound: Outbound) -> Policy:
 
 
 def stricter(one: Policy, other: Policy) -> Policy | None:
-    """The policy of the stricter level, or None where two policies are not comparable: by their levels, or because they
-    are of one level and differ."""
+    """Return the policy of the stricter level, or None where two policies are not comparable.
+
+    They are not by their levels, or because they are of one level and differ.
+    """
     if one == other:
         return one
     if one.level not in _ORDER or other.level not in _ORDER or one.level == other.level:
@@ -82,8 +86,11 @@ def stricter(one: Policy, other: Policy) -> Policy | None:
 
 
 def looser(one: Policy, other: Policy) -> bool:
-    """Whether one policy gives away what the other one demands: by the order, or, where levels are not comparable, by
-    letting mail go in the clear that the other one never does."""
+    """Check whether one policy gives up what the other one demands.
+
+    It does by the order of levels, or, where these are not comparable, by sending mail in the clear that the other one
+    never does.
+    """
     strict = stricter(one, other)
     if strict is not None:
         return one not in (other, strict)
@@ -91,8 +98,10 @@ def looser(one: Policy, other: Policy) -> bool:
 
 
 def joint(one: Policy, other: Policy) -> Policy | None:
-    """What stands where two policies are wanted for one nexthop: the stricter level, which must not lose the protocols
-    and ciphers that the weaker one demands and it leaves open. None where they are not comparable."""
+    """Combine two policies that are wanted for one nexthop; return None where they are not comparable.
+
+    The stricter level counts, with the protocols and ciphers that the weaker one demands and it leaves open.
+    """
     strict = stricter(one, other)
     if strict is None:
         return None
@@ -103,7 +112,7 @@ def joint(one: Policy, other: Policy) -> Policy | None:
 
 
 def why_impossible(host: MailHost, policy: Policy) -> str | None:
-    """Why Postfix could never deliver so, or would deliver in plain text without a word; with what to do."""
+    """Return why Postfix could never deliver so, or only in plain text, and what to do; None where it can."""
     if policy.level in (*_CLEAR, "encrypt", "fingerprint") or not host.is_address:
         return None
     if policy.level.startswith("dane"):
@@ -118,11 +127,11 @@ def why_impossible(host: MailHost, policy: Policy) -> str | None:
 def linger(
     in_force: Iterable[tuple[str, Row]], wanted: Mapping[str, Policy], now: int, linger_for: int, latest: int = 0
 ) -> dict[str, Row]:
-    """The rows that stay beside the wanted ones, or instead of a looser wanted one, and until when.
+    """Find the rows that stay beside the wanted ones, or instead of a looser wanted one, and until when.
 
     A row that no route wants any more, or that is wanted looser, stays for `linger_for` seconds from the first time
     that this is so; the looser one has the same right afterwards, and then the stricter stays in its place. Where none
-    of the two is looser the wanted one stands at once.
+    of the two is looser the wanted one counts at once.
     """
     staying: dict[str, Row] = {}
     for nexthop, row in in_force:

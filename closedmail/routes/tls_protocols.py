@@ -1,4 +1,4 @@
-"""Postfix's lists of TLS protocols and its cipher grades, as what OpenSSL is to be told.
+"""Translate Postfix's lists of TLS protocols and its cipher grades for OpenSSL.
 
 Source: smtp_tls_mandatory_protocols in postconf(5): names separated by white space, commas or colons, `!` in front
 excludes one, and since Postfix 3.6 `>=` and `<=` bound them, by name or by OpenSSL's number (0303).
@@ -21,7 +21,7 @@ class BadProtocols(ValueError):
 
 
 def allowed_versions(text: str) -> frozenset[str]:
-    """The versions that a list leaves. Raises BadProtocols."""
+    """Return the versions that a list allows. Raises BadProtocols."""
     lowest, highest = 0, len(VERSIONS) - 1
     excluded: set[int] = set()
     included: set[int] = set()
@@ -51,8 +51,10 @@ def allowed_versions(text: str) -> frozenset[str]:
 
 
 def cipher_list(grade: str, grades: Mapping[str, str], excluded: str) -> str:
-    """OpenSSL's cipher list for a grade, without what is excluded, and without ciphers that need no certificate: which
-    one Postfix would be content with, probe is to show. Raises BadProtocols."""
+    """Return OpenSSL's cipher list for a grade, without what is excluded. Raises BadProtocols.
+
+    Ciphers that need no certificate are left out as well: probe is to show the certificate that Postfix would accept.
+    """
     chosen = grades.get(grade.lower())
     if chosen is None:
         raise BadProtocols(f"unknown cipher grade {grade!r}")

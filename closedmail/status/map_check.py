@@ -1,4 +1,4 @@
-"""Whether the maps that the MTAs read are still those of the generation in force."""
+"""Check whether the maps that the MTAs read are still those of the generation in force."""
 
 import time
 from collections.abc import Iterator
@@ -10,12 +10,12 @@ from closedmail.publish.switch import interrupted
 from closedmail.store.manifest import Manifest
 from closedmail.store.snapshot import StoreReader
 
-# Seconds. A sync that switches meanwhile has renamed some files and not the others: its end is waited for.
+# Seconds. A sync that switches meanwhile has renamed some files and not the others: wait for its end.
 _PATIENCE, _PAUSE = 3.0, 0.1
 
 
 def map_problems(config: Config, store: StoreReader) -> list[str]:
-    """Find a sentence for each map that is missing or not the one that `sync` made; all of them are critical.
+    """Return a sentence for each map that is missing or not the one that `sync` made; all of them are critical.
 
     Call it before anything else is read of the store: a generation that comes meanwhile ends older snapshots. Raises
     StoreError.
@@ -25,7 +25,7 @@ def map_problems(config: Config, store: StoreReader) -> list[str]:
     known: tuple[list[dict[str, list[int]]], list[str]] | None = None
     while True:
         manifest = store.current().manifest
-        # Before and after: one that ends, or begins, while the maps are looked at leaves no mark at the other time.
+        # Before and after: one that ends, or begins, during the check leaves no mark at the other time.
         switching = interrupted(state_dir)
         problems = list(_problems(config, manifest))
         switching = switching or interrupted(state_dir)

@@ -1,4 +1,4 @@
-"""`closedmail status --nagios`: one line with performance data, for Nagios, Icinga and what else calls plugins.
+"""Render `closedmail status --nagios`: one line with performance data, for Nagios, Icinga and others with plugins.
 
 Source: Monitoring Plugins Development Guidelines (plugin output, performance data, thresholds, return codes).
 """
@@ -27,12 +27,12 @@ def plugin_line(status: Status, now: int) -> str:
 
 
 def unknown_line(reason: str) -> str:
-    """Render the line that says why nothing is known; UNKNOWN is the exit status then."""
+    """Render the line for an unknown state, with the reason; UNKNOWN is the exit status then."""
     return f"CLOSEDMAIL UNKNOWN - {_text(reason)}"
 
 
 def _summary(status: Status) -> str:
-    """Say what is wrong, the worst first; where nothing is, what is in force."""
+    """Describe what is wrong, the worst first; where nothing is, what is in force."""
     found = sorted(status.found, key=lambda problem: -STATES.index(problem.severity))
     if found:
         return "; ".join(map(str, found))
@@ -41,7 +41,7 @@ def _summary(status: Status) -> str:
 
 
 def _text(text: str) -> str:
-    """Make one short line of what may be anybody's words: `|` would begin the performance data."""
+    """Make one short line of what may be foreign text: `|` would begin the performance data."""
     line = one_line(text).replace("|", "/")
     data = line.encode("utf-8", "replace")
     if len(data) <= _MOST_TEXT:
@@ -53,7 +53,7 @@ def _perfdata(status: Status, now: int) -> Iterator[str]:
     """Render 'label'=value[unit];warn;crit;min;max. Labels begin with the network's name, which has no quotes."""
     if status.generation is not None:
         yield _item("generation_age", f"{max(0, now - status.published_at)}s", least="0")
-        yield _item("held", str(len(status.held)), warn="0", least="0")  # partners that stand alone
+        yield _item("held", str(len(status.held)), warn="0", least="0")  # partners without a network
     for name, item in status.networks.items():
         yield _item(f"{name}_domains", str(item.domains), least="0")
         yield _item(f"{name}_held", str(len(item.held)), warn="0", least="0")

@@ -1,4 +1,4 @@
-"""What is wrong, as data, and how bad it is."""
+"""Define the problems of a gateway as data, and how bad they are."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ ProblemKind = Literal[
     "held",  # domains are held
     "refused",  # the last sync refused the list
     "never-fetched",
-    "fetch-clock",  # the last fetch lies in the future
+    "fetch-clock",  # the last fetch is in the future
     "fetch-age",  # older than fetch_max_age
     "signature-age",  # older than max_age
     "unsigned",  # the network signs nothing

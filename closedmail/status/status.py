@@ -1,4 +1,4 @@
-"""What is in force, how old it is, and what is wrong: one state for a monitoring system, and sentences for people."""
+"""Find what is in force, how old it is, and what is wrong: one state for monitoring, and sentences for people."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -62,7 +62,7 @@ class NetworkStatus:
 
 @dataclass(slots=True)
 class Status:
-    """The gateway. `general` and `held` are what concerns no single network, `state` and `problems` of everything."""
+    """The gateway. `general` and `held` concern no single network, `state` and `problems` everything."""
 
     generation: int | None = None
     published_at: int = 0
@@ -110,7 +110,7 @@ class Status:
 
 
 def find_status(config: Config, now: int) -> Status:
-    """Look at the store, the fetch log and the keys. `now` is Unix time. Raises nothing for what is wrong."""
+    """Inspect the store, the fetch log and the keys. `now` is Unix time. Problems are reported, and raise nothing."""
     status = Status(traffic=find_traffic(Path(config.gateway.state_dir)))
     general, log = status.general, read_log(Path(config.gateway.state_dir))
     with StoreReader(store_path(config.gateway.state_dir), config.command()) as store:
@@ -201,7 +201,7 @@ def judge_keys(found: Problems, source: Source, signer: str, now: int) -> Sequen
             keys = key_states(Path(source.key_file), source.signing_keys, Path(work), now)
         _judge_states(found, keys, signer, now)
     except Refused as refusal:
-        found.warn("keys", f"the pinned keys can't be looked at: {refusal.reason}")
+        found.warn("keys", f"the pinned keys can't be checked: {refusal.reason}")
     return keys
 
 

@@ -1,6 +1,6 @@
-"""The status as Prometheus metrics, for node_exporter's textfile collector.
+"""Write the status as Prometheus metrics, for node_exporter's textfile collector.
 
-No name is one of `metrics_listen` (`policyd/metrics.py`): who scrapes both counts nothing twice.
+No name is one of `metrics_listen` (`policyd/metrics.py`): a server that scrapes both counts nothing twice.
 """
 
 from collections import Counter
@@ -15,7 +15,7 @@ from closedmail.status.status import Status, usable_keys
 
 
 def write_textfile(path: Path, status: Status, now: int) -> None:
-    """Replace the file in one step, readable for everybody. Raises OSError, and then the old one stands."""
+    """Replace the file in one step, readable for everybody. Raises OSError, and then the old one stays."""
     replace_file(path, [exposition(families(status, now)).encode()], 0o644)
 
 
@@ -73,8 +73,8 @@ def _networks(status: Status) -> Iterator[Family]:
 
 
 def _mails(status: Status) -> Family:
-    """Make those of mails, as the doors saved them last, without partners: there may be tens of thousands."""
-    mails = Family("closedmail_mails_total", "counter", "Mails in a partner's name, as the doors saved them last.")
+    """Make those of mails, as the front ends saved them last, without partners: there may be tens of thousands."""
+    mails = Family("closedmail_mails_total", "counter", "Mails in a partner's name, as the daemons saved them last.")
     for door, counters in status.traffic.doors.items() if status.traffic else ():
         total: Counter[tuple[str, str, str]] = Counter()
         for series, count in counters:

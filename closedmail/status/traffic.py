@@ -1,4 +1,4 @@
-"""Mails that policyd and the milter have judged, as `status` shows them."""
+"""Count the mails that policyd and the milter have judged, for `status`."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from closedmail.words import iso, iso_or_none
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """Counts by network (ALONE: partners without one) between two times, in Unix seconds; `doors` has each door's."""
+    """Counts by network (ALONE: partners without one) between two times (Unix seconds); `doors` are by front end."""
 
     since: int
     until: int
@@ -39,7 +39,7 @@ class Traffic:
 
 
 def find_traffic(state_dir: Path) -> Traffic | None:
-    """Sum up what both saved last."""
+    """Sum up what policyd and the milter saved last."""
     saved = _read_doors(state_dir)
     together = _sum(saved)
     if not together:
@@ -67,7 +67,7 @@ def _sum(saved: Mapping[str, SavedCounters]) -> SavedCounters | None:
 
 
 def _read(state_dir: Path, name: str) -> SavedCounters | None:
-    """Read one. That it can't be read is for the daemon's log: it is no state of the gateway."""
+    """Read the counters of one. A file that can't be read is for the daemon's log: it is no problem of the gateway."""
     try:
         return read_counters(state_dir, name)
     except (OSError, ValueError):

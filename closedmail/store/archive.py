@@ -1,6 +1,6 @@
-"""The archive of generations, so that `rollback` can make one again: each is one compressed value in the policy store.
+"""Archive generations, so that `rollback` can make one again: each is one compressed value in the policy store.
 
-Lists lie beside the store, by the digest of their text; everything else that a generation is made of is here.
+Lists are beside the store, by the digest of their text; everything else that a generation is made of is here.
 """
 
 import json
@@ -27,7 +27,7 @@ class Archived:
 
     @property
     def networks(self) -> tuple[str, ...]:
-        """Give the names of the networks by number."""
+        """The names of the networks by number."""
         return tuple(item.name for item in self.lists)
 
     def to_bytes(self) -> bytes:

@@ -1,4 +1,4 @@
-"""A generation's manifest: all that the policy store has of it beside its domains, as JSON."""
+"""Write and read a generation's manifest: all that the policy store has of it beside its domains, as JSON."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -92,7 +92,7 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class Details:
-    """What `sync` reported of a network when its generation was made: held domains, skipped lines, notes."""
+    """The report of `sync` on a network when its generation was made: held domains, skipped lines, notes."""
 
     held: tuple[str, ...] = ()
     skipped: tuple[SkippedLine, ...] = ()
@@ -111,7 +111,7 @@ class Details:
 
 
 def list_in_force(fields: dict[str, Any]) -> ListInForce:
-    """Make a ListInForce of what JSON makes of its fields."""
+    """Make a ListInForce from its fields as JSON has them."""
     return ListInForce(**{**fields, "rolled_back_texts": tuple(fields["rolled_back_texts"])})
 
 

@@ -1,7 +1,7 @@
-"""A copy in memory of the store's file, as it was at one moment between two generations.
+"""Copy the store's file into memory, as it was at one moment between two generations.
 
-LMDB reads through a mapped file: whoever cuts that file short while it is read (`cp` over it does, too) ends the
-process that reads, since nothing of a page is left. A copy can neither be cut nor written by anybody else.
+LMDB reads through a mapped file: truncating that file while it is read (`cp` over it does so) kills the reading
+process, since its pages are gone. A copy can neither be truncated nor written by anybody else.
 """
 
 import os
@@ -44,7 +44,7 @@ class PrivateCopy:
         raise StoreError(f"{path}: the policy store changes all the time; run one sync after the other")
 
     def _try(self, path: Path) -> bool:
-        """Copy, and tell whether nothing was committed meanwhile."""
+        """Copy, and return whether nothing was committed meanwhile."""
         with store_errors(path):
             status = os.fstat(self._file)
             self._identity = status.st_dev, status.st_ino
@@ -66,7 +66,7 @@ class PrivateCopy:
                 raise error from None
 
     def is_current(self) -> bool:
-        """Tell whether the store's file is still that one, as long as it was, and without a newer generation."""
+        """Check whether the store's file is still that one, of the same length, and without a newer generation."""
         try:
             # Not Path.stat(): on the path of every decision, and it takes three times as long.
             status = os.stat(self._name)  # noqa: PTH116

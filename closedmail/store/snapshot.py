@@ -40,7 +40,7 @@ _LONGEST_KEY = 254  # a name of 253 characters and a dot: nothing longer was eve
 class Snapshot:
     """One generation in a read transaction; a `decision.Rulebook`, and `difference.Previous`.
 
-    Records are read where they lie, none is loaded ahead. Use it as a context manager, or `close()` it.
+    Records are read in place, none is loaded ahead. Use it as a context manager, or `close()` it.
     """
 
     def __init__(self, environment: lmdb.Environment, path: Path) -> None:
@@ -71,7 +71,7 @@ class Snapshot:
         except (TypeError, ValueError, KeyError) as error:
             raise StoreError(f"{self._path}: the policy store is broken ({error})", RUN_SYNC) from None
         self.manifest = manifest
-        # Plain attributes, since every decision asks for them.
+        # Plain attributes, since every decision reads them.
         self.generation = manifest.generation
         self.exempt_sasl = manifest.exempt_sasl
         self.rewriting = manifest.rewriting
@@ -83,7 +83,7 @@ class Snapshot:
 
     @property
     def networks(self) -> tuple[str, ...]:
-        """Give the names of the networks by number."""
+        """The names of the networks by number."""
         return tuple(item.name for item in self.manifest.lists)
 
     def get(self, key: str) -> Match | None:
@@ -125,7 +125,7 @@ class Snapshot:
 
     @property
     def partners(self) -> int:
-        """Count the records: partners, held ones too."""
+        """The number of records: partners, held ones too."""
         with store_errors(self._path):
             return int(self._txn.stat(self._domains)["entries"])
 
@@ -156,18 +156,18 @@ class Snapshot:
         return None if data is None else Row.parse(str(data, "ascii"))
 
     def details(self, network: str) -> Details:
-        """Read what `sync` reported of a network ("": of partners that stand alone)."""
+        """Read what `sync` reported of a network ("": of partners without one)."""
         with store_errors(self._path):
             data = self._txn.get(DETAILS_KEY + network.encode(), db=self._meta)
         return Details() if data is None else Details.from_json(bytes(data))
 
     def history(self) -> list[tuple[int, dict[str, Any]]]:
-        """List the generations kept, newest first: number, and what was written of it when it was published."""
+        """List the generations kept, newest first: number, and the line written when it was published."""
         with store_errors(self._path), self._txn.cursor(db=self._history) as cursor:
             return [(int(bytes(key)), json.loads(bytes(line))) for key, line in cursor.iterprev()]
 
     def archived(self, generation: int) -> Archived | None:
-        """Read what a generation can be made of again; None where it is not kept. Raises StoreError."""
+        """Read the archived form of a generation; None where it is not kept. Raises StoreError."""
         with store_errors(self._path):
             data = self._txn.get(number_key(generation), db=self._archive)
         try:
@@ -187,17 +187,19 @@ class Snapshot:
 
 
 class StoreReader:
-    """The store as all but `sync` see it: a copy of what is in force, made again when that has changed."""
+    """The store as all but `sync` see it: a copy of what is in force, renewed when that has changed."""
 
     def __init__(self, path: Path, closedmail: str = "closedmail") -> None:
-        """Remember where the store is; nothing is read yet. `closedmail` is what errors call the program, with its
-        --config."""
+        """Remember where the store is; nothing is read yet.
+
+        `closedmail` is the program with its --config, as errors name it.
+        """
         self._path, self._closedmail = path, closedmail
         self._copy: PrivateCopy | None = None
         self._snapshot: Snapshot | StoreError | None = None
 
     def current(self) -> Snapshot:
-        """Give the generation in force at this moment. Raises StoreError."""
+        """Return the generation in force at this moment. Raises StoreError."""
         try:
             return self._current()
         except StoreError as error:
@@ -211,7 +213,7 @@ class StoreReader:
             try:
                 self._snapshot = Snapshot(self._copy.environment, self._path)
             except StoreError as error:
-                self._snapshot = error  # what can't be read is not copied again before it has changed
+                self._snapshot = error  # an unreadable store is not copied again before it has changed
         if isinstance(self._snapshot, StoreError):
             raise StoreError(self._snapshot.fault, self._snapshot.remedy)
         return self._snapshot

@@ -1,1 +1,1 @@
-"""`closedmail sync`: from the networks' lists to one generation in force."""
+"""Run `closedmail sync`: from the networks' lists to one generation in force."""

@@ -37,18 +37,18 @@ class Inputs:
 
     @property
     def rewriting(self) -> Rewriting:
-        """Tell how Postfix completes senders."""
+        """The settings by which Postfix completes senders."""
         return self.postfix.rewriting if self.postfix else Rewriting()
 
     @property
     def map_type(self) -> str:
-        """Give the type of Postfix's maps."""
+        """The type of Postfix's maps."""
         asked = self.config.postfix.map_type if self.config.postfix else ""
         return asked or (self.postfix.default_database_type if self.postfix else "")
 
 
 def gather(config: Config) -> Inputs:
-    """Read everything. Raises ConfigError, and Refused(publish-failed) when Postfix can't be asked."""
+    """Read everything. Raises ConfigError, and Refused(publish-failed) when postconf fails."""
     local_rows = _gather_sendmail(config)
     suffixes, suffix_digest = load_suffixes()
     admission = Admission(

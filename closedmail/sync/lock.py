@@ -1,4 +1,4 @@
-"""One sync at a time: a lock that ends with the process that holds it."""
+"""Allow one sync at a time, by a lock that ends with the process that holds it."""
 
 import fcntl
 import os
@@ -20,7 +20,7 @@ def prepare_state_dir(state_dir: Path) -> None:
 
 
 def become_owner(state_dir: Path) -> None:
-    """Started as root, go on as the owner of the state directory, so that no root-owned file stops the timer."""
+    """Become the owner of the state directory if started as root, so that no root-owned file stops the timer."""
     if os.geteuid() != 0 or not state_dir.exists():
         return
     owner = state_dir.stat()

@@ -1,4 +1,4 @@
-"""One run under the lock: the state directory, the policy store in it, and what is in force."""
+"""Open one run under the lock: the state directory, the policy store in it, and what is in force."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -50,13 +50,13 @@ class LockedRun:
         self.manifest: Manifest | None = self.snapshot.manifest if self.snapshot else None
 
     def in_force(self) -> tuple[Snapshot, Manifest]:
-        """Give the generation in force. Raises StoreError where there is none."""
+        """Return the generation in force. Raises StoreError where there is none."""
         if self.snapshot is None:
             raise StoreError(f"{self.store_path}: {NOTHING_YET}", RUN_SYNC)
         return self.snapshot, self.snapshot.manifest
 
     def rules_in_force(self) -> Config:
-        """Give the rules of the generation in force, with paths and sources of the file. Raises ClosedmailError."""
+        """Return the rules of the generation in force, with paths and sources of the file. Raises ClosedmailError."""
         snapshot, manifest = self.in_force()
         archived = snapshot.archived(manifest.generation)
         if archived is None:
@@ -64,7 +64,7 @@ class LockedRun:
         return archived_rules(archived, self.file, manifest.generation)
 
     def lists(self, inputs: Inputs, in_force: dict[str, ListInForce] | None = None) -> list[NetworkList]:
-        """Give the networks' lists, none of them read; `in_force` replaces the lists in force, by name."""
+        """Return the networks' lists, none of them read; `in_force` replaces the lists in force, by name."""
         if in_force is None:
             in_force = {item.name: item for item in self.manifest.lists} if self.manifest else {}
         former = self.manifest.former if self.manifest else {}
@@ -83,7 +83,7 @@ class LockedRun:
 
     @property
     def latest(self) -> int:
-        """Give the second at which the generation in force was published: the clock never was before that."""
+        """The second at which the generation in force was published: the clock never was before that."""
         return self.snapshot.manifest.published_at if self.snapshot else 0
 
     def tidy(self) -> None:

@@ -1,4 +1,4 @@
-"""One network's list in one run: the one in force, the new one if there is one, and what became of it."""
+"""Handle one network's list in one run: the one in force, the new one if there is one, and the outcome."""
 
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
@@ -36,8 +36,11 @@ class NetworkList:
         newest: int,
         accept: str,
     ) -> None:
-        """Fetch and read nothing yet. `newest` is the newest signing time accepted under a former configuration,
-        `accept` the command that takes a list that was rolled back from."""
+        """Fetch and read nothing yet.
+
+        `newest` is the newest signing time accepted under a former configuration, `accept` the command that accepts a
+        list that was rolled back from.
+        """
         self.network, self.in_force, self.record = network, in_force, record
         self._folder = state_dir / "lists"
         self._key_digest = key_digest
@@ -90,12 +93,12 @@ class NetworkList:
         if text:
             try:
                 return read_list(text, source, admission)
-            except MailertableError as error:  # by the configuration of today
+            except MailertableError as error:  # by today's configuration
                 self.refuse(self.refusal or Refused("bad-lines", f"the list of {self.network.name}: {error}"))
         return self._from_store(admission, snapshot) if self.in_force and self.in_force.text else None
 
     def is_whole(self) -> bool:
-        """Tell whether the text of the list in force is there as it was verified; true where there never was one."""
+        """Check whether the text of the list in force exists as it was verified; true where there never was one."""
         return self.in_force is None or not self.in_force.text or self._text_in_force() is not None
 
     def lines_of(self, keys: AbstractSet[str], admission: Admission) -> list[tuple[str, SkippedLine]]:
@@ -107,7 +110,7 @@ class NetworkList:
         return [(line.reason, line) for line in read_list(path, source, finder).skipped if line.reason in keys]
 
     def next_in_force(self) -> ListInForce:
-        """Give this network's entry in the next manifest."""
+        """Return this network's entry in the next manifest."""
         item = self.new or self.signed_anew
         in_force = self.in_force or ListInForce(self.network.name)
         if item is None:
@@ -132,7 +135,7 @@ class NetworkList:
             self.record.newest_signed_at = max(item.signed_at, self._newest)
 
     def new_text(self) -> tuple[str, Path] | None:
-        """Give the verified text that is to be kept: its name, and where it lies now."""
+        """Return the verified text that is to be kept: its name, and where it is now."""
         item = self.new or self.signed_anew
         return (self._text_name, item.text) if item else None
 
@@ -141,7 +144,7 @@ class NetworkList:
         return item.text if item else self._text_in_force()
 
     def _still_verified(self, source: Source) -> bool:
-        """Tell whether the list in force is there and would be accepted today, too: the same keys, a pinned signer."""
+        """Check whether the list in force exists and would be accepted today, too: the same keys, a pinned signer."""
         if self.in_force is None or self.in_force.key_digest != self._key_digest:
             return False
         if not (self._folder / self.in_force.text).is_file():
@@ -151,7 +154,7 @@ class NetworkList:
         return self.in_force.signer in source.signing_keys
 
     def _text_in_force(self) -> Path | None:
-        """Find the text of the list in force, where it is still what was verified: its name has its digest."""
+        """Find the text of the list in force, where it is still as verified: its name has its digest."""
         if self.in_force is None or not self.in_force.text:
             return None
         path = self._folder / self.in_force.text

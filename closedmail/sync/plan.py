@@ -1,7 +1,7 @@
-"""The way from lists to a generation in force: read, compare, brake, settle, report, publish.
+"""Go from lists to a generation in force: read, compare, brake, settle, report, publish.
 
-`sync`, `rollback` and `release` all go this way. Each gives what differs: its lists, what the generation is made on top
-of, and what it is published as.
+`sync`, `rollback` and `release` all do so. Each provides what differs: its lists, the base of the generation, and its
+label.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -118,7 +118,7 @@ class Plan:
             self._report.networks[name].skipped = listing.skipped
 
     def _details(self, generation: Generation) -> dict[str, Details]:
-        """Collect what `status` shows of each network, and of partners that stand alone (""), while it is in force."""
+        """Collect what `status` shows of each network, and of partners without one (""), while it is in force."""
         skipped = {
             item.network.name: _skipped(generation.changes[item.network.name], item, listing, self._inputs)
             for item, listing in zip(self._lists, self.listings, strict=True)

@@ -1,4 +1,4 @@
-"""Publishing a settled generation: maps and store prepared aside, then the switch."""
+"""Publish a settled generation: prepare maps and store aside, then switch."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -37,7 +37,7 @@ _SENDMAIL_LINGER = 86400  # seconds: a delivery that has looked its routes up ta
 class GenerationLabel:
     """The number that a generation is published under, and why it is made.
 
-    `rolled_back_to` is the generation that a rollback asked for. `rules_of` and `set_aside` are the manifest's.
+    `rolled_back_to` is the generation that a rollback has put back. `rules_of` and `set_aside` are the manifest's.
     """
 
     number: int
@@ -48,10 +48,10 @@ class GenerationLabel:
 
 
 class Publication:
-    """Publishes what a run has settled; in a dry run all is done but the switch."""
+    """The publication of what a run has settled; in a dry run all is done but the switch."""
 
     def __init__(self, run: LockedRun, inputs: Inputs) -> None:
-        """Remember by which inputs to publish; nothing happens yet."""
+        """Keep the run and its inputs; nothing happens yet."""
         self._run, self._inputs = run, inputs
         self._snapshot, self._now, self._state_dir = run.snapshot, run.now, run.state_dir
 
@@ -99,7 +99,7 @@ class Publication:
                 remove_tree(built.folder)
 
     def touch(self, lists: Sequence[ListInForce], texts: Mapping[str, Path]) -> None:
-        """Store that the same lists were signed anew; the generation stays. Raises Refused(publish-failed)."""
+        """Store that the same lists were signed again; the generation stays. Raises Refused(publish-failed)."""
         if self._snapshot is None or self._run.dry_run:
             return
         known = {item.name: item for item in self._snapshot.manifest.lists}
@@ -124,7 +124,7 @@ class Publication:
         return linger(old_rows, generation.policies, self._now, linger_for, self._run.latest)
 
     def _recipients(self, generation: Generation) -> tuple[dict[str, Policy], dict[str, Row]]:
-        """Find what Sendmail is to demand for each name, and the rows of it that stay for a time."""
+        """Find Sendmail's TLS demand for each name, and its rows that stay for a time."""
         if self._inputs.config.sendmail is None:
             return {}, {}
         policies, before = recipient_policies(generation.entries(), generation.rules), Standing()

@@ -1,4 +1,4 @@
-"""`closedmail release`: release held domains at once, and stop routing kept ones."""
+"""Run `closedmail release`: release held domains at once, and stop routing kept ones."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from closedmail.sync.plan import Plan, report_in_force
 from closedmail.sync.publication import GenerationLabel
 from closedmail.sync.sync_report import SyncReport
 
-# Why not, and what to do.
+# The reason why it can't be released, and what to do.
 _NOT_RELEASED = {
     Why.TLS: (
         "its TLS demand can't be met",

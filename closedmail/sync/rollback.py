@@ -1,4 +1,4 @@
-"""`closedmail rollback`: make an earlier generation again of what was kept of it, and publish it under a new number.
+"""Run `closedmail rollback`: rebuild an earlier generation from the archive, and publish it under a new number.
 
 Lists, rules, holds and releases are as they were; paths, and where lists come from and who may sign them, as they are
 today. TLS rows linger as in every publication. The newest signing times that were ever accepted stay, so that no old
@@ -72,7 +72,7 @@ def _put_back(run: LockedRun, snapshot: Snapshot, manifest: Manifest, archived: 
 
 
 def _lists_put_back(run: LockedRun, manifest: Manifest, archived: Archived) -> dict[str, ListInForce]:
-    """Give the lists that the generation had, by network, with what is known of them since."""
+    """Return the lists that the generation had, by network, with what is known of them since."""
     current = {item.name: item for item in manifest.lists}
     found = {}
     for item in archived.lists:
@@ -80,7 +80,7 @@ def _lists_put_back(run: LockedRun, manifest: Manifest, archived: Archived) -> d
         newest = max(
             item.newest_signed_at, now.newest_signed_at, manifest.former.get(item.name, 0), record.newest_signed_at
         )
-        if now.text == item.text:  # the same list, perhaps signed anew since
+        if now.text == item.text:  # the same list, perhaps signed again since
             found[item.name] = replace(now, newest_signed_at=newest)
             continue
         back_from = max(now.rolled_back_from, now.signed_at)

@@ -1,6 +1,6 @@
-"""The rules in force: the configuration file's, or, after a rollback, those of an earlier generation.
+"""Find the rules in force: the configuration file's, or, after a rollback, those of an earlier generation.
 
-What is put back in force by `rollback` stays until the administrator changes the file's rules or says `sync --force`.
+Rules put back in force by `rollback` stay until the administrator changes the file's rules or runs `sync --force`.
 Where lists come from, and who may sign them, is always the file's: trust is never rolled back.
 """
 
@@ -15,7 +15,7 @@ from closedmail.store.manifest import Manifest
 
 
 def rules_digest(config: Config) -> str:
-    """Digest what a generation takes from the configuration: not the daemons, the monitoring or where things lie."""
+    """Digest what a generation takes from the configuration: not the daemons, the monitoring or paths."""
     mute = replace(config, policyd=Policyd(), milter=Milter(), monitoring=Monitoring())
     parts = replace(mute, path="", gateway=_gateway_rules(config))
     return _digest(parts)
@@ -29,12 +29,12 @@ def set_aside_digest(config: Config) -> str:
 
 
 def is_set_aside(file: Config, manifest: Manifest) -> bool:
-    """Tell whether the file's rules are still those that a rollback has set aside."""
+    """Check whether the file's rules are still those that a rollback has set aside."""
     return bool(manifest.set_aside) and manifest.set_aside == set_aside_digest(file)
 
 
 def set_aside_sentence(file: Config, manifest: Manifest) -> str:
-    """Say that the file's rules are set aside, and how to end that."""
+    """Return the sentence that the file's rules are set aside, and how to end that."""
     return (
         f"the rules in force are those of generation {manifest.rules_of} (rollback), not those of the configuration "
         f"file; change the file, or put it in force with: {file.command('sync', '--force')}"
@@ -42,8 +42,10 @@ def set_aside_sentence(file: Config, manifest: Manifest) -> str:
 
 
 def other_rules_note(file: Config, manifest: Manifest) -> str:
-    """What is to be said of answers from the generation in force: that its rules are not those of the file, and what
-    to do; "" where they are."""
+    """Return the note that the rules in force are not those of the file, and what to do; "" where they are.
+
+    It goes with answers from the generation in force.
+    """
     if is_set_aside(file, manifest):
         return set_aside_sentence(file, manifest)
     if manifest.rules_digest != rules_digest(file):
@@ -71,7 +73,7 @@ def archived_rules(archived: Archived, file: Config, generation: int) -> Config:
 
 
 def _with_source(network: Network, todays: Source | None) -> Network:
-    """Give a kept network today's source; its lists are read as they were then."""
+    """Replace the source of a kept network by today's; its lists are read as they were then."""
     if network.source is None or todays is None:
         return network
     return replace(network, source=replace(todays, format=network.source.format, column=network.source.column))

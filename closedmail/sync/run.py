@@ -1,4 +1,4 @@
-"""`closedmail sync`: bring in the lists, compare, brake, settle, publish; or find that nothing has changed."""
+"""Run `closedmail sync`: bring in the lists, compare, brake, settle, publish; or find that nothing has changed."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -71,7 +71,7 @@ class _Sync:
     def __init__(self, run: LockedRun, progress: Progress, *, force: bool) -> None:
         self.run, self.progress, self.force = run, progress, force
         self.manifest = run.manifest
-        # What `rollback` has put in force stays until the file's rules change, or until they are asked for.
+        # Rules that `rollback` has put in force stay until the file's rules change, or until these are requested.
         self.set_aside = self.manifest is not None and not force and is_set_aside(run.file, self.manifest)
         self.config = run.rules_in_force() if self.set_aside else run.file
         self.report = report_in_force(self.config, run.snapshot, dry_run=run.dry_run)
@@ -103,11 +103,11 @@ class _Sync:
                 report.result, report.code, report.reason = "refused", first.code, first.reason
         if not self.run.dry_run:
             self.run.tidy()
-            remove_tree(self.run.work)  # its room may be what the log needs
+            remove_tree(self.run.work)  # its disk space may be what the log needs
             try:
                 self._write_log(names)
             except OSError as error:
-                if not self.report.refused:  # else what it was refused for is what counts
+                if not self.report.refused:  # else the reason of the refusal counts
                     number = self.report.generation
                     done = f"generation {number} is in force, but " if number else ""
                     place = self.run.state_dir / "sync.json"
@@ -126,7 +126,7 @@ class _Sync:
                 item.bring_in(self.run.work, self.run.now, force=self.force)
 
     def _is_due(self, inputs: Inputs) -> bool:
-        """Tell whether there is anything to publish, or to put right again."""
+        """Check whether there is anything to publish, or to repair."""
         new = any(item.new for item in self.lists)
         manifest, now = self.manifest, self.run.now
         if manifest is None:
@@ -147,7 +147,7 @@ class _Sync:
         plan = Plan(run, inputs, self.lists, before, self.report, stored=run.snapshot, progress=self.progress)
         if not self.force:
             plan.brake()
-        if any(not item.new for item in new) and not self._is_due(inputs):  # braked, or not to be read at all
+        if any(not item.new for item in new) and not self._is_due(inputs):  # braked, or unreadable
             plan.report_braked()
             return
         self._check_renamed()
@@ -179,14 +179,14 @@ class _Sync:
             )
 
     def _number(self, inputs: Inputs) -> int:
-        """Give the next number; the same one where the generation is only put right again, or a TLS row may go."""
+        """Return the next number; the same one where the generation is only put right again, or a TLS row may go."""
         if self.manifest is None:
             return 1
         renewed = any(item.new for item in self.lists) or self.manifest.configuration != inputs.digest
         return self.manifest.generation + (renewed or 0 < self.manifest.holds_due <= self.run.now)
 
     def _reason(self, inputs: Inputs) -> Reason:
-        """Give the reason: `configuration` where only the rules are new."""
+        """Return the reason: `configuration` where only the rules are new."""
         new = any(item.new for item in self.lists)
         return (
             "sync" if self.manifest is None or new or self.manifest.configuration == inputs.digest else "configuration"

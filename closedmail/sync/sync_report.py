@@ -1,4 +1,4 @@
-"""The report of a sync: as values, as JSON and in words."""
+"""Define the report of a sync: as values, as JSON and as text."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ class NetworkReport:
     """The report of one network.
 
     `domains`, `signed_at` (Unix seconds, 0: none) and `signer` are of what is in force afterwards.
-    `partners` counts the `[partner]` tables that name it, `unsigned` says that nobody signs its list.
+    `partners` counts the `[partner]` tables that name it, `unsigned` is true if nobody signs its list.
     """
 
     title: str = ""
@@ -37,7 +37,7 @@ class NetworkReport:
     notes: Sequence[str] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Give the network's object of the public interface; `notes` are ours."""
+        """Return the network's object of the public interface; `notes` are ours."""
         return {
             "result": self.result,
             "code": self.code,
@@ -74,11 +74,11 @@ class SyncReport:
 
     @property
     def refused(self) -> bool:
-        """Tell whether anything was refused."""
+        """Whether anything was refused."""
         return self.failure is not None or any(report.result == "refused" for report in self.networks.values())
 
     def errors(self) -> Iterator[str]:
-        """Give one line for everything that was refused; what stopped the whole run comes once, not once a network."""
+        """Yield one line for everything that was refused; what stopped the whole run comes once, not once a network."""
         if self.failure:
             yield f"{self.failure.code}: {self.failure.reason}"
         for name, report in self.networks.items():
@@ -86,7 +86,7 @@ class SyncReport:
                 yield f"{name}: {report.code}: {report.reason}"
 
     def to_json(self) -> dict[str, Any]:
-        """Give the object of the public interface."""
+        """Return the object of the public interface."""
         return {
             "generation": self.generation,
             "networks": {name: report.to_json() for name, report in self.networks.items()},

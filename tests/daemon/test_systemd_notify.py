@@ -119,10 +119,10 @@ def test_a_lost_store_is_no_reason_to_be_restarted(gateway: Gateway, manager: Ma
 
 def test_nobody_to_be_told_is_said_once(gateway: Gateway, tmp_path: Path) -> None:
     with Daemon(gateway.config, environment={"NOTIFY_SOCKET": f"{tmp_path}/none"}) as daemon:
-        daemon.wait_for("^error: systemd can't be told that READY=1: No such file or directory$")
+        daemon.wait_for("^error: can't notify systemd: READY=1: No such file or directory$")
         daemon.reload()
         assert daemon.stop() == 0
-        assert daemon.log().count("can't be told") == 1
+        assert daemon.log().count("can't notify") == 1
 
 
 # The environment

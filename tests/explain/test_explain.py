@@ -147,7 +147,7 @@ def test_the_words_for_people(gateway: Gateway) -> None:
         "The client's address is not authorised for this partner.",
         "verdict: reject (address)",
         "facts: address no, certificate no, TLS no",
-        "Postfix is told: REJECT 5.7.1 Mail from koeln.example is accepted through ndb only: client address 192.0.2.9 "
+        "Postfix gets: REJECT 5.7.1 Mail from koeln.example is accepted through ndb only: client address 192.0.2.9 "
         "is not authorised for it",
         "generation: 3",
     ]

@@ -74,7 +74,7 @@ def test_an_unknown_target(gateway: Gateway) -> None:
 
 
 HEX = "no fingerprint of 40 hex digits; see gpg --list-secret-keys"
-PLACES = "will stand in configuration files: letters, digits, / . _ - only"
+PLACES = "goes into configuration files, write it with letters, digits, / . _ - only"
 ONLINE = ["exchange-online", "--relay", "r.example"]
 
 

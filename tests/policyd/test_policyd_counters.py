@@ -146,7 +146,7 @@ def test_a_broken_file_is_said_and_replaced(own: Gateway, text: str) -> None:
     file = CountersFile(str(own.state_dir), said.append)
     (line,) = said
     assert line.startswith(f"error: {saved(own)}: broken (")
-    assert line.endswith("): counting starts anew\n")
+    assert line.endswith("): counting starts again at zero\n")
     assert line.count("\n") == 1
     assert file.counters.since >= before
     file.counters.count(("ndb", "koeln.example", "accept", "ok"))

@@ -139,9 +139,9 @@ def test_explain_speaks_of_both(both: Site) -> None:
 
 EXPLAINED = {
     Why.NOTHING: "held",
-    Why.LOST: "the list lost it; {closedmail} release lets it go",
+    Why.LOST: "the list lost it; {closedmail} release ends the hold",
     Why.UNCLEAR: "its line in the list is not understood",
-    Why.TLS: "its TLS policy can't be met; {closedmail} sync says what to do",
+    Why.TLS: "its TLS policy can't be met; {closedmail} sync shows what to do",
     Why.FOLDED: "for Postfix its spelling is another domain's too",
     Why.ROUTE: "its route is too long for Sendmail",
 }

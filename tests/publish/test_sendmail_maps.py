@@ -150,8 +150,8 @@ def test_local_rows_come_first_and_own_domains_are_shielded(gateway: SendmailGat
     report = gateway.sync()
     assert report["generation"] == 2
     assert report["networks"]["ndb"]["notes"] == [
-        "sendmail.own_mailertable has a row of its own for koeln.example, which stands",
-        "sendmail.own_access has a row of its own for TLS_Rcpt:bonn.example, which stands",
+        "sendmail.own_mailertable has a row of its own for koeln.example, which applies",
+        "sendmail.own_access has a row of its own for TLS_Rcpt:bonn.example, which applies",
     ]
     rows = gateway.rows("mailertable")
     assert rows["koeln.example"] == "procmail:/etc/x"

@@ -1,1 +1,1 @@
-"""What can be wrong, one theme a module: facts in, findings out, without I/O."""
+"""The checks of `closedmail doctor`, one theme a module: facts in, findings out, without I/O."""

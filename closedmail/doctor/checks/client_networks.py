@@ -1,4 +1,4 @@
-"""Networks of clients compared: who may send as a partner, who is trusted, who may relay."""
+"""Compare networks of clients: who may send as a partner, who is trusted, who may relay."""
 
 from collections.abc import Iterable, Iterator
 
@@ -18,12 +18,12 @@ def allowed_networks(rules: Iterable[Rule]) -> Iterator[tuple[IPNetwork, str]]:
 
 
 def overlap(one: IPNetwork, other: IPNetwork) -> bool:
-    """Whether an address is in both; never for two versions."""
+    """Check whether an address is in both; never so for two IP versions."""
     return one.version == other.version and one.overlaps(other)
 
 
 def covered(network: IPNetwork, by: Iterable[IPNetwork]) -> bool:
-    """Whether a network lies in one of others."""
+    """Check whether a network lies in one of others."""
     # The versions are compared first, which mypy can't see.
     return any(network.version == item.version and network.subnet_of(item) for item in by)  # type: ignore[arg-type]
 

@@ -1,4 +1,4 @@
-"""The check in smtpd's restrictions: there, in front of every permit, asking where somebody answers."""
+"""Check smtpd's restrictions for the policy check: present, before every permit, with a daemon that answers."""
 
 from collections.abc import Iterator
 
@@ -105,7 +105,7 @@ def _with_fix(facts: PostfixFacts, setting: Setting, text: str) -> tuple[str, tu
 
 
 def define(facts: PostfixFacts, endpoint: Endpoint) -> tuple[Fix, ...]:
-    """Make the command that makes `closedmail_check` right, () where it is."""
+    """Make the command that corrects `closedmail_check`, () where it is right."""
     found = parse_restrictions(facts.postfix.main.get(CHECK, ""))
     if len(found) == 1 and found[0].name == "check_policy_service":
         client = parse_policy_client(found[0].argument)
@@ -117,14 +117,14 @@ def define(facts: PostfixFacts, endpoint: Endpoint) -> tuple[Fix, ...]:
 
 
 def _is_check(facts: PostfixFacts, restriction: Restriction, service: Service) -> bool:
-    """Whether an item of a list, as it stands there, is the check."""
+    """Check whether an item of a list, as written there, is the check."""
     if restriction.name.strip("${}()") == CHECK:
         return True
     return is_ours(facts, restriction, service)
 
 
 def _service_at(facts: PostfixFacts, setting: Setting) -> Service:
-    """Find a listener that has its parameter from there."""
+    """Find a listener that takes its parameter from there."""
     if setting.service:
         return setting.service
     return next(item for item in facts.guarded if setting.name not in item.options)
@@ -174,7 +174,7 @@ def _judge(
                 _access_fix(facts, path, state.stopped_at),
             )
     elif best_endpoint(facts) is None:
-        return  # which is found of the socket itself
+        return  # which is reported for the socket itself
     elif client.endpoint.startswith("unix:/") and service.chroot:
         text = f"{setting} asks {client.endpoint}, and smtpd, which is chrooted, looks for {path}"
         yield Finding.of("socket-chroot", *_with_fix(facts, setting, text))
@@ -200,7 +200,7 @@ def _delay_findings(facts: PostfixFacts) -> Iterator[Finding]:
 
 
 def _milter_suffices(facts: PostfixFacts) -> bool:
-    """Whether our milter decides on all listeners, and no rule depends on what Postfix does not tell a milter."""
+    """Check whether our milter decides on all listeners, and no rule needs what Postfix does not send to a milter."""
     pins = (pin for rule in facts.active for pin in rule.inbound.certificates)
     if any(pin.fingerprint or pin.pubkey_fingerprint for pin in pins):
         return False
@@ -255,7 +255,7 @@ def _filter_findings(facts: PostfixFacts) -> Iterator[Finding]:
 
 
 def _rebind(facts: PostfixFacts, service: Service, port: str) -> tuple[Fix, ...]:
-    """Make the commands that write an entry anew, on loopback."""
+    """Make the commands that rewrite an entry to listen on loopback."""
     chroot = "y" if service.chroot else "n"
     options = [
         f"-o {{ {name} = {value} }}" if " " in value else f"-o {name}={value}"

@@ -1,4 +1,4 @@
-"""Where smtpd asks policyd: the endpoint in main.cf, the socket that it leads to, and whether policyd answers there."""
+"""Check where smtpd asks policyd: the endpoint in main.cf, the socket it leads to, and whether policyd answers."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -12,12 +12,12 @@ from closedmail.mta.restrictions import PolicyClient, Restriction, parse_policy_
 CHECK = "closedmail_check"  # the parameter of main.cf that holds the check
 DEFAULT_ACTION = "451 4.3.5 The check for closed networks does not answer"
 _TIMEOUT = "10s"
-_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104, what listens there is asked on loopback
+_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104, a daemon listening there is asked on loopback
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """How smtpd names a socket of policyd's (`spelled`), and which it is (`where`)."""
+    """A socket of policyd's: its name for smtpd (`spelled`), and its address (`where`)."""
 
     spelled: str
     where: str
@@ -29,8 +29,10 @@ def queue_directory(facts: PostfixFacts) -> str:
 
 
 def endpoints(facts: PostfixFacts) -> list[Endpoint]:
-    """List where policyd listens, or its socket unit has it listen, the best for smtpd first: a socket below the queue
-    directory is found by a chrooted smtpd, too."""
+    """List where policyd listens, itself or by its socket unit, the best for smtpd first.
+
+    A socket below the queue directory can be reached by a chrooted smtpd, too.
+    """
     queue = queue_directory(facts)
     inside, inet, outside = [], [], []
     for where in dict.fromkeys((*facts.config.policyd.listen, f"unix:{queue}/closedmail/policy.sock")):
@@ -46,7 +48,7 @@ def endpoints(facts: PostfixFacts) -> list[Endpoint]:
 
 
 def chrooted(facts: PostfixFacts) -> bool:
-    """Whether any listener is."""
+    """Check whether any listener is chrooted."""
     return any(service.chroot for service in facts.postfix.listeners)
 
 
@@ -62,13 +64,15 @@ def best_endpoint(facts: PostfixFacts) -> Endpoint | None:
 
 
 def resolve(facts: PostfixFacts, endpoint: str, service: Service) -> str:
-    """Find which socket an endpoint of main.cf is for a listener: a relative path begins at the queue directory, and
-    for a chrooted one an absolute path does, too."""
+    """Find which socket an endpoint of main.cf is for a listener.
+
+    A relative path begins at the queue directory, and for a chrooted listener an absolute path does, too.
+    """
     return parse_endpoint(endpoint, queue_directory(facts), chrooted=service.chroot)
 
 
 def is_ours(facts: PostfixFacts, restriction: Restriction, service: Service) -> bool:
-    """Whether a restriction asks closedmail: where it listens, or where somebody thinks that it does."""
+    """Check whether a restriction asks closedmail: where it listens, or where somebody thinks that it does."""
     if restriction.name != "check_policy_service":
         return False
     endpoint = parse_policy_client(restriction.argument).endpoint
@@ -77,7 +81,7 @@ def is_ours(facts: PostfixFacts, restriction: Restriction, service: Service) -> 
 
 
 def fails_closed(client: PolicyClient, service: Service) -> bool:
-    """Whether mail waits, or is refused, while nobody answers."""
+    """Check whether mail waits, or is refused, while nobody answers."""
     action = client.attributes.get("default_action", service.get("smtpd_policy_service_default_action"))
     word = action.strip().lower()
     return (word[:1] in ("4", "5") and not word.isdigit()) or word.startswith(("defer", "reject"))
@@ -89,7 +93,7 @@ def definition(endpoint: Endpoint) -> str:
 
 
 def unreachable(facts: PostfixFacts) -> str:
-    """Say what to do where smtpd can find no socket of policyd's."""
+    """Advise what to do where smtpd can reach no socket of policyd's."""
     path = f"{queue_directory(facts)}/closedmail/policy.sock"
     return (
         f'smtpd is chrooted and finds no socket outside of its queue directory: write listen = ["unix:{path}"] and '

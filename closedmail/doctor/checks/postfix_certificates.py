@@ -1,4 +1,4 @@
-"""Certificates of clients: whether Postfix asks for them, whom it trusts, and what it makes fingerprints with."""
+"""Check client certificates: whether Postfix asks for them, whom it trusts, and which digest fingerprints use."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ _SNAKEOIL = "/etc/ssl/certs/ssl-cert-snakeoil.pem", "/etc/ssl/private/ssl-cert-s
 
 
 def certificate_findings(facts: PostfixFacts) -> Iterator[Finding]:
-    """Find all about TLS and certificates of those who bring mail."""
+    """Find what is wrong with TLS and certificates of clients that bring mail."""
     if any(_pins(facts)):
         yield from _ask_findings(facts)
         yield from _digest_findings(facts)
@@ -32,7 +32,7 @@ def _pins(facts: PostfixFacts) -> Iterator[CertificatePin]:
 
 
 def _settings(facts: PostfixFacts, name: str) -> Iterator[Setting]:
-    """Find where the listeners that partners come to have a setting from: not those that only users log in to."""
+    """Find where a setting is made for the listeners that partners use: not those that only users log in to."""
     users = [item for item in facts.guarded if item.options.get("smtpd_sasl_auth_enable") == "yes"]
     return settings_of(facts.postfix, [item for item in facts.guarded if item not in users], name)
 
@@ -114,7 +114,10 @@ def _own_certificate(facts: PostfixFacts) -> Iterator[Finding]:
 
 
 def _authority_findings(facts: PostfixFacts) -> Iterator[Finding]:
-    """Subject and issuer count where Postfix verified the chain: so whom it trusts is who may be a partner."""
+    """Find CAs that Postfix should not trust: subject and issuer count where Postfix verified the chain.
+
+    So whoever holds a certificate of a trusted CA may pass as a partner.
+    """
     main = facts.postfix.main
     for setting in _settings(facts, "smtpd_tls_CAfile"):
         path = setting.value

@@ -1,4 +1,4 @@
-"""Clients: who is trusted, who may relay, and what else turns partners away."""
+"""Check clients of Postfix: who is trusted, who may relay, and what else turns partners away."""
 
 from collections.abc import Iterator
 from ipaddress import ip_network
@@ -50,7 +50,7 @@ _UNWANTED: dict[str, tuple[str, str, bool]] = {
 
 
 def client_findings(facts: PostfixFacts) -> Iterator[Finding]:
-    """Find all about clients."""
+    """Find what is wrong with the clients that are trusted or turned away."""
     partners = bool(facts.partner_keys or facts.config.partners)
     for setting in settings_of(facts.postfix, facts.guarded, *_LISTS):
         for name, (identifier, why, by_hand) in _UNWANTED.items():
@@ -68,7 +68,7 @@ def _stands(facts: PostfixFacts, setting: Setting, name: str) -> bool:
 
 
 def _without(setting: Setting, name: str) -> tuple[Fix, ...]:
-    """Make the command that takes a restriction out, () where it stands in a class or behind a `$name`."""
+    """Make the command that removes a restriction, () where it is in a class or behind a `$name`."""
     items = parse_restrictions(setting.raw)
     rest = [str(item) for item in items if item.name != name]
     return setting.set(", ".join(rest)) if len(rest) < len(items) else ()

@@ -1,4 +1,4 @@
-"""Domains that Postfix takes for its own: they must be ours, and no partner's."""
+"""Check the domains that Postfix takes for its own: they must be ours, and no partner's."""
 
 from collections.abc import Iterator
 
@@ -15,7 +15,7 @@ _NAMED = 5
 
 
 def domain_findings(facts: PostfixFacts) -> Iterator[Finding]:
-    """Find all about Postfix's lists of domains."""
+    """Find what is wrong with Postfix's lists of domains."""
     partners = PartnerKeys(facts.config, facts.partner_keys)
     missing: dict[str, str] = {}
     for name in (*_FINAL, _RELAY):
@@ -46,7 +46,7 @@ def _claimed(facts: PostfixFacts, setting: Setting, item: Item, partner: str) ->
     known = spelled if partner == item.key else f"{spelled} (by {partner})"
     rest = [text for text in split_list(setting.raw) if text != item.literal]
     removable = item.literal and len(rest) < len(split_list(setting.raw))
-    where = f"; it stands in {item.source}" if item.source else ""
+    where = f"; it is in {item.source}" if item.source else ""
     if setting.name == _RELAY:
         what, name = "anybody may relay to it through this gateway", "partner-relayed"
     else:

@@ -1,4 +1,4 @@
-"""What changes a sender behind the check's back."""
+"""Find settings that rewrite a sender after the check."""
 
 from collections.abc import Iterator
 

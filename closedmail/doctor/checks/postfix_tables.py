@@ -1,4 +1,4 @@
-"""Our maps in main.cf: named, of the right type and in the right order, and there to be read."""
+"""Check our maps in main.cf: named, of the right type and in the right order, and readable."""
 
 import re
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ _INDEX = {"hash": ".db", "btree": ".db", "lmdb": ".lmdb", "cdb": ".cdb", "dbm": 
 
 
 def map_findings(facts: PostfixFacts) -> Iterator[Finding]:
-    """Find all about `transport_maps` and `smtp_tls_policy_maps`; nothing where no maps are made."""
+    """Find what is wrong with `transport_maps` and `smtp_tls_policy_maps`; nothing where no maps are made."""
     if not facts.config.postfix:
         return
     yield from _reference_findings(facts, Setting(facts.postfix, "transport_maps"), TRANSPORT)
@@ -62,7 +62,7 @@ def _reference_findings(facts: PostfixFacts, setting: Setting, name: str) -> Ite
     if name == TRANSPORT and others and at < max(others):
         yield Finding.of(
             "transport-order",
-            f"{setting} has closedmail's table before your own, {items[max(others)]}: yours is to stand first, so that "
+            f"{setting} has closedmail's table before your own, {items[max(others)]}: put yours first, so that "
             "no list routes what is yours",
             fix,
         )

@@ -1,4 +1,4 @@
-"""The services that deliver to partners: there, without a way around the partner's route or its TLS policy."""
+"""Check the services that deliver to partners: present, with no way around a partner's route or TLS policy."""
 
 from collections.abc import Iterator
 
@@ -11,11 +11,11 @@ from closedmail.mta.postfix_config import Service
 
 # Services that deliver other mail as well.
 _SHARED = ("smtp", "relay", "lmtp")
-_HOST_LISTS = (3, 5)  # the first Postfix that takes several hosts in one row, and that asks for all that we decide by
+_HOST_LISTS = (3, 5)  # the first Postfix that takes several hosts in one row, and sends all that we decide by
 
 
 def version_findings(facts: PostfixFacts) -> Iterator[Finding]:
-    """Find whether this Postfix can do what it is asked for."""
+    """Check whether this Postfix is new enough for what is configured."""
     if facts.postfix.version < _HOST_LISTS:
         shown = ".".join(map(str, facts.postfix.version))
         yield Finding.of(
@@ -43,7 +43,7 @@ def missing_findings(facts: PostfixFacts) -> Iterator[Finding]:
 
 
 def transport_findings(facts: PostfixFacts) -> Iterator[Finding]:
-    """Find all about the settings of those that are there."""
+    """Find what is wrong with the settings of the services that exist."""
     services = closed_services(facts)
     yield from _fallback_findings(facts, services)
     yield from _tls_required_findings(facts, services)
@@ -77,7 +77,7 @@ def _fallback_findings(facts: PostfixFacts, services: list[Service]) -> Iterator
 
 
 def _tls_required_findings(facts: PostfixFacts, services: list[Service]) -> Iterator[Finding]:
-    """From Postfix 3.10 on; an older one knows no such parameter."""
+    """Find services that honour a header `TLS-Required: no`: from Postfix 3.10 on; older ones lack the parameter."""
     for setting in settings_of(facts.postfix, services, "tls_required_enable"):
         if setting.value == "yes":
             yield Finding.of(

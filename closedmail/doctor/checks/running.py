@@ -1,4 +1,4 @@
-"""What has to run, and how old it is: the timer, the lists, the keys."""
+"""Check the running state: the timer, and the age of lists and keys."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,8 +16,11 @@ _TO_FETCH: tuple[ProblemKind, ...] = ("never-fetched", "fetch-clock", "fetch-age
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """The running state. `generation` is 0 for none, then `trouble` says why. `timer` is of systemd's unit, `cron` says
-    whether a crontab runs sync. `ages` and `keys` are what status finds of lists and of keys."""
+    """The running state. `generation` is 0 for none; `trouble` is then the reason.
+
+    `timer` is the state of systemd's unit, `cron` is true if a crontab runs sync. `ages` and `keys` are the problems
+    that status finds with lists and with keys.
+    """
 
     generation: int = 0
     trouble: str = ""
@@ -28,7 +31,7 @@ class Running:
 
 
 def state_findings(config: Config, running: Running) -> Iterator[Finding]:
-    """Find what is wrong for every MTA."""
+    """Find what is wrong whatever the MTA is."""
     sync = (Fix.closedmail(config, "sync"),)
     if not running.generation:
         yield Finding.of("no-generation", running.trouble, sync)

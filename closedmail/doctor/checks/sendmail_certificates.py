@@ -1,4 +1,4 @@
-"""Certificates and TLS in sendmail.cf: whether clients are asked, whom Sendmail trusts, how demands are met."""
+"""Check certificates and TLS in sendmail.cf: whether clients are asked, whom Sendmail trusts, how demands are met."""
 
 from collections.abc import Iterator
 
@@ -29,7 +29,7 @@ _SHA256 = "define(`confCERT_FINGERPRINT_ALGORITHM', `sha256')dnl"
 
 
 def sendmail_certificate_findings(facts: SendmailFacts) -> Iterator[Finding]:
-    """Find all about TLS, in and out."""
+    """Find what is wrong with TLS, in and out."""
     pins = [(rule, pin) for rule in facts.active if rule.inbound.require != "ip" for pin in rule.inbound.certificates]
     if pins or any(rule.inbound.require_tls for rule in facts.active):
         yield from _starttls_findings(facts)
@@ -63,7 +63,7 @@ def _starttls_findings(facts: SendmailFacts) -> Iterator[Finding]:
 
 
 def _file_findings(facts: SendmailFacts, option: str, path: str, what: str) -> Iterator[Finding]:
-    """Find a file that Sendmail calls unsafe."""
+    """Find whether Sendmail would refuse a file as unsafe."""
     mode = facts.machine.path(path).mode
     wrong = mode & 0o022
     if option == "ServerKeyFile":
@@ -106,7 +106,7 @@ def _fingerprint_findings(facts: SendmailFacts, pins: list[tuple[Rule, Certifica
             yield Finding.of(
                 "pubkey-fingerprint",
                 f"{rule.table}.inbound.certificates has pubkey_fingerprint {pin.pubkey_fingerprint[:16]}…, which "
-                "Sendmail does not tell the milter: whoever shows any certificate passes; pin its fingerprint "
+                "Sendmail does not send to the milter: any certificate passes; pin its fingerprint "
                 "or its subject in its place",
             )
     lengths = {len(pin.fingerprint) for _, pin in pins if pin.fingerprint}
@@ -127,7 +127,10 @@ def _fingerprint_findings(facts: SendmailFacts, pins: list[tuple[Rule, Certifica
 
 
 def _authority_findings(facts: SendmailFacts) -> Iterator[Finding]:
-    """Subject and issuer count where Sendmail verified the chain: so whom it trusts is who may be a partner."""
+    """Find CAs that Sendmail should not trust: subject and issuer count where Sendmail verified the chain.
+
+    So whoever holds a certificate of a trusted CA may pass as a partner.
+    """
     for option, macro in (("CACertFile", "confCACERT"), ("CACertPath", "confCACERT_PATH")):
         path = facts.cf.option(option)
         if path and (path.startswith(_SYSTEM) or facts.machine.path(path).certificates >= _PUBLIC):

@@ -1,4 +1,4 @@
-"""Clients that may relay through Sendmail, by class R and the access table, beside those that may send as a partner."""
+"""Compare clients that may relay through Sendmail (class R, access table) with those that may send as a partner."""
 
 import re
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ _OCTETS = re.compile(r"\d{1,3}(\.\d{1,3}){0,3}\.?")
 
 
 def sendmail_client_findings(facts: SendmailFacts) -> Iterator[Finding]:
-    """Find all about clients."""
+    """Find clients that may relay and should not."""
     gateway, seen = facts.config.gateway, set()
     relaying = relaying_networks(facts)
     for network, place in relaying.items():
@@ -36,7 +36,7 @@ def sendmail_client_findings(facts: SendmailFacts) -> Iterator[Finding]:
 
 
 def relaying_networks(facts: SendmailFacts) -> dict[IPNetwork, str]:
-    """Collect networks that may relay, each with where that stands; without loopback."""
+    """Collect networks that may relay, each with the place that allows it; without loopback."""
     found: dict[IPNetwork, str] = {}
     for word, file in facts.class_words("R").items():
         if network := access_network(word):
@@ -49,8 +49,11 @@ def relaying_networks(facts: SendmailFacts) -> dict[IPNetwork, str]:
 
 
 def access_network(text: str) -> IPNetwork | None:
-    """Parse a key of the access table as a network (cf/README: the first numbers of an address stand for all that begin
-    so; `IPv6:` in front of an IPv6 address, and no `::` where it is cut short)."""
+    """Parse a key of the access table as a network.
+
+    Source: cf/README: the first numbers of an address stand for all that begin so; `IPv6:` in front of an IPv6
+    address, and no `::` where it is cut short.
+    """
     try:
         if text[:5].lower() == "ipv6:":
             groups = text[5:].rstrip(":").split(":") if "::" not in text else []

@@ -1,4 +1,4 @@
-"""Domains that Sendmail takes for its own or relays for: they must be ours, no partner's; and who may relay."""
+"""Check the domains that Sendmail takes for its own or relays for (ours, no partner's), and who may relay."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ _RECIPIENT_TAG = "to:"
 
 
 def sendmail_domain_findings(facts: SendmailFacts) -> Iterator[Finding]:
-    """Find all about Sendmail's classes of domains, and its rules for relaying."""
+    """Find what is wrong with Sendmail's classes of domains, and its rules for relaying."""
     missing: dict[str, str] = {}
     for name, words in _FINAL.items():
         for key, place in _domains(facts, name).items():
@@ -106,7 +106,7 @@ def _below(facts: SendmailFacts, relayed: set[str]) -> Iterator[Finding]:
             f"Sendmail relays for all below its own domains, and so to {shown}{', …' if len(found) > _NAMED else ''}: "
             "anybody may send to these partners through this gateway; write FEATURE(`relay_hosts_only')dnl into "
             f"{SENDMAIL_MC}, name your own subdomains one by one in relay-domains, take out "
-            "FEATURE(`relay_entire_domain') where it stands, and run: sendmailconfig",
+            "FEATURE(`relay_entire_domain') if it is there, and run: sendmailconfig",
         )
 
 

@@ -1,6 +1,6 @@
-"""The milter in sendmail.cf: there for every listener, with mail deferred while it does not answer, and answering.
+"""Check the milter in sendmail.cf: set for every listener, answering, and with mail deferred while it does not.
 
-Which macros sendmail.cf sends at MAIL is not asked for: the milter names those that it needs when it is connected.
+Which macros sendmail.cf sends at MAIL is not checked: the milter names those that it needs when it is connected.
 """
 
 from collections.abc import Iterator
@@ -11,13 +11,15 @@ from closedmail.doctor.sendmail_facts import SENDMAIL_MC, SendmailFacts, rebuild
 from closedmail.mta.sendmail_cf import MailFilter
 
 NAME = "closedmail"
-# libmilter's words for a socket.
+# libmilter's names for kinds of sockets.
 _TIMES = "T=C:1m;S:30s;R:30s;E:2m"
 
 
 def milter_findings(facts: SendmailFacts, start: Fix | None) -> Iterator[Finding]:
-    """Find all about it; nothing where no rule asks anything of mail. `start` is the command that starts the milter,
-    None where systemd does not run it."""
+    """Find what is wrong with the milter; nothing where no rule demands anything of mail.
+
+    `start` is the command that starts the milter, None where systemd does not run it.
+    """
     if not facts.active:
         return
     ours = _ours(facts)
@@ -40,7 +42,7 @@ def _ours(facts: SendmailFacts) -> list[MailFilter]:
 
 
 def _line(facts: SendmailFacts) -> str:
-    """Make the line of the .mc that has the milter asked."""
+    """Make the line of the .mc that connects the milter."""
     place = parse_where(facts.config.milter.listen[0])
     socket = f"local:{place.path}" if place.path else place.libmilter()  # as cf/README spells it
     return f"INPUT_MAIL_FILTER(`{NAME}', `S={socket}, F=T, {_TIMES}')dnl"
@@ -113,10 +115,10 @@ def _listener_findings(facts: SendmailFacts, names: set[str]) -> Iterator[Findin
 
 
 def _on_loopback(daemon: dict[str, str]) -> bool:
-    """Whether nobody but this machine can connect, as where mail comes back from a content filter."""
+    """Check whether nobody but this machine can connect, as where mail comes back from a content filter."""
     return daemon.get("A", "").strip("[]").lower() in ("127.0.0.1", "::1", "localhost")
 
 
 def _for_users(facts: SendmailFacts, daemon: dict[str, str]) -> bool:
-    """Whether nobody gets in who does not log in, and such clients are not checked."""
+    """Check whether only clients that log in are accepted, and such clients are exempt."""
     return "a" in daemon.get("M", "") and facts.config.gateway.exempt_sasl

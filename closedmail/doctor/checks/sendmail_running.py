@@ -1,4 +1,4 @@
-"""Whether Sendmail runs with what its files say."""
+"""Check whether Sendmail runs with its files as they are now."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,8 +9,11 @@ from closedmail.doctor.sendmail_facts import SENDMAIL_MC
 
 @dataclass(frozen=True, slots=True)
 class SendmailRunning:
-    """`changed` are files that were changed since a running Sendmail read them, `unmade` says whether the .mc is newer
-    than sendmail.cf; with `systemd` a unit restarts it."""
+    """The state of a running Sendmail beside its files.
+
+    `changed` are files that were changed since it read them, `unmade` is true if the .mc is newer than sendmail.cf;
+    with `systemd` a unit restarts it.
+    """
 
     changed: tuple[str, ...] = ()
     unmade: bool = False

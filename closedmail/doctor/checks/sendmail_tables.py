@@ -1,4 +1,4 @@
-"""Our maps in sendmail.cf: named, of the right type, in use, and such that Sendmail opens them."""
+"""Check our maps in sendmail.cf: named, of the right type, in use, and such that Sendmail opens them."""
 
 from collections.abc import Iterator
 
@@ -7,18 +7,18 @@ from closedmail.doctor.sendmail_facts import SENDMAIL_MC, SendmailFacts, rebuild
 from closedmail.mta.sendmail_cf import KeyedMap
 
 MAILERTABLE, ACCESS = "mailertable", "access"
-# What cf/m4/proto.m4 makes rules of where the map is defined by its FEATURE: the rule sets look into it by this.
+# The text by which rule sets look into the map, where its FEATURE defines it (cf/m4/proto.m4).
 _USED = {MAILERTABLE: "$(mailertable ", ACCESS: '"TLS_Rcpt"'}
 _UNUSED = {
     MAILERTABLE: "partners' mail leaves by the public MX",
     ACCESS: "no TLS is demanded for partners' mail, which may leave unencrypted",
 }
-# Of cf/README, "MAILERS": what list entries become.
+# The mailers of list entries: cf/README, "MAILERS".
 _MAILERS = ("smtp", "esmtp", "smtp8", "dsmtp", "relay")
 
 
 def sendmail_map_findings(facts: SendmailFacts) -> Iterator[Finding]:
-    """Find all about the mailertable and the access table."""
+    """Find what is wrong with the mailertable and the access table."""
     for name in (MAILERTABLE, ACCESS):
         yield from _reference_findings(facts, name)
         yield from _file_findings(facts, name)
@@ -70,7 +70,7 @@ def _reference_findings(facts: SendmailFacts, name: str) -> Iterator[Finding]:
 
 
 def _rows_of(facts: SendmailFacts, name: str, others: list[KeyedMap]) -> str:
-    """Say what to do with rows that stand in another table, which is no longer looked into."""
+    """Advise what to do with the rows of another table, which would no longer be used."""
     key = f"own_{name}"
     if not others or not others[0].path or getattr(facts.maps, key):
         return ""

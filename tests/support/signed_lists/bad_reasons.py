@@ -9,7 +9,7 @@ from support.signed_lists.list_keys import Keys
 NAMES = "check that source and signature name the signed list"
 OPERATOR = "ask the network's operator"
 ONE = f"where exactly one signature is accepted; {OPERATOR}"
-ONLY = "nothing but the signed block may stand in the file"
+ONLY = "the file may contain nothing but the signed block"
 AGAIN = "it was damaged or cut short on the way, fetch it again"
 
 
@@ -41,7 +41,7 @@ def stranger(key: str) -> str:
 
 
 def older(key: str) -> str:
-    return f"the signature is older than its key {key}; the network's operator must sign the list anew"
+    return f"the signature is older than its key {key}; the network's operator must sign the list again"
 
 
 def weak(digest: str) -> str:

@@ -186,7 +186,7 @@ BAD_SIGNATURES: dict[str, Bad] = (
         ("wrong-signer", stranger("{twin}"), STRANGER),
         ("bad-signature", DOES_NOT_FIT, CHANGED),
         *(("bad-signature", gpg_failed(said), files) for said, files in GPG_FAILS.items()),
-        ("expired", "the signature on the list has expired; the network's operator must sign it anew",
+        ("expired", "the signature on the list has expired; the network's operator must sign it again",
          EXPIRED_SIGNATURES),
     )
     | named("bad-signature", older, OLDER_THAN_ITS_KEY)
