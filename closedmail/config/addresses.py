@@ -9,7 +9,7 @@ from closedmail.core.host import parse_domain, parse_line, plain_address
 from closedmail.core.model import IPNetwork
 from closedmail.mailertable.grammar import LocalMailerError, MailertableError, canonical
 from closedmail.mailertable.makemap_limits import MAX_LINE
-from closedmail.routes.nexthop_text import parse_nexthop
+from closedmail.routes.nexthop import parse_nexthop
 from closedmail.words import quote
 
 

@@ -4,7 +4,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, assert_never
 
 from closedmail.core.domain import fold, parents
-from closedmail.core.record import Entry, Why
+from closedmail.core.hold_reason import Why
+from closedmail.core.record import Entry
 from closedmail.explain.explain_sendmail import SendmailRows, sendmail_rows
 from closedmail.inbound.decision import Verdict, decide
 from closedmail.inbound.facts import Envelope

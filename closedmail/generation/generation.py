@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from heapq import merge
 from typing import TypeVar
 
-from closedmail.core.record import Entry, State, Why
+from closedmail.core.hold_reason import Why
+from closedmail.core.record import Entry, State
 from closedmail.core.rule import Rule
 from closedmail.routes.tls_policy import Policy
 

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from closedmail.core.domain import parents
+from closedmail.core.hold_reason import Why
 from closedmail.core.model import Outbound
-from closedmail.core.record import Entry, Why
+from closedmail.core.record import Entry
 from closedmail.core.rule import Rule
 from closedmail.generation.difference import Previous
 from closedmail.generation.generation import Generation, held

@@ -8,8 +8,9 @@ meet, spellings that fold to the same key.
 from collections.abc import Mapping, Sequence
 
 from closedmail.core.domain import DomainSet
+from closedmail.core.hold_reason import Why
 from closedmail.core.model import Config, Network
-from closedmail.core.record import Entry, State, Why
+from closedmail.core.record import Entry, State
 from closedmail.core.rule import rules_of
 from closedmail.generation.difference import Difference, Previous
 from closedmail.generation.generation import Changes, Generation

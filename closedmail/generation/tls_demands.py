@@ -1,7 +1,8 @@
 """Settle the TLS demands of routes: one policy for each nexthop; domains with impossible demands are held."""
 
+from closedmail.core.hold_reason import Why
 from closedmail.core.model import Outbound
-from closedmail.core.record import Entry, Why
+from closedmail.core.record import Entry
 from closedmail.generation.difference import Previous
 from closedmail.generation.generation import Changes, Generation, held
 from closedmail.routes import tls_policy

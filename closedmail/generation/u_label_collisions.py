@@ -1,7 +1,7 @@
 """Settle the U-label spellings of a generation, as Postfix folds them when it looks a key up."""
 
 from closedmail.core.domain import DomainError, DomainSet, fold, parse_key, to_unicode
-from closedmail.core.record import Why
+from closedmail.core.hold_reason import Why
 from closedmail.generation.difference import Previous
 from closedmail.generation.generation import Generation, held
 

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping
 from typing import assert_never
 
 from closedmail.core.domain import DomainSet, fold, to_unicode
-from closedmail.core.record import Entry, Why
+from closedmail.core.hold_reason import Why
+from closedmail.core.record import Entry
 from closedmail.core.rule import Rule
 from closedmail.generation.generation import Generation, interleave
 from closedmail.maps.protected_keys import ProtectedKeys

@@ -9,7 +9,7 @@ import socket
 from typing import NamedTuple
 
 from closedmail.mta.client_settings import ClientSettings
-from closedmail.routes.nexthop_text import parse_nexthop
+from closedmail.routes.nexthop import parse_nexthop
 
 _SMTP = 25
 _MOST_HOSTS = 5  # as smtp_mx_address_limit of postconf(5)

@@ -9,12 +9,13 @@ from enum import Enum
 from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
+from closedmail.core.hold_reason import Why
 from closedmail.core.model import Outbound
-from closedmail.core.record import Entry, State, Why
+from closedmail.core.record import Entry, State
 from closedmail.core.rule import Rule
 from closedmail.mailertable.grammar import Refusal, parse_value
 from closedmail.mailertable.listing import SMARTHOST
-from closedmail.routes.nexthop import MailHost, parse_nexthop
+from closedmail.routes.nexthop import MailHost, mail_host
 from closedmail.routes.tls_policy import Policy, policy_of
 from closedmail.words import ascii_text
 
@@ -126,7 +127,7 @@ class _Routes(dict[str, Delivery]):
     def __init__(self, outbound: Outbound) -> None:
         super().__init__()
         self._service, self._port, self._tls = outbound.transport, outbound.port, policy_of(outbound)
-        spelled = _distinct(parse_nexthop(text, 0, outbound.port) for text in outbound.smarthost)
+        spelled = _distinct(mail_host(text, 0, outbound.port) for text in outbound.smarthost)
         self._smarthosts = tuple(host._replace(preference=10 * at) for at, host in enumerate(spelled, 1))
 
     def __missing__(self, value: str) -> Delivery:

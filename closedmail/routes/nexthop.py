@@ -1,13 +1,32 @@
-"""Parse and spell mail hosts as the nexthops of Postfix and of the configuration.
+"""Nexthops and mail hosts: the one parser and the one spelling.
 
-Source of the spellings: transport(5), "DESTINATION": `[host]` switches MX look-ups off, `host:port` gives a port, an
+Source of the spellings: transport(5), "RESULT FORMAT": `[host]` switches MX look-ups off, `host:port` gives a port, an
 IPv6 address is written in brackets without a prefix.
 """
 
 import re
 from typing import NamedTuple
 
-_NEXTHOP = re.compile(r"(?:\[(?P<inner>[^]]+)\]|(?P<bare>[^:\[\]]+))(?::(?P<port>\d+))?")
+from closedmail.core.host import looks_like_address, parse_domain, parse_literal
+from closedmail.words import quote
+
+_NEXTHOP = re.compile(r"(?:\[([^\[\]]+)\]|([^\[\]:]+))(?::([0-9]{1,5}))?")
+_PREFIX = "ipv6:"  # RFC 5321, section 4.1.3; Postfix takes an address with and without it
+
+
+class Nexthop(NamedTuple):
+    """A nexthop in its parts. `host` is an A-label name, or an address without brackets; port 0 is the service's own.
+
+    `mx` is true if its MX hosts are meant, which is so without brackets.
+    """
+
+    host: str
+    port: int = 0
+    mx: bool = False
+
+    def __str__(self) -> str:
+        """Spell it as Postfix reads it."""
+        return f"{self.host if self.mx else f'[{self.host}]'}{f':{self.port}' if self.port else ''}"
 
 
 class MailHost(NamedTuple):
@@ -31,21 +50,42 @@ class MailHost(NamedTuple):
     @property
     def nexthop(self) -> str:
         """The host as Postfix spells it."""
-        spelled = self.name if self.mx else f"[{self.name}]"
-        return f"{spelled}:{self.port}" if self.port else spelled
+        return str(Nexthop(self.name, self.port, self.mx))
 
 
-def parse_nexthop(text: str, preference: int, port: int = 0) -> MailHost:
+def parse_nexthop(text: str) -> Nexthop:
+    """Parse `host`, `[host]` or `[address]`, with or without `:port`.
+
+    Raises ValueError with advice on what to write.
+    """
+    if re.search(r"[\s,]", text):
+        raise ValueError(f"found {quote(text)}; each nexthop is an element of the array of its own, without blanks")
+    found = _NEXTHOP.fullmatch(text)
+    if not found:
+        raise ValueError(
+            f'found {quote(text)}; write "[host]:port", "[address]:port" or "host:port", the port a number or left out'
+        )
+    inner, bare = found[1], found[2]
+    port = 0 if found[3] is None else int(found[3])
+    if found[3] is not None and not 1 <= port <= 65535:
+        raise ValueError(f"found {quote(text)}; ports are 1 to 65535")
+    if inner is None:
+        if looks_like_address(bare):
+            # Without brackets Postfix would ask for MX records of a domain of that name.
+            raise ValueError(f"found {quote(text)}; an address needs brackets, write {quote(str(Nexthop(bare, port)))}")
+        return Nexthop(parse_domain(bare), port, mx=True)
+    if ":" in inner:
+        address = inner[len(_PREFIX) :] if inner.lower().startswith(_PREFIX) else inner
+        return Nexthop(parse_literal(address, text), port)
+    if looks_like_address(inner):
+        return Nexthop(parse_literal(inner, text), port)
+    return Nexthop(parse_domain(inner), port)
+
+
+def mail_host(text: str, preference: int, port: int = 0) -> MailHost:
     """Parse a nexthop of the configuration (`outbound.smarthost`); `port` counts where it names none.
 
     Raises ValueError for what is no nexthop.
     """
-    match = _NEXTHOP.fullmatch(text)
-    if match is None:
-        raise ValueError(f"{text!r} is no nexthop")
-    inner = match["inner"]
-    port = int(match["port"] or port)
-    if inner is None:
-        return MailHost(match["bare"], preference, False, True, port)
-    # No top-level domain is all digits (RFC 3696 section 2).
-    return MailHost(inner, preference, ":" in inner or inner.rpartition(".")[2].isdigit(), False, port)
+    found = parse_nexthop(text)
+    return MailHost(found.host, preference, looks_like_address(found.host), found.mx, found.port or port)

@@ -7,7 +7,7 @@ encryption, a verified chain, one common name.
 from closedmail.core.domain import DomainError, parse_name
 from closedmail.core.model import Config, Outbound
 from closedmail.core.rule import rules_of
-from closedmail.routes.nexthop_text import parse_nexthop
+from closedmail.routes.nexthop import parse_nexthop
 
 _NO_PORTS = "a mailertable of Sendmail has no ports"
 

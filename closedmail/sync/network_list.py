@@ -5,8 +5,8 @@ from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from pathlib import Path
 
+from closedmail.core.hold_reason import Why
 from closedmail.core.model import Network, Source
-from closedmail.core.record import Why
 from closedmail.errors import Refused
 from closedmail.files import fresh_folder
 from closedmail.lists.fetch_log import FetchRecord

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
+from closedmail.core.hold_reason import Why
 from closedmail.core.model import Config
-from closedmail.core.record import Entry, State, Why
+from closedmail.core.record import Entry, State
 from closedmail.errors import ClosedmailError
 from closedmail.generation.earlier import Without
 from closedmail.generation.settle import released_line

@@ -36,8 +36,8 @@ from closedmail.core.model import (
 )
 from closedmail.core.where import Where, parse_where
 from closedmail.errors import ConfigError
-from closedmail.routes import nexthop_text
-from closedmail.routes.nexthop_text import Nexthop, parse_nexthop
+from closedmail.routes import nexthop
+from closedmail.routes.nexthop import Nexthop, parse_nexthop
 from closedmail.words import quote
 
 HERE = Path(__file__).parent
@@ -450,7 +450,8 @@ def test_nexthops(text: str, nexthop: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "[a", "a]", "[a]b", "[a]:", "a:smtp", ":25", "2001:db8::1", "[[a]]", "a b", "[a]:65536"]
+    "text",
+    ["", "[]", "[a", "a]", "[a]b", "[a]:", "a:smtp", ":25", "2001:db8::1", "192.0.2.1", "[[a]]", "a b", "[a]:65536"],
 )
 def test_no_nexthops(text: str) -> None:
     with pytest.raises(ValueError, match="found "):
@@ -514,7 +515,7 @@ def test_no_tls_protocols(text: str) -> None:
 
 @given(st.text(max_size=300))
 def test_parsers_raise_nothing_but_value_errors_of_one_line(text: str) -> None:
-    for module in (values, addresses, locations, credentials, host, where, nexthop_text):
+    for module in (values, addresses, locations, credentials, host, where, nexthop):
         for name, parser in vars(module).items():
             if name.startswith("parse_") and name not in ("parse_literal", "parse_endpoint"):
                 reason = ""

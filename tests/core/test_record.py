@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import core_samples as samples
 
-from closedmail.core.record import Entry, State, Why, decode, encode, rule_number
+from closedmail.core.hold_reason import Why
+from closedmail.core.record import Entry, State, decode, encode, rule_number
 
 assert samples  # its hypothesis profile
 

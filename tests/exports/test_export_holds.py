@@ -9,8 +9,9 @@ from hypothesis import Phase, given, settings
 from support.core_samples import LONG_ROUTE, advance, configuration, in_force
 from support.export_samples import TABLES, configurations, published, text_of, texts_of
 
+from closedmail.core.hold_reason import Why
 from closedmail.core.model import Config
-from closedmail.core.record import State, Why
+from closedmail.core.record import State
 from closedmail.exports import dns
 from closedmail.exports.target import ExportRequest, Form
 from closedmail.exports.targets import TARGETS

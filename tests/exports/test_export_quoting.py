@@ -12,8 +12,8 @@ from support.core_samples import configuration, network
 from support.export_samples import HOLDS, NAMES, TABLES, configurations, published, text_of, texts_of
 
 from closedmail.core.domain import parents
+from closedmail.core.hold_reason import Why
 from closedmail.core.model import Config, Inbound, Partner
-from closedmail.core.record import Why
 from closedmail.exports import dns, lua, powershell
 from closedmail.exports.notes import Notes
 from closedmail.exports.sender_rows import NOT_OURS, _Book, sender_rows

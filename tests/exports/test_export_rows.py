@@ -19,8 +19,8 @@ from support.export_samples import (
 )
 
 from closedmail.core.domain import DomainSet, parents
+from closedmail.core.hold_reason import Why
 from closedmail.core.model import CertificatePin, Config, Inbound, Outbound
-from closedmail.core.record import Why
 from closedmail.exports.export_rows import ExportRow, all_rows, outbound_rows
 from closedmail.exports.header import header
 from closedmail.exports.mailertable import value_of

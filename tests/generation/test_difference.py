@@ -5,8 +5,9 @@ from typing import Literal
 import pytest
 from support.core_samples import InForce, read
 
+from closedmail.core.hold_reason import Why
 from closedmail.core.model import Brakes
-from closedmail.core.record import Entry, State, Why
+from closedmail.core.record import Entry, State
 from closedmail.errors import Refused
 from closedmail.generation.difference import Difference, NothingInForce, check_brakes, compare
 from closedmail.mailertable.listing import Listing

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.core_samples import DAY, LONG_ROUTE, NOW, advance, configuration, held, in_force, network, read, routes
 
+from closedmail.core.hold_reason import Why
 from closedmail.core.model import Config, Inbound, OnRemoved, Partner
-from closedmail.core.record import Entry, State, Why
+from closedmail.core.record import Entry, State
 from closedmail.generation.difference import compare, report_changes
 from closedmail.generation.earlier import Earlier, Without, hold_anew
 from closedmail.generation.generation import Generation

@@ -3,8 +3,9 @@
 import pytest
 from support.core_samples import DAY, NOW, InForce, advance, configuration, held, in_force, network, read, routes
 
+from closedmail.core.hold_reason import Why
 from closedmail.core.model import Inbound, OnRemoved, Outbound, Partner
-from closedmail.core.record import Entry, State, Why
+from closedmail.core.record import Entry, State
 from closedmail.generation.generation import Generation
 from closedmail.mailertable.listing import SMARTHOST, Listing
 from closedmail.maps.postfix_transport import transport_value

@@ -10,7 +10,8 @@ import pytest
 from support.core_samples import LONG_ROUTE
 from support.network import Site, put_program
 
-from closedmail.core.record import Entry, State, Why
+from closedmail.core.hold_reason import Why
+from closedmail.core.record import Entry, State
 from closedmail.errors import ConfigError, StoreError
 from closedmail.exports.targets import TARGETS
 from closedmail.publish import built_maps as publish_maps

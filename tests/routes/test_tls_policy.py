@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from support import core_samples as samples
 
 from closedmail.core.model import Outbound, TlsLevel
-from closedmail.routes.nexthop import parse_nexthop
+from closedmail.routes.nexthop import mail_host
 from closedmail.routes.tls_policy import Policy, Row, joint, linger, policy_of, stricter, why_impossible
 
 assert samples  # its hypothesis profile
@@ -95,7 +95,7 @@ def test_attributes(one: str, other: str, wanted: str | None) -> None:
 )
 def test_impossible(nexthop: str, policy: str, possible: bool) -> None:
     """dane on an address literal, and verify or secure on one without a name."""
-    reason = why_impossible(parse_nexthop(nexthop, 10), Policy.parse(policy))
+    reason = why_impossible(mail_host(nexthop, 10), Policy.parse(policy))
     assert (reason is None) is possible
     assert reason is None or nexthop in reason
 

@@ -7,8 +7,9 @@ from ipaddress import ip_network
 
 import pytest
 
+from closedmail.core.hold_reason import Why
 from closedmail.core.model import CertificatePin, Inbound, Outbound, Rewriting
-from closedmail.core.record import Entry, State, Why
+from closedmail.core.record import Entry, State
 from closedmail.core.rule import Rule
 from closedmail.mailertable.listing import SkippedLine
 from closedmail.store.archive import Archived

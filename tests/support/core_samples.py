@@ -9,6 +9,7 @@ from hypothesis import settings
 
 from closedmail.core.address import AddressSet
 from closedmail.core.domain import DomainSet
+from closedmail.core.hold_reason import Why
 from closedmail.core.model import (
     Config,
     Gateway,
@@ -22,7 +23,7 @@ from closedmail.core.model import (
     Rewriting,
     SendmailMaps,
 )
-from closedmail.core.record import Entry, State, Why, decode, encode
+from closedmail.core.record import Entry, State, decode, encode
 from closedmail.core.suffixes import PublicSuffixes
 from closedmail.generation.difference import NothingInForce, Previous, compare, report_changes
 from closedmail.generation.generation import Generation

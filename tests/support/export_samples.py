@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from hypothesis import strategies as st
 
 from closedmail.core.domain import DomainSet
+from closedmail.core.hold_reason import Why
 from closedmail.core.model import Config, Inbound, Outbound, Partner
-from closedmail.core.record import Why
 from closedmail.exports.published_generation import PublishedGeneration
 from closedmail.exports.target import ExportRequest, Form, Target
 from closedmail.generation.generation import Generation

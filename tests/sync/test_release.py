@@ -3,7 +3,7 @@
 import pytest
 from support.network import DAY, Site
 
-from closedmail.core.record import Why
+from closedmail.core.hold_reason import Why
 
 pytestmark = pytest.mark.real("gpg", "postmap", "postconf")
 

@@ -7,7 +7,8 @@ import pwd
 import pytest
 from support.network import DAY, MINUTE, Site
 
-from closedmail.core.record import State, Why
+from closedmail.core.hold_reason import Why
+from closedmail.core.record import State
 from closedmail.errors import ClosedmailError, ConfigError
 from closedmail.sync.rollback import rollback
 from closedmail.sync.sync_report import SyncReport
