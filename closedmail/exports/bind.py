@@ -113,13 +113,13 @@ def _forward_zones(
     yield from header("bind", published, notes, applying, "// ")
     for name, servers in found.items():
         if servers is None:
-            told = ""
+            forwarders = ""
         elif servers == forwarding.UNRESOLVED:
-            told = " 127.0.0.1 port 1;"
+            forwarders = " 127.0.0.1 port 1;"
         else:
-            told = "".join(f" {server};" for server in servers)
+            forwarders = "".join(f" {server};" for server in servers)
         only = "" if servers is None else " forward only;"
-        yield f'zone "{name}" {{ type forward;{only} forwarders {{{told} }}; }};'
+        yield f'zone "{name}" {{ type forward;{only} forwarders {{{forwarders} }}; }};'
 
 
 def _insecure(published: PublishedGeneration, found: dict[str, forwarding.Servers]) -> Iterator[str]:

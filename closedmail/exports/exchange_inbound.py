@@ -1,7 +1,7 @@
 """Inbound mail on Exchange Server: receive connectors by address, and the domains that have to show a certificate.
 
 A receive connector is chosen by the client's address, before there is a sender: it binds no domain to an address. What
-it gives: TLS can be demanded of partners' addresses, and their mail is told apart in the log.
+it gives: TLS can be demanded of partners' addresses, and their mail can be told from other mail in the log.
 """
 
 from collections.abc import Iterator

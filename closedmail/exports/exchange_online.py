@@ -90,10 +90,10 @@ def _settings(request: ExportRequest) -> dict[str, Value]:
 
 def _lines(published: PublishedGeneration, notes: Notes, plan: _Plan, count: int) -> Iterator[str]:
     outbound = len(plan.outbound) + len(plan.scoped)
-    told = f"Here: {count} entries, {outbound} outbound and {len(plan.inbound)} inbound connectors."
+    summary = f"Here: {count} entries, {outbound} outbound and {len(plan.inbound)} inbound connectors."
     scoped = exchange_rules.APPLYING if plan.scoped else ()
     yield from header(
-        "exchange-online", published, notes, [*_APPLYING, *exchange_online_inbound.APPLYING, *scoped, told]
+        "exchange-online", published, notes, [*_APPLYING, *exchange_online_inbound.APPLYING, *scoped, summary]
     )
     yield "#Requires -Version 5.1"
     yield "[CmdletBinding(SupportsShouldProcess = $true)]"

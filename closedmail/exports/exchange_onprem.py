@@ -94,8 +94,8 @@ def _lines(
     published: PublishedGeneration, notes: Notes, wanted: list[Wanted], receive: list[Wanted], secure: list[str] | None
 ) -> Iterator[str]:
     count = sum(len(item.entries) for item in wanted)
-    told = f"Here: {len(wanted)} Send connectors with {count} address spaces."
-    applying = [*_APPLYING, *exchange_inbound.APPLYING, told]
+    summary = f"Here: {len(wanted)} Send connectors with {count} address spaces."
+    applying = [*_APPLYING, *exchange_inbound.APPLYING, summary]
     yield from header("exchange-onprem", published, notes, applying)
     yield "#Requires -Version 5.1"
     yield "[CmdletBinding(SupportsShouldProcess = $true)]"

@@ -70,7 +70,7 @@ def sender_rows(published: PublishedGeneration, action: Action, notes: Notes) ->
 def _ascii_rows(published: PublishedGeneration, action: Action) -> Iterator[tuple[str, str]]:
     book = _Book(published)
 
-    def told(name: str) -> str:
+    def row_value(name: str) -> str:
         found = claimed(name, book)
         return action(found) if isinstance(found, Match) else NOT_OURS
 
@@ -88,9 +88,9 @@ def _ascii_rows(published: PublishedGeneration, action: Action) -> Iterator[tupl
                 yield from ((key, value), ("." + key, value))
     for name in sorted(asked):
         if published.entry(name) is None:
-            yield "@" + name, told(name)
+            yield "@" + name, row_value(name)
     for name in sorted({*published.closed, *published.own.names}):
         own = published.entry(name)
         if published.entry("." + name) is None and not (own and published.rules[own.rule].inbound.subdomains):
-            value = told(_BELOW + name)
+            value = row_value(_BELOW + name)
             yield from ((name, value), ("." + name, value))

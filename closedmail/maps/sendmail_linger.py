@@ -11,7 +11,7 @@ from closedmail.routes.tls_policy import Policy, Row, linger
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class DemandsInForce:
     """The demands in force until now.
 
     `own` are by the names that have routes, `inherited` those of a suffix for other names that are looked up, `staying`
@@ -29,7 +29,7 @@ class Standing:
         rules: Iterable[Rule],
         staying: Mapping[str, Row],
         names: Iterable[str],
-    ) -> "Standing":
+    ) -> "DemandsInForce":
         """Collect the demands of a generation, for look-ups of `names`."""
         demands = Demands(entries, list(rules))
         own = demands.policies()
@@ -49,7 +49,7 @@ class Standing:
 
 
 def staying_recipients(
-    before: Standing, policies: Mapping[str, Policy], now: int, linger_for: int, latest: int = 0
+    before: DemandsInForce, policies: Mapping[str, Policy], now: int, linger_for: int, latest: int = 0
 ) -> dict[str, Row]:
     """Find the rows that stay beside the wanted ones, or instead of looser ones, and until when (`tls_policy.linger`).
 

@@ -75,10 +75,10 @@ def _networks(status: Status) -> Iterator[Family]:
 def _mails(status: Status) -> Family:
     """Make those of mails, as the front ends saved them last, without partners: there may be tens of thousands."""
     mails = Family("closedmail_mails_total", "counter", "Mails in a partner's name, as the daemons saved them last.")
-    for door, counters in status.traffic.doors.items() if status.traffic else ():
+    for front_end, counters in status.traffic.by_front_end.items() if status.traffic else ():
         total: Counter[tuple[str, str, str]] = Counter()
         for series, count in counters:
             total[series.network, series.verdict, series.reason] += count
         for (network, verdict, reason), count in sorted(total.items()):
-            mails.add(count, door=door, network=network, verdict=verdict, reason=reason)
+            mails.add(count, door=front_end, network=network, verdict=verdict, reason=reason)
     return mails

@@ -12,12 +12,12 @@ from closedmail.words import iso, iso_or_none
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """Counts by network (ALONE: partners without one) between two times (Unix seconds); `doors` are by front end."""
+    """Counts by network (ALONE: partners without one) between two times (Unix seconds), and by front end."""
 
     since: int
     until: int
     networks: Mapping[str, NetworkCounts]
-    doors: Mapping[str, Counters]
+    by_front_end: Mapping[str, Counters]
 
     def to_json(self) -> dict[str, Any]:
         """Make the object of the public interface. `others` are partners beyond those that are counted by name."""
@@ -44,8 +44,8 @@ def find_traffic(state_dir: Path) -> Traffic | None:
     together = _sum(saved)
     if not together:
         return None
-    doors = {door: each.counters for door, each in saved.items()}
-    return Traffic(together.counters.since, together.saved_at, together.counters.networks(), doors)
+    by_front_end = {front_end: each.counters for front_end, each in saved.items()}
+    return Traffic(together.counters.since, together.saved_at, together.counters.networks(), by_front_end)
 
 
 def find_counters(state_dir: Path) -> SavedCounters | None:
@@ -55,7 +55,7 @@ def find_counters(state_dir: Path) -> SavedCounters | None:
 
 def _read_doors(state_dir: Path) -> dict[str, SavedCounters]:
     files = (("policyd", POLICYD), ("milter", MILTER))
-    return {door: found for door, name in files if (found := _read(state_dir, name))}
+    return {front_end: found for front_end, name in files if (found := _read(state_dir, name))}
 
 
 def _sum(saved: Mapping[str, SavedCounters]) -> SavedCounters | None:

@@ -11,7 +11,7 @@ from closedmail.generation.generation import Generation
 from closedmail.generation.sendmail_tls_demands import recipient_policies
 from closedmail.maps.postfix_transport import policy_rows, transport_rows
 from closedmail.maps.sendmail_access import access_rows
-from closedmail.maps.sendmail_linger import Standing, staying_recipients
+from closedmail.maps.sendmail_linger import DemandsInForce, staying_recipients
 from closedmail.maps.sendmail_mailertable import mailertable_rows
 from closedmail.publish.built_maps import BuiltMaps, header
 from closedmail.publish.postfix_maps import build_maps
@@ -127,11 +127,11 @@ class Publication:
         """Find Sendmail's TLS demand for each name, and its rows that stay for a time."""
         if self._inputs.config.sendmail is None:
             return {}, {}
-        policies, before = recipient_policies(generation.entries(), generation.rules), Standing()
+        policies, before = recipient_policies(generation.entries(), generation.rules), DemandsInForce()
         snapshot = self._snapshot
         if snapshot and snapshot.manifest.sendmail_maps:
             staying = dict(snapshot.staying_recipients())
-            before = Standing.of(snapshot.records(), snapshot.manifest.rules, staying, policies)
+            before = DemandsInForce.of(snapshot.records(), snapshot.manifest.rules, staying, policies)
         return policies, staying_recipients(before, policies, self._now, _SENDMAIL_LINGER, self._run.latest)
 
     def _build(

@@ -10,7 +10,7 @@ from closedmail.core.model import Config, Inbound, Outbound, Partner, PostfixMap
 from closedmail.generation.generation import Generation
 from closedmail.generation.sendmail_tls_demands import recipient_policies, recipient_policy
 from closedmail.maps.sendmail_access import access_rows, requirement
-from closedmail.maps.sendmail_linger import Standing, staying_recipients
+from closedmail.maps.sendmail_linger import DemandsInForce, staying_recipients
 from closedmail.routes.delivery import route_of
 from closedmail.routes.sendmail_limits import why_refused
 from closedmail.routes.tls_policy import Policy, Row
@@ -185,8 +185,8 @@ def test_no_route_without_its_demand_while_it_changes(old: dict[str, str], new: 
     before = advance(with_partners({key: OUTBOUNDS[choice] for key, choice in old.items()}))
     config = with_partners({key: OUTBOUNDS[choice] for key, choice in new.items()})
     after = advance(config, previous=in_force(before), now=NOW + 1)
-    standing = Standing.of(before.entries(), before.rules, {}, policies(after))
-    staying = staying_recipients(standing, policies(after), NOW + 1, DAY)
+    demands = DemandsInForce.of(before.entries(), before.rules, {}, policies(after))
+    staying = staying_recipients(demands, policies(after), NOW + 1, DAY)
     rows = dict(access_rows(policies(after), staying, {}))
     for name in (*NAMES, *("z." + name for name in NAMES)):
         found = found_by_sendmail(rows, name)
@@ -195,8 +195,8 @@ def test_no_route_without_its_demand_while_it_changes(old: dict[str, str], new: 
         wanted = demanded(before, old, name)
         if wanted is not None:  # where one name follows another, the new one stands at once
             assert satisfied(wanted, found) or {wanted, found} == {CN_A, CN_B}, (name, rows)
-    standing = Standing.of(after.entries(), after.rules, staying, policies(after))
-    kept = staying_recipients(standing, policies(after), NOW + 1 + later, DAY)
+    demands = DemandsInForce.of(after.entries(), after.rules, staying, policies(after))
+    kept = staying_recipients(demands, policies(after), NOW + 1 + later, DAY)
     assert kept == ({} if later >= DAY else staying)
 
 
@@ -207,7 +207,7 @@ def test_no_route_without_its_demand_for_a_day(history: list[dict[str, str]]) ->
     Before the one before that, a suffix may be forgotten that has gone while its domain stayed (docs/design.md).
     """
     generations: list[Generation] = []
-    standing = Standing()
+    demands = DemandsInForce()
     staying: dict[str, Row] = {}
     for number, choices in enumerate(history):
         config = with_partners({key: OUTBOUNDS[choice] for key, choice in choices.items()})
@@ -215,8 +215,8 @@ def test_no_route_without_its_demand_for_a_day(history: list[dict[str, str]]) ->
         after = advance(config, previous=in_force(before) if before else None, now=NOW + number)
         wanted = policies(after)
         if before:
-            standing = Standing.of(before.entries(), before.rules, staying, wanted)
-        staying = staying_recipients(standing, wanted, NOW + number, DAY)
+            demands = DemandsInForce.of(before.entries(), before.rules, staying, wanted)
+        staying = staying_recipients(demands, wanted, NOW + number, DAY)
         generations.append(after)
         rows = dict(access_rows(wanted, staying, {}))
         for generation, then in list(zip(generations, history, strict=False))[-2:]:
