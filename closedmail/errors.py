@@ -26,6 +26,7 @@ Code = Literal[
     "empty",
     "bad-lines",
     "shrunk",
+    "grown",
     "publish-failed",
 ]
 

@@ -24,7 +24,7 @@ MAY_DO_IO = {
     "programs": "programs",
     "maps": "local_rows_file",
     "store": "environment private_copy snapshot writer",
-    "mta": "postfix_settings sendmail_client",
+    "mta": "own_addresses postfix_settings sendmail_client",
     "config": "config",
     "lists": "envelope fetch fetch_log gpg https_source obtain openpgp packets suffix_file transfer",
     "publish": "built_maps makemap postfix_maps postmap sendmail_maps switch",

@@ -8,12 +8,14 @@ import click
 from closedmail.cli.main import DEFAULT_CONFIG, Settings
 from closedmail.cli.output import print_json
 from closedmail.config import load
-from closedmail.core.domain import DomainSet
-from closedmail.errors import ClosedmailError, NothingSet
+from closedmail.core.model import Config
+from closedmail.errors import ClosedmailError, ConfigError, NothingSet
 from closedmail.lists.openpgp import unverified_text
 from closedmail.lists.suffix_file import load_suffixes
+from closedmail.mailertable.grammar import MailertableError
 from closedmail.mailertable.listing import Admission, Listing
 from closedmail.mailertable.reader import read_mailertable
+from closedmail.sync.admission import admission_of
 from closedmail.sync.sync_report import skipped_lines
 
 _MAX_SIZE = 1 << 30  # bytes; a local file is the administrator's own
@@ -21,14 +23,15 @@ _MAX_SIZE = 1 << 30  # bytes; a local file is the administrator's own
 
 @click.command("lint")
 @click.argument("file", type=click.Path(path_type=Path, readable=False))
+@click.option("--network", "network", metavar="NAME", help="Whose list it is, where `within` differs.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @click.pass_obj
-def command(settings: Settings, file: Path, as_json: bool) -> int:
+def command(settings: Settings, file: Path, network: str | None, as_json: bool) -> int:
     """Check a mailertable line by line.
 
     FILE is plain or signed; the signature is not checked. Each line that sync would skip is named.
     """
-    listing = lint(file, _admission(settings))
+    listing = lint(file, _admission(settings, network))
     if as_json:
         print_json({"lines": listing.lines, "bad": [skipped.to_json() for skipped in listing.skipped]})
     else:
@@ -39,7 +42,7 @@ def command(settings: Settings, file: Path, as_json: bool) -> int:
 
 
 def lint(file: Path, admission: Admission) -> Listing:
-    """Read a file as sync would. Raises ClosedmailError when it can't be read."""
+    """Read a file as sync would. Raises ClosedmailError when it can't be read, or no line can be told in it."""
     with TemporaryDirectory(prefix="closedmail-") as work:
         try:
             text = unverified_text(file, Path(work), _MAX_SIZE) or file
@@ -47,22 +50,42 @@ def lint(file: Path, admission: Admission) -> Listing:
                 return read_mailertable(lines, admission)
         except OSError as error:
             raise ClosedmailError(f"{file}: {error.strerror}") from None
+        except MailertableError as error:
+            raise ClosedmailError(f"{file}: {error}") from None
 
 
-def _admission(settings: Settings) -> Admission:
-    """Read which keys a list may have from the configuration, where there is one."""
+def _admission(settings: Settings, network: str | None) -> Admission:
+    """Make the admission by the configuration, where there is one. Raises ConfigError for an unknown network."""
     suffixes, _ = load_suffixes()
+    config = _config(settings)
+    return admission_of(config, suffixes).of_list(_within(config, network))
+
+
+def _config(settings: Settings) -> Config | None:
     usual = str(settings.config_path) == DEFAULT_CONFIG
     if usual and _is_missing(settings.config_path):
-        return Admission(DomainSet(()), suffixes)
+        return None
     try:
-        config = load(settings.config_path)
+        return load(settings.config_path)
     except NothingSet:
         if usual:
-            return Admission(DomainSet(()), suffixes)
+            return None
         raise
-    partners = frozenset(partner.key for partner in config.partners)
-    return Admission(DomainSet(config.gateway.own_domains), suffixes, partners)
+
+
+def _within(config: Config | None, name: str | None) -> tuple[str, ...]:
+    """Find the bounds of the network's list: the named one's, or those that all have."""
+    bounds = {network.name: network.within for network in config.networks if network.source} if config else {}
+    if name is not None:
+        if name not in bounds:
+            known = ", ".join(bounds) or "none"
+            raise ConfigError("--network", f"no network {name!r} that has a list (configured: {known})")
+        return bounds[name]
+    if len(set(bounds.values())) > 1:
+        raise ConfigError(
+            "--network", f"the networks' within differ; say whose list it is, one of: {', '.join(bounds)}"
+        )
+    return next(iter(bounds.values()), ())
 
 
 def _is_missing(path: Path) -> bool:

@@ -69,6 +69,16 @@ def parse_partner_key(text: str) -> str:
         ) from None
 
 
+def parse_key_within(text: str) -> str:
+    """Parse an element of `within`, `x` for x itself or `.x` for all below it, as lower-case A-labels."""
+    try:
+        return parse_key(parse_line(text))
+    except DomainError as error:
+        raise ValueError(
+            f'found {quote(text)}, no domain name: {error}; write "city.example", or ".city.example" for all below'
+        ) from None
+
+
 def parse_route(text: str) -> str:
     """Parse the value of a mailertable line; return its canonical spelling, or "" for none."""
     if not text:
@@ -94,6 +104,7 @@ def check_nexthop(text: str) -> str:
 
 NETWORK = Kind(parse_network, '"192.0.2.0/24"')
 ADDRESS = Kind(parse_address, '"192.0.2.53"')
+KEY = Kind(parse_key_within, '".city.example"')
 DOMAIN = Kind(parse_domain, '"city.example"')
 ROUTE = Kind(parse_route, '"esmtp:[192.0.2.20]"')
 NEXTHOP = Kind(check_nexthop, '"[relay.example]:25"')

@@ -7,7 +7,7 @@ partner inherits, key by key.
 from dataclasses import replace
 from typing import get_args
 
-from closedmail.config.addresses import ADDRESS, DOMAIN, NETWORK, NEXTHOP
+from closedmail.config.addresses import ADDRESS, DOMAIN, KEY, NETWORK, NEXTHOP
 from closedmail.config.checks import check_network_rule
 from closedmail.config.credentials import (
     COMMON_NAME,
@@ -55,7 +55,7 @@ FORMATS: tuple[ListFormat, ...] = get_args(ListFormat)
 
 _SOURCE_KEYS = [key for key in keys_of(Source) if key != "location"]
 _NETWORK_KEYS = [
-    *("title", "source", "on_removed", "hold_for", "closed_domains", "outbound", "inbound", "dns"),
+    *("title", "source", "on_removed", "hold_for", "within", "closed_domains", "outbound", "inbound", "dns"),
     *_SOURCE_KEYS,
     *keys_of(Brakes),
 ]
@@ -100,6 +100,7 @@ def _read_network(name: str, table: Table) -> Network:
         brakes=_read_brakes(table),
         on_removed=table.choice("on_removed", ON_REMOVED, default.on_removed),
         hold_for=table.text("hold_for", default.hold_for, LIMIT),
+        within=tuple(dict.fromkeys(table.texts("within", default.within, KEY))),
         closed_domains=tuple(dict.fromkeys(table.texts("closed_domains", default.closed_domains, DOMAIN))),
         dns_servers=dns.texts("servers", default.dns_servers, ADDRESS),
     )
@@ -147,6 +148,8 @@ def _read_brakes(table: Table) -> Brakes:
         shrink_floor=table.integer("shrink_floor", default.shrink_floor, 0, _MOST),
         bad_line_limit=table.text("bad_line_limit", default.bad_line_limit, SHARE),
         bad_line_floor=table.integer("bad_line_floor", default.bad_line_floor, 0, _MOST),
+        grow_limit=table.text("grow_limit", default.grow_limit, SHARE),
+        grow_floor=table.integer("grow_floor", default.grow_floor, 0, _MOST),
     )
 
 

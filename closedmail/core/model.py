@@ -72,6 +72,8 @@ class Brakes:
     shrink_floor: int = 5
     bad_line_limit: float = 0.01
     bad_line_floor: int = 5
+    grow_limit: float = 0.25
+    grow_floor: int = 25
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,8 @@ class Source:
 class Network:
     """One closed network. `source` is None for a network without a list; `hold_for` None holds until released.
 
+    Nothing but the keys `within` is taken from its list (`x`: x itself, `.x`: all below it), () for no such limit.
+
     `inbound` and `outbound` are complete: the configuration requires their modes for every network.
     """
 
@@ -110,6 +114,7 @@ class Network:
     brakes: Brakes = field(default_factory=Brakes)
     on_removed: OnRemoved = "hold"
     hold_for: int | None = 7 * 86400
+    within: tuple[str, ...] = ()
     closed_domains: tuple[str, ...] = ()
     dns_servers: tuple[str, ...] = ()
 

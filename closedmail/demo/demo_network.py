@@ -14,9 +14,9 @@ from closedmail.programs import run
 
 OWN = "city.example"
 RELAY = "127.0.0.10"  # the network's mail relay: the one client that may bring partners' mail
-ROUTE_HOST = "127.0.0.20"  # the clinic's own mail server
+ROUTE_HOST = "127.0.0.20"  # the clinic's own mail server, as it comes here; no list may route to loopback
 
-LIST = f"""\
+LIST = """\
 # Members of the demo network. Partners are invented, addresses are from the documentation ranges.
 koeln.example           esmtp:[192.0.2.11]
 bonn.example            esmtp:[192.0.2.12]:[192.0.2.13]
@@ -27,7 +27,7 @@ hospital.example        esmtp:[IPv6:2001:db8::15]
 police.example          relay:[192.0.2.16],[192.0.2.17]
 court.example           ESMTP:[mail.court.example]
 tax.example             smtp8:[192.0.2.18]
-clinic.example          esmtp:[{ROUTE_HOST}]
+clinic.example          esmtp:[192.0.2.19]
 school.example          error:4.7.0:450 moving house, back tomorrow
 closed-down.example     error:5.1.2:550 this office has been closed down
 typo.example            esmtp:[192.0.2.300]

@@ -21,6 +21,7 @@ from typing import BinaryIO
 
 from closedmail.errors import Refused
 from closedmail.lists.faults import collect, damaged, extra_text, several, unsigned, worst
+from closedmail.lists.other_signatures import is_smime, not_openpgp
 from closedmail.lists.packets import (
     BOM,
     CHUNK,
@@ -203,7 +204,7 @@ def unwrap(raw: Path, workdir: Path, max_size: int) -> Path:
             kinds = [line.kind for line in lines]
             first = next((i for i, kind in enumerate(kinds) if kind in ("BEGIN SIGNED MESSAGE", "BEGIN MESSAGE")), None)
             if first is None:
-                raise unsigned("the list is not signed")
+                raise not_openpgp(data[start : start + CHUNK])
             if kinds[first] == "BEGIN MESSAGE":
                 plain = workdir / "message"
                 _armored(data, start, lines, first, plain, workdir, max_size)
@@ -248,6 +249,8 @@ def _dearmor_signature(data: mmap.mmap, start: int, packet: BinaryIO) -> None:
     lines = _dash_lines(data, start)
     kinds = [line.kind for line in lines]
     if "BEGIN SIGNATURE" not in kinds or "BEGIN SIGNED MESSAGE" in kinds or "BEGIN MESSAGE" in kinds:
+        if is_smime(data[start:]):
+            raise unsigned("what was fetched as the detached signature is one of S/MIME, not of OpenPGP")
         raise unsigned("what was fetched as the detached signature is not one")
     if kinds.count("BEGIN SIGNATURE") > 1:
         raise several("the detached signature holds several")

@@ -1,9 +1,9 @@
 """The grammar of Sendmail's mailertable: a line becomes an entry, or a reason why not; nothing is half-used.
 
 Sources: cf/README of Sendmail, "MAILERTABLE" (keys, `mailer:host`), cf/m4/proto.m4 (MailerToTriple: `error:` forms,
-`mailer:user@host`), makemap(8) (comments, the first of two equal keys stands), sendmail's deliver.c and parseaddr.c
-(`:` between hosts tried in order, `,` between hosts of equal preference; words that stand for exit codes after
-`error:`). There are no ports in a mailertable: `[192.0.2.1]:2525` names a second host, "2525".
+`mailer:user@host`), makemap(8) (comments, the first of two equal keys stands), sendmail's deliver.c (`:` between hosts
+tried in order, `,` between hosts of equal preference) and parseaddr.c (a value is split into tokens, so that blanks
+around `:` and `,` mean nothing). There are no ports in a mailertable: `[192.0.2.1]:2525` names a second host, "2525".
 """
 
 import re
@@ -14,7 +14,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from closedmail.core.domain import MAX_NAME, DomainError, parse_key, parse_name
 from closedmail.core.host import looks_like_address
 from closedmail.mailertable.makemap_limits import MAX_LINE
-from closedmail.words import smtp_text
+from closedmail.mailertable.refusal import Refusal, parse_refusal
 
 ROUTING_MAILERS = frozenset({"smtp", "esmtp", "smtp8", "dsmtp", "relay"})
 # Mailers that run programs or deliver locally (cf/mailer/*.m4, and sendmail's own *file*, *include*, prog).
@@ -25,27 +25,6 @@ LOCAL_MAILERS = frozenset(
         *("mailman", "lmtp", "bsmtp", "*file*", "*include*"),
     }
 )
-# sysexits words after `error:` (parseaddr.c) and the DSN that sendmail's sysexits.c gives them.
-_ERROR_WORDS = {
-    "usage": "5.0.0",
-    "dataerr": "5.6.0",
-    "noinput": "5.3.0",
-    "nouser": "5.1.1",
-    "nohost": "5.1.2",
-    "unavailable": "5.0.0",
-    "software": "5.3.0",
-    "oserr": "5.0.0",
-    "osfile": "5.0.0",
-    "cantcreat": "5.0.0",
-    "ioerr": "5.0.0",
-    "tempfail": "4.0.0",
-    "protocol": "5.5.0",
-    "noperm": "5.0.0",
-    "config": "5.3.5",
-}
-
-_DSN = re.compile(r"([45])\.[0-9]{1,3}\.[0-9]{1,3}")
-_SMTP_CODE = re.compile(r"([45])[0-9][0-9](?:[ -]|$)")
 _MAILER = re.compile(r"[A-Za-z][A-Za-z0-9_-]*|\*file\*|\*include\*")
 # What almost every line of a list looks like, so that it costs one match. A last label of digits is no domain. The
 # label is domain.LABEL_PATTERN in both cases of letters, spelled so that nothing is ever tried twice.
@@ -56,6 +35,8 @@ _IPV4_LITERAL = re.compile(rf"\[{_OCTET}(?:\.{_OCTET}){{3}}\]", re.ASCII)
 # Most values are spelled in the one way already, and need not be taken apart.
 _CANONICAL = re.compile(rf"(?:{'|'.join(sorted(ROUTING_MAILERS))}):{_IPV4_LITERAL.pattern}", re.ASCII)
 _SPACE = re.compile(r"\s")
+_SOMETHING = re.compile(r'[^\s:"]')
+_BLANK = " \t"
 
 
 class MailertableError(ValueError):
@@ -100,22 +81,6 @@ class Route:
         return self.mailer + ":" + ":".join(",".join(map(str, group)) for group in self.groups)
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """`error:…`: mail is refused (DSN class 5) or deferred (class 4) with a text."""
-
-    dsn: str
-    text: str
-
-    @property
-    def temporary(self) -> bool:
-        """Whether the sender is to try again."""
-        return self.dsn.startswith("4")
-
-    def __str__(self) -> str:
-        return f"error:{self.dsn}:{self.text}"
-
-
 @lru_cache(maxsize=1 << 16)
 def parse_value(text: str) -> Route | Refusal:
     """Parse the right-hand side of a line, without white space around it.
@@ -124,15 +89,19 @@ def parse_value(text: str) -> Route | Refusal:
     not understood completely.
     """
     mailer, colon, rest = text.partition(":")
-    mailer = mailer.lower()
+    mailer = mailer.rstrip(_BLANK).lower()
     if not colon or not _MAILER.fullmatch(mailer):
         raise MailertableError("the value is not mailer:host")
     if mailer in LOCAL_MAILERS:
         raise LocalMailerError(f"mailer {mailer!r} runs a program or delivers locally: never taken from a list")
     if mailer == "error":
-        return _parse_error(rest)
+        if not _SOMETHING.search(rest):
+            raise MailertableError("nothing after error: says whether mail is refused or waits")
+        return parse_refusal(rest)
     if mailer not in ROUTING_MAILERS:
         raise MailertableError(f"unknown mailer {mailer!r} (known: {', '.join(sorted(ROUTING_MAILERS))}, error)")
+    if _SPACE.search(rest):
+        rest = _without_blanks_around(_without_blanks_around(rest, ":"), ",")
     if not rest:
         raise MailertableError("no host after the mailer")
     if _SPACE.search(rest):
@@ -209,36 +178,13 @@ def told_domain(raw: bytes) -> str | None:
     if value.startswith("["):
         return key
     mailer, colon, rest = value.partition(":")
-    known = mailer.lower() in ROUTING_MAILERS | LOCAL_MAILERS | {"error", "discard"}
+    known = mailer.rstrip(_BLANK).lower() in ROUTING_MAILERS | LOCAL_MAILERS | {"error", "discard"}
     told = colon and (known or (rest.startswith("[") and _MAILER.fullmatch(mailer)))
     return key if told else None
 
 
-def _parse_error(rest: str) -> Refusal:
-    head, colon, text = rest.partition(":")
-    head = head.strip()
-    if colon and _DSN.fullmatch(head):
-        dsn, text = head, _bare_text(text)
-    elif colon and head.lower() in _ERROR_WORDS:
-        dsn, text = _ERROR_WORDS[head.lower()], _bare_text(text)
-    else:
-        code = _SMTP_CODE.match(rest.strip().strip('"').strip())
-        dsn, text = "4.0.0" if code and code[1] == "4" else "5.0.0", _bare_text(rest)
-        inner, _, after = text.partition(" ")
-        if code and _DSN.fullmatch(inner):
-            dsn, text = inner, _bare_text(after)
-    return Refusal(dsn, smtp_text(text) or ("try again later" if dsn.startswith("4") else "address refused"))
-
-
-def _bare_text(text: str) -> str:
-    """Take the quotes and SMTP codes around a text away. Repeated ones go too: what is left has to parse to itself."""
-    while True:
-        bare = text.strip().strip('"').strip()
-        if _SMTP_CODE.match(bare):
-            bare = bare[3:].lstrip(" -")
-        if bare == text:
-            return text
-        text = bare
+def _without_blanks_around(text: str, separator: str) -> str:
+    return separator.join(part.strip(_BLANK) for part in text.split(separator))
 
 
 def _split(text: str, separator: str) -> list[str]:

@@ -6,7 +6,6 @@ import hashlib
 from dataclasses import dataclass
 
 from closedmail import __version__
-from closedmail.core.domain import DomainSet
 from closedmail.core.model import Config, Rewriting
 from closedmail.core.rule import rules_of
 from closedmail.errors import ConfigError, Refused
@@ -17,6 +16,7 @@ from closedmail.maps.local_rows_file import LocalRows, read_local_rows
 from closedmail.mta.postfix_settings import PostfixSettings, read_settings
 from closedmail.programs import ProgramError
 from closedmail.routes.sendmail_limits import why_refused
+from closedmail.sync.admission import admission_of
 from closedmail.sync.rules import rules_digest
 
 
@@ -51,9 +51,6 @@ def gather(config: Config) -> Inputs:
     """Read everything. Raises ConfigError, and Refused(publish-failed) when postconf fails."""
     local_rows = _gather_sendmail(config)
     suffixes, suffix_digest = load_suffixes()
-    admission = Admission(
-        DomainSet(config.gateway.own_domains), suffixes, frozenset(partner.key for partner in config.partners)
-    )
     key_digests = {network.name: key_file_digest(network) for network in config.networks}
     try:
         postfix = read_settings(config.postfix.config_directory) if config.postfix else None
@@ -61,7 +58,8 @@ def gather(config: Config) -> Inputs:
         raise Refused("publish-failed", str(error)) from None
     rules = rules_digest(config)
     seed = "\n".join((__version__, rules, repr(_sorted(postfix)), suffix_digest, repr(local_rows)))
-    return Inputs(config, admission, postfix, rules, hashlib.sha256(seed.encode()).hexdigest(), key_digests, local_rows)
+    digest = hashlib.sha256(seed.encode()).hexdigest()
+    return Inputs(config, admission_of(config, suffixes), postfix, rules, digest, key_digests, local_rows)
 
 
 def check_services(inputs: Inputs) -> None:

@@ -84,6 +84,7 @@ class NetworkList:
         source = self.network.source
         if source is None:
             return None
+        admission = admission.of_list(self.network.within)
         if self.new:
             try:
                 return read_list(self.new.text, source, admission)
@@ -173,8 +174,10 @@ class NetworkList:
             for key, entry in snapshot.records():
                 if entry.network < 0 or snapshot.networks[entry.network] != self.network.name:
                     continue
-                if admission.why_not(key):
+                if admission.never(key):
                     listing.ruled_out.add(key)
+                elif admission.why_not(key):
+                    continue
                 elif entry.listed:
                     listing.entries[key] = entry.value
                 elif entry.why is Why.UNCLEAR:
@@ -213,7 +216,10 @@ def new_texts(lists: Iterable[NetworkList]) -> dict[str, Path]:
 
 
 def read_list(path: Path, source: Source, admission: Admission) -> Listing:
-    """Read a verified text in its network's format. Raises MailertableError for a table without the column."""
+    """Read a verified text in its network's format.
+
+    Raises MailertableError for a table without the column, and for lines that end with CR alone.
+    """
     with path.open("rb") as lines:
         if source.format == "csv":
             return read_csv(lines, admission, source.column)

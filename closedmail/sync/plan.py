@@ -66,6 +66,7 @@ class Plan:
                         listing,
                         self._differences[number],
                         item.network.brakes,
+                        self._before,
                         self._run.file.command,
                     )
                 except Refused as refusal:

@@ -90,7 +90,8 @@ def _lists_put_back(run: LockedRun, manifest: Manifest, archived: Archived) -> d
         found[item.name] = replace(
             item,
             newest_signed_at=newest,
-            rolled_back_from=back_from if back_from > item.signed_at else 0,
+            # Two lists that were signed in the same second: equal is not later.
+            rolled_back_from=back_from if back_from >= item.signed_at else 0,
             rolled_back_texts=tuple(text for text in texts if text != item.text),
         )
     return found

@@ -9,8 +9,8 @@ from closedmail.core.hold_reason import Why
 from closedmail.core.model import Brakes
 from closedmail.core.record import Entry, State
 from closedmail.errors import Refused
-from closedmail.generation.difference import Difference, NothingInForce, check_brakes, compare
-from closedmail.mailertable.listing import Listing
+from closedmail.generation.difference import Difference, NothingInForce, Previous, check_brakes, compare
+from closedmail.mailertable.listing import SMARTHOST, Listing
 
 A, B = "esmtp:[192.0.2.1]", "esmtp:[192.0.2.2]"
 
@@ -67,13 +67,16 @@ def test_nothing_in_force() -> None:
     assert compare(NothingInForce(), ["ndb"], [listed("a.example")]) == [Difference(offered=1)]
 
 
-Code = Literal["empty", "bad-lines", "shrunk"]
+Code = Literal["empty", "bad-lines", "shrunk", "grown"]
 
 
-def brake(listing: Listing, difference: Difference | None, brakes: Brakes) -> str | None:
+def brake(
+    listing: Listing, difference: Difference | None, brakes: Brakes, previous: Previous | None = None
+) -> str | None:
     """The code of the brake, if any; its message is one line that names the way on."""
     try:
-        check_brakes("ndb", listing, difference, brakes, lambda *words: " ".join(("closedmail --config x", *words)))
+        command = lambda *words: " ".join(("closedmail --config x", *words))  # noqa: E731
+        check_brakes("ndb", listing, difference, brakes, previous or NothingInForce(), command)
     except Refused as refusal:
         caught = refusal
     else:
@@ -189,3 +192,83 @@ def test_unclear_is_not_lost() -> None:
     brakes = Brakes(shrink_limit=0.0, shrink_floor=1, bad_line_limit=1.0)
     assert brake(listing, changed(10, 1, 0), brakes) is None
     assert brake(listing, changed(10, 2, 0), brakes) == "shrunk"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "rerouted"),
+    [
+        ("smtp:[192.0.2.1]", "esmtp:[192.0.2.1]", False),
+        ("esmtp:mx.p.example", "relay:mx.p.example", False),
+        ("smtp8:[192.0.2.1]:[192.0.2.2]", "dsmtp:[192.0.2.1]:[192.0.2.2]", False),
+        ("esmtp:[192.0.2.1],[192.0.2.2]", "smtp:[192.0.2.1]:[192.0.2.2]", False),  # both in this order, to Postfix
+        ("esmtp:[192.0.2.1]:[192.0.2.2]", "esmtp:[192.0.2.2]:[192.0.2.1]", True),
+        ("smtp:[192.0.2.1]", "esmtp:[192.0.2.2]", True),
+        ("smtp:[mx.p.example]", "esmtp:mx.p.example", True),  # its address, or its MX records
+        ("esmtp:5.7.1", "error:5.7.1", True),
+        ("error:5.7.1:gone", "error:4.7.1:gone", True),
+        (SMARTHOST, "esmtp:[192.0.2.1]", True),
+    ],
+)
+def test_renamed_mailer(old: str, new: str, rerouted: bool) -> None:
+    """Compared is what Postfix would do, and to it all mailers are one; the new value is taken all the same."""
+    for before, after in ((old, new), (new, old)):
+        previous = InForce(["ndb"], {"a.example": Entry(0, before, 0)})
+        (difference,) = compare(previous, ["ndb"], [Listing({"a.example": after}, rows=1)])
+        assert difference.changed == (["a.example"] if rerouted else [])
+        assert (difference.total, difference.matched) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("total", "new", "limit", "floor", "code"),
+    [
+        (100, 25, 0.25, 25, None),  # 25 % is not more than 25 %
+        (100, 26, 0.25, 25, "grown"),
+        (10, 24, 0.25, 25, None),  # below the floor
+        (10, 25, 0.25, 25, "grown"),  # at the floor
+        (1, 1, 0.0, 0, "grown"),
+        (1, 1, 1.0, 0, None),
+        (1, 2, 1.0, 0, "grown"),
+        (0, 100, 0.0, 0, None),  # nothing in force
+        (100, 0, 0.0, 0, None),
+    ],
+)
+def test_grown(total: int, new: int, limit: float, floor: int, code: Code | None) -> None:
+    """More than the limit, and at least the floor, of new domains."""
+    old = [f"old{number}.example" for number in range(total)]
+    previous = InForce(["ndb"], {key: in_list(0) for key in old})
+    listing = listed(*old, *(f"new{number}.example" for number in range(new)))
+    (difference,) = compare(previous, ["ndb"], [listing])
+    assert difference.new == new
+    assert brake(listing, difference, Brakes(grow_limit=limit, grow_floor=floor), previous) == code
+
+
+def test_what_is_not_new() -> None:
+    """A domain that was held and comes back, one that another network has, and one of a partner that stands alone."""
+    previous = InForce(
+        ["ndb", "hin", "old"],
+        {
+            "a.example": in_list(0),
+            "held.example": in_list(0, state=State.HELD, why=Why.LOST),
+            "hin.example": in_list(1),
+            "gone.example": in_list(2),
+            "alone.example": Entry(9, A),
+        },
+    )
+    ndb = listed("a.example", "held.example", "hin.example", "gone.example", "alone.example", "gmail.example")
+    hin = listed("hin.example", "a.example")
+    differences = compare(previous, ["ndb", "hin"], [ndb, hin])
+    assert [difference.new for difference in differences] == [1, 0]
+    with pytest.raises(Refused, match=r"to 1 domains of ndb, 1 would be added \(gmail\.example\), more than") as caught:
+        check_brakes("ndb", ndb, differences[0], Brakes(grow_limit=0.0, grow_floor=0), previous, lambda *_: "x")
+    assert caught.value.code == "grown"
+
+
+def test_grown_is_the_last_brake() -> None:
+    """A list that loses domains and adds others is `shrunk`."""
+    previous = InForce(["ndb"], {f"lost{number}.example": in_list(0) for number in range(10)})
+    listing = listed("new.example")
+    (difference,) = compare(previous, ["ndb"], [listing])
+    brakes = Brakes(shrink_limit=0.0, shrink_floor=0, grow_limit=0.0, grow_floor=0)
+    assert brake(listing, difference, brakes, previous) == "shrunk"
+    brakes = Brakes(shrink_limit=1.0, grow_limit=0.0, grow_floor=0)
+    assert brake(listing, difference, brakes, previous) == "grown"

@@ -11,13 +11,13 @@ from closedmail.mailertable.grammar import (
     Host,
     LocalMailerError,
     MailertableError,
-    Refusal,
     Route,
     canonical,
     parse_line,
     parse_value,
     told_domain,
 )
+from closedmail.mailertable.refusal import Refusal
 
 assert samples  # its hypothesis profile
 
@@ -37,6 +37,15 @@ LONG_LABEL = "a" * 63
         ("a.example esmtp:mx1.p.example,mx2.p.example", "a.example", "esmtp:mx1.p.example,mx2.p.example"),
         ("a.example esmtp:[a.p.example],b.example:c.example", "a.example", "esmtp:[a.p.example],b.example:c.example"),
         ("a.example esmtp:[mx.p.example]", "a.example", "esmtp:[mx.p.example]"),
+        ("a.example esmtp: [192.0.2.35]", "a.example", "esmtp:[192.0.2.35]"),
+        ("a.example esmtp :[192.0.2.35]", "a.example", "esmtp:[192.0.2.35]"),
+        ("a.example\tesmtp\t:\t[192.0.2.35]\t", "a.example", "esmtp:[192.0.2.35]"),
+        ("a.example esmtp:[192.0.2.1] , [192.0.2.3]", "a.example", "esmtp:[192.0.2.1],[192.0.2.3]"),
+        ("a.example esmtp:mx1.p.example ,mx2.p.example", "a.example", "esmtp:mx1.p.example,mx2.p.example"),
+        ("a.example esmtp:[192.0.2.1] :  [192.0.2.3]", "a.example", "esmtp:[192.0.2.1]:[192.0.2.3]"),
+        ("a.example relay : [IPv6 : 2001:db8::1]", "a.example", "relay:[IPv6:2001:db8::1]"),
+        ("a.example error : 5.1.2 : 550 gone away", "a.example", "error:5.1.2:gone away"),
+        ("a.example error:550", "a.example", "error:5.0.0:address refused"),
         ("a.example ESMTP:[MX.P.Example]", "a.example", "esmtp:[mx.p.example]"),
         ("a.example Smtp8:mx.p.example", "a.example", "smtp8:mx.p.example"),
         ("a.example dsmtp:mx.p.example.", "a.example", "dsmtp:mx.p.example"),
@@ -111,7 +120,20 @@ T, N = "a.example", None  # a bad line whose domain can be told, and one that sa
     [
         # The value
         (b"a.example esmtp:", "no host", T),
-        (b"a.example esmtp: [192.0.2.1]", "white space", T),
+        (b"a.example esmtp: ", "no host", T),
+        (b"a.example esmtp: # none", "white space or text after the host", T),
+        (b"a.example esmtp:[192.0.2.1] [192.0.2.2]", "white space or text after the host", T),
+        (b"a.example esmtp:[192.0.2.1] , ", "an empty host", T),
+        (b"a.example esmtp : : [192.0.2.1]", "an empty host", T),
+        (b"a.example es mtp:[192.0.2.1]", "not mailer:host", N),
+        ("a.example esmtp:\u00a0[192.0.2.1]".encode(), "white space or text after the host", T),
+        ("a.example esmtp\u3000:[192.0.2.1]".encode(), "not mailer:host", N),
+        (b"a.example error:", "nothing after error:", T),
+        (b"a.example error: ", "nothing after error:", T),
+        (b"a.example error :", "nothing after error:", T),
+        (b"a.example ERROR::", "nothing after error:", T),
+        (b'a.example error:""', "nothing after error:", T),
+        (b'a.example error: " " ', "nothing after error:", T),
         (b"a.example esmtp:[192.0.2.1] # a comment", "white space or text after the host", T),
         (b"a.example esmtp:[192.0.2.1]:2525", "looks like a port", T),
         (b"a.example esmtp:2525", "looks like a port", T),
@@ -145,7 +167,9 @@ T, N = "a.example", None  # a bad line whose domain can be told, and one that sa
         (b"a.example mx.p.example", "not mailer:host", N),
         (b"a.example 192.0.2.9", "not mailer:host", N),
         (b"a.example :[192.0.2.9]", "not mailer:host", N),
-        (b"a.example esmtp :[192.0.2.9]", "not mailer:host", N),
+        (b"a.example esntp :[192.0.2.9]", "unknown mailer", N),
+        (b"a.example esntp: [192.0.2.9]", "unknown mailer", N),
+        (b"a.example discard : x", "unknown mailer", T),
         (b"a.example https://p.example/", "unknown mailer", N),
         # The line
         (b"a.example", "value is missing", N),
@@ -177,6 +201,8 @@ T, N = "a.example", None  # a bad line whose domain can be told, and one that sa
         (b"gmail.example: see below", "not a domain", N),
         (b"Please note gmail.example smtp:x", "not mailer:host", N),
         (b"gmail.example (smtp: see below)", "not mailer:host", N),
+        (b"gmail.example is closed: use smtp: or relay", "not mailer:host", N),
+        (b"gmail.example our smtp : see below", "not mailer:host", N),
     ],
 )
 def test_bad_line(line: bytes, reason: str, told: str | None) -> None:
@@ -249,7 +275,9 @@ def test_refusal(dsn: str, temporary: bool) -> None:
     assert refusal.temporary is temporary
 
 
-@pytest.mark.parametrize("value", ["error:5.1.2:", "error:5.1.2:550", "error:", 'error:5.1.2:""', "error:nohost:550 "])
+@pytest.mark.parametrize(
+    "value", ["error:5.1.2:", "error:5.1.2:550", "error:550", 'error:5.1.2:""', "error:nohost:550 "]
+)
 def test_refusal_without_text(value: str) -> None:
     """A sender is always told something."""
     refusal = parse_value(value)

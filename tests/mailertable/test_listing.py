@@ -1,5 +1,7 @@
 """What is taken from a list, what is skipped by rule, and what is bad: with number, text and reason."""
 
+import io
+
 import pytest
 from support.core_samples import admission, read
 
@@ -66,6 +68,69 @@ def test_local_mailers(value: str) -> None:
     assert (listing.unclear, listing.ruled_out, listing.bad_lines, listing.rows) == ({}, {"a.example"}, 0, 1)
 
 
+@pytest.mark.parametrize(
+    ("key", "taken"),
+    [
+        ("bund.example", True),
+        ("BUND.example", True),
+        (".bund.example", False),
+        ("bmi.bund.example", False),
+        ("xbund.example", False),
+        ("nrw.example", False),
+        (".nrw.example", True),
+        ("essen.nrw.example", True),
+        (".essen.nrw.example", True),
+        ("mail.essen.NRW.example", True),
+        ("xnrw.example", False),
+        ("gmail.example", False),
+        ("city.nrw.example", False),  # an own domain
+        (".nrw.example.com", False),
+    ],
+)
+@pytest.mark.parametrize("value", ["esmtp:[192.0.2.1]", "esmtp:[127.0.0.1]", "esmtp:"])
+def test_within(key: str, taken: bool, value: str) -> None:
+    """`x` stands for x itself, `.x` for all below it; nothing else is taken, counted as bad or held."""
+    text = f"{key} {value}\n"
+    listing = read(text, within=["bund.example", ".nrw.example"], own=["city.nrw.example"])
+    bad = taken and value != "esmtp:[192.0.2.1]"
+    assert (len(listing.entries), len(listing.unclear)) == (taken and not bad, bad)
+    assert [item.bad for item in listing.skipped] == ([] if taken and not bad else [bad])
+    assert listing.rows == 1
+    # What is own is let go where it was in force, what is not within is lost.
+    own = key == "city.nrw.example"
+    assert listing.ruled_out == ({key} if own else set())
+    if not taken and not own:
+        assert listing.skipped[0].reason == "outside of what may be taken from this list (within)"
+        assert read(text).entries.keys() | read(text).unclear.keys() == {key.lower()}
+
+
+def test_within_and_partners() -> None:
+    """A [partner] table admits own domains and public suffixes, and widens no bounds."""
+    text = "city.example esmtp:[192.0.2.1]\nco.uk esmtp:[192.0.2.1]\n"
+    assert read(text, admitted=["city.example", "co.uk"], within=["city.example"]).entries.keys() == {"city.example"}
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("esmtp:[127.0.0.1]", "a loopback address"),
+        ("esmtp: [ipv6:::ffff:127.0.0.1]", "a loopback address"),
+        ("esmtp:[192.0.2.1],localhost", "which is this host"),
+        ("esmtp:[192.0.2.9]", "an address of this host"),
+        ("smtp:mx", "a name without its domain"),
+    ],
+)
+def test_routes_to_nowhere(value: str, told: str) -> None:
+    """A bad line like others: counted, its domain held, and another line for the domain counts."""
+    listing = read(f"a.example {value}\n", ours=["192.0.2.9"])
+    assert (listing.entries, listing.unclear.keys(), listing.bad_lines, listing.rows) == ({}, {"a.example"}, 1, 1)
+    assert listing.skipped[0].reason.endswith(told)
+    listing = read(f"a.example {value}\n{A1}", ours=["192.0.2.9"])
+    assert (listing.entries, listing.unclear, listing.bad_lines) == ({"a.example": "esmtp:[192.0.2.1]"}, {}, 1)
+    own = read(f"city.example {value}\n", ours=["192.0.2.9"])
+    assert (own.unclear, own.bad_lines, own.ruled_out) == ({}, 0, {"city.example"})
+
+
 A1, A2 = "a.example esmtp:[192.0.2.1]\n", "a.example esmtp:[192.0.2.2]\n"
 
 
@@ -111,7 +176,32 @@ def test_numbers() -> None:
     assert (listing.rows, listing.lines) == (3, 7)
 
 
-@pytest.mark.parametrize("text", ["", "\n\n", "# nothing\n"])
+OLD_MAC = "lines end with CR alone, as on old Macs"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a.example esmtp:[192.0.2.1]\rb.example esmtp:[192.0.2.1]\r",
+        "a.example esmtp:[192.0.2.1]\rb.example esmtp:[192.0.2.1]\r\n",
+        "# members\ra.example esmtp:[192.0.2.1]\r",  # one comment
+        "# members\na.example esmtp:[192.0.2.1]\rb.example esmtp:[192.0.2.1]\r\n",
+        "\ra.example esmtp:[192.0.2.1]\r",
+    ],
+)
+def test_old_line_ends(text: str) -> None:
+    """A list whose lines end with CR alone is refused as a whole, and says so."""
+    with pytest.raises(MailertableError, match=OLD_MAC):
+        read(text)
+
+
+def test_one_old_line_end() -> None:
+    """A stray CR is a bad line like others."""
+    listing = read("a.example esmtp:[192.0.2.1]\nb.example esmtp:[192.0.2.1]\rc.example esmtp:[192.0.2.1]\n")
+    assert (list(listing.entries), listing.unclear.keys()) == (["a.example"], {"b.example"})
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "# nothing\n", "# nothing\r\n"])
 def test_nothing(text: str) -> None:
     """A list of nothing has nothing."""
     listing = read(text)
@@ -134,7 +224,20 @@ def test_shown_text(line: bytes, shown: str) -> None:
 def domains(text: str | bytes) -> Listing:
     """A list of one domain a line, read."""
     data = text.encode() if isinstance(text, str) else text
-    return read_domains(data.splitlines(keepends=True), admission())
+    return read_domains(io.BytesIO(data), admission())
+
+
+@pytest.mark.parametrize("text", ["# members\ra.example\r", "a.example\rb.example\r"])
+def test_domains_with_old_line_ends(text: str) -> None:
+    """A list of domains, too."""
+    with pytest.raises(MailertableError, match=OLD_MAC):
+        domains(text)
+
+
+def test_domains_within() -> None:
+    """Its bounds hold for every format."""
+    listing = read_domains([b"a.example\n", b"b.example\n"], admission(within=["a.example"]))
+    assert (list(listing.entries), listing.ruled_out, listing.bad_lines) == (["a.example"], set(), 0)
 
 
 def test_domains() -> None:
@@ -170,7 +273,7 @@ def test_domains_skipped(line: str | bytes, bad: bool) -> None:
 def table(text: str | bytes, column: str = "Domain") -> Listing:
     """A CSV table, read."""
     data = text.encode() if isinstance(text, str) else text
-    return read_csv(data.splitlines(keepends=True), admission(), column)
+    return read_csv(io.BytesIO(data), admission(), column)
 
 
 @pytest.mark.parametrize(
@@ -210,6 +313,7 @@ def test_table_skipped() -> None:
         ("Org,Domains\nOne,a.example\n", "no column 'Domain' .it has: 'Org', 'Domains'"),
         ("", "no column 'Domain' .it has: none"),
         ("Domain\n" + "x" * 200_000 + "\n", "not CSV"),
+        ("Org,Domain\rOne,a.example\r", OLD_MAC),
     ],
 )
 def test_no_table(text: str, reason: str) -> None:

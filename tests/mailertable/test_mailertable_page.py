@@ -19,7 +19,7 @@ ROUTE, REFUSE = "LINES THAT ROUTE", "LINES THAT REFUSE"
 RULE, HOLD, NOBODY = "LINES SKIPPED BY RULE", "BAD LINES THAT HOLD THEIR DOMAIN", "BAD LINES THAT HOLD NOBODY"
 TWICE = "SEVERAL LINES FOR ONE DOMAIN"
 # How many rows each table has: one that the pattern below no longer finds is missed.
-ROWS = {ROUTE: 12, REFUSE: 9, RULE: 8, HOLD: 14, NOBODY: 6, TWICE: 3}
+ROWS = {ROUTE: 13, REFUSE: 9, RULE: 8, HOLD: 23, NOBODY: 6, TWICE: 3}
 
 
 def rows() -> Iterator[tuple[Item, list[str]]]:

@@ -1,5 +1,6 @@
 """What the tests of the core share: short ways to networks, lists, generations in force, and one hypothesis profile."""
 
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -31,6 +32,7 @@ from closedmail.generation.settle import settle
 from closedmail.inbound.partner import Match
 from closedmail.mailertable.listing import Admission, Listing
 from closedmail.mailertable.reader import read_mailertable
+from closedmail.mailertable.route_hosts import RouteFaults
 
 # Failures must repeat themselves, and a slow machine is no failure.
 settings.register_profile("core", deadline=None, derandomize=True, max_examples=150)
@@ -47,15 +49,25 @@ def shipped_suffixes() -> PublicSuffixes:
     return PublicSuffixes(resources.files("closedmail").joinpath("data/public_suffix_list.dat").read_text("utf-8"))
 
 
-def admission(own: Iterable[str] = (OWN,), admitted: Iterable[str] = ()) -> Admission:
-    """Which keys a list may speak about."""
-    return Admission(DomainSet(own), shipped_suffixes(), frozenset(admitted))
+def admission(
+    own: Iterable[str] = (OWN,), admitted: Iterable[str] = (), within: Sequence[str] = (), ours: Iterable[str] = ()
+) -> Admission:
+    """Which keys a list may speak about, and where it may route: not to `ours`."""
+    faults = RouteFaults(frozenset(ours))
+    return Admission(DomainSet(own), shipped_suffixes(), frozenset(admitted), route_faults=faults).of_list(within)
 
 
-def read(text: str | bytes, *, admitted: Iterable[str] = (), own: Iterable[str] = (OWN,)) -> Listing:
-    """A mailertable, read."""
+def read(
+    text: str | bytes,
+    *,
+    admitted: Iterable[str] = (),
+    own: Iterable[str] = (OWN,),
+    within: Sequence[str] = (),
+    ours: Iterable[str] = (),
+) -> Listing:
+    """A mailertable, read; lines end with LF alone, as in a file."""
     data = text.encode() if isinstance(text, str) else text
-    return read_mailertable(data.splitlines(keepends=True), admission(own, admitted))
+    return read_mailertable(io.BytesIO(data), admission(own, admitted, within, ours))
 
 
 def network(
