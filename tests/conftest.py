@@ -29,7 +29,7 @@ settings.load_profile("closedmail")
 
 @pytest.fixture(scope="session", autouse=True)
 def nowhere() -> Iterator[None]:
-    """This machine has no address of its own: it may have one of those for documentation, which the tests' lists name."""
+    """Let this machine have no address of its own: it may be one for documentation, as the tests' lists name them."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr("closedmail.sync.admission.own_addresses", frozenset)
         yield

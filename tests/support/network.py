@@ -281,7 +281,8 @@ class Site:
 
     def environment(self, **more: str) -> dict[str, str]:
         """The environment of such a process."""
-        return {**os.environ, "PYTHONPATH": str(Path(closedmail.__file__).parents[1]), **more}
+        path = (Path(__file__).parent / "nowhere", Path(closedmail.__file__).parents[1])
+        return {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, path)), **more}
 
     def spawn(self, *args: str, **more: str) -> Outcome:
         """Run the command line as a process of its own; `more` goes into its environment."""

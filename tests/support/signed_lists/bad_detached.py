@@ -18,6 +18,7 @@ from support.signed_lists.bad_reasons import (
     unsigned,
     weak,
 )
+from support.signed_lists.bad_shapes import smime
 from support.signed_lists.bad_signatures import digest
 from support.signed_lists.good_lists import EVIL, Make, clear, stored
 from support.signed_lists.handmade import STANDALONE, literal, packet, signature
@@ -50,6 +51,10 @@ NONE: dict[str, Pair] = {
     "a signature armored as a message": _detached(lambda k: armor(bare_signature(k))),
     "a public key": _detached(lambda k: k.net.public()),
     "NULs": _detached(lambda _: bytes(100)),
+}
+SMIME: dict[str, Pair] = {
+    "of S/MIME, DER": _detached(lambda _: smime("-outform", "DER")),
+    "of S/MIME, PEM": _detached(lambda _: smime("-outform", "PEM")),
 }
 OTHER: dict[str, Pair] = {
     "a signed message": _detached(lambda k: k.net.sign(TEXT)),
@@ -109,6 +114,7 @@ CLASS: dict[str, Pair] = {
 BAD_DETACHED: dict[str, Bad] = table(
     ("too-large", "the detached signature is longer than 64 KiB; check that signature names a signature", ENDLESS),
     ("unsigned", unsigned("what was fetched as the detached signature is not one"), NONE),
+    ("unsigned", unsigned("what was fetched as the detached signature is one of S/MIME, not of OpenPGP"), SMIME),
     ("unsigned", unsigned("where a signature should be there is another OpenPGP packet"), OTHER),
     ("unsigned", unsigned("the detached signature is empty"), EMPTY),
     ("several-signatures", several("the file holds more than one message"), SEVERAL),

@@ -17,6 +17,13 @@ def unsigned(what: str) -> str:
     return f"{what}; {NAMES}"
 
 
+def not_openpgp(what: str) -> str:
+    return (
+        f"{what} not read; ask the network for the list as a file that OpenPGP signs as a whole: clearsigned "
+        "(gpg --clearsign), or with a detached signature beside it"
+    )
+
+
 def several(what: str) -> str:
     return f"{what}, {ONE}"
 

@@ -1,11 +1,13 @@
 """Files that are no signed list, hold several signatures, or grow beyond max_size: one table a message."""
 
 import gzip
+import subprocess
+import tempfile
 import zlib
 from functools import cache
 
 from support.keys import armor, gpg
-from support.signed_lists.bad_reasons import Bad, several, table, unsigned
+from support.signed_lists.bad_reasons import Bad, not_openpgp, several, table, unsigned
 from support.signed_lists.good_lists import (
     BEGIN,
     BOM,
@@ -51,6 +53,28 @@ def _two_signers(k: Keys, *, armored: bool) -> bytes:
     return one_pass(k.net, last=False) + inner + signature(k.net, TEXT, when=NOW)
 
 
+@cache
+def smime(*how: str) -> bytes:
+    """The list as openssl signs it, by a key of the moment."""
+    with tempfile.TemporaryDirectory() as folder:
+        key, cert = f"{folder}/key.pem", f"{folder}/cert.pem"
+        make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+        subprocess.run(
+            [*make, "-subj", "/CN=net.example", "-keyout", key, "-out", cert], capture_output=True, check=True
+        )
+        sign = ["openssl", "cms", "-sign", "-signer", cert, "-inkey", key, *how]
+        return subprocess.run(sign, input=TEXT, capture_output=True, check=True).stdout
+
+
+def pgp_mime(k: Keys) -> bytes:
+    """The list as the one part of a mail, and the signature as the other (RFC 3156, 5)."""
+    return (
+        b"Mime-Version: 1.0\nContent-Type: multipart/signed; boundary=x; micalg=pgp-sha256;\n"
+        b' protocol="application/pgp-signature"\n\n--x\nContent-Type: text/plain\n\n%b\n--x\n'
+        b"Content-Type: application/pgp-signature\n\n%b\n--x--\n"
+    ) % (TEXT, k.net.detach(TEXT, when=NOW, extra=["--armor"]))
+
+
 NOT_SIGNED: dict[str, Make] = {
     "plain": lambda _: TEXT,
     "plain with an umlaut first": lambda _: "über.example esmtp:[192.0.2.1]\n".encode(),
@@ -78,7 +102,6 @@ NOT_SIGNED: dict[str, Make] = {
     "two BOMs": lambda k: BOM * 2 + clear(k),
     "a zero-width space": lambda k: "\u200b".encode() + clear(k),
     "UTF-16": lambda k: clear(k).decode().encode("utf-16"),
-    "lone CRs at the ends of all lines": swapped(b"\n", b"\r"),
     "Unicode line ends at all lines": swapped(b"\n", "\u2028".encode()),
     "quoted in a mail": lambda k: b"> " + clear(k).replace(b"\n", b"\n> "),
     "gzip": lambda k: gzip.compress(clear(k)),
@@ -87,6 +110,29 @@ NOT_SIGNED: dict[str, Make] = {
     "only a detached signature, armored": lambda k: k.net.detach(TEXT, extra=["--armor"]),
     "an unknown compression": lambda k: packet(8, b"\4" + zlib.compress(stored(k))),
     **{f"noise {seed}": _only_noise(seed) for seed in range(6)},
+}
+
+OLD_LINE_ENDS: dict[str, Make] = {
+    "lone CRs at the ends of all lines": swapped(b"\n", b"\r"),
+    "lone CRs at the ends of all lines of a message": lambda k: armored(k).replace(b"\n", b"\r"),
+}
+
+SMIME: dict[str, Make] = {
+    "S/MIME, the list and a signature": lambda _: smime("-text"),
+    "S/MIME, opaque": lambda _: smime("-nodetach"),
+    "S/MIME, with DOS line ends": lambda _: smime("-text").replace(b"\n", b"\r\n"),
+    "S/MIME, as a mail program sends it": lambda _: b"From: a@net.example\nSubject: the list\n" + smime("-text"),
+    "S/MIME, DER": lambda _: smime("-nodetach", "-outform", "DER"),
+    "S/MIME, PEM": lambda _: smime("-nodetach", "-outform", "PEM"),
+    "S/MIME, PEM of PKCS #7": lambda _: smime("-nodetach", "-outform", "PEM").replace(b" CMS-", b" PKCS7-"),
+}
+
+PGP_MIME: dict[str, Make] = {
+    "PGP/MIME": lambda k: pgp_mime(k),
+    "PGP/MIME, in capitals, on one line": lambda k: (
+        pgp_mime(k).replace(b";\n ", b"; ").replace(b"pgp-signature", b"PGP-Signature")
+    ),
+    "PGP/MIME, with DOS line ends": lambda k: pgp_mime(k).replace(b"\n", b"\r\n"),
 }
 
 EMPTY: dict[str, Make] = {"empty": lambda _: b""}
@@ -163,6 +209,11 @@ BAD_SHAPES: dict[str, Bad] = table(
     ("too-large", f"the list is longer than max_size ({MAX_SIZE} bytes); raise max_size if it may be", TOO_LONG),
     ("unsigned", unsigned("the list is empty"), EMPTY),
     ("unsigned", unsigned("the list is not signed"), NOT_SIGNED),
+    ("unsigned",
+     "the lines of the signed file end with CR alone, as on old Macs, where OpenPGP finds no signature; ask the "
+     "network to publish it with LF or CR LF", OLD_LINE_ENDS),
+    ("unsigned", not_openpgp("the list is signed by S/MIME, which is not OpenPGP and"), SMIME),
+    ("unsigned", not_openpgp("the file is a mail that is signed by PGP/MIME, which is"), PGP_MIME),
     ("unsigned", unsigned("the OpenPGP message is not signed"), UNSIGNED_MESSAGE),
     ("unsigned", unsigned("the list is encrypted, not signed"), ENCRYPTED),
     ("unsigned", unsigned("the file is a detached signature without a list"), ONLY_A_SIGNATURE),
