@@ -1,12 +1,16 @@
 """`closedmail lint`: which lines of a list sync would skip, and why; the same lines as sync's own."""
 
 import os
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 from support.daemon import Output, closedmail, closedmail_inside
 from support.gateway import Gateway
 from support.network import Signers, Site
+
+import closedmail as closedmail_package
+from closedmail.mta.own_addresses import own_addresses
 
 GOOD = "koeln.example\tesmtp:[192.0.2.1]\n.land.example\tsmtp:mx.land.example\n"
 BAD = """\
@@ -32,8 +36,12 @@ bonn.example error:5.7.1:550 gone
 Write to gmail.com instead: it is better
 percent.example esmtp:%1.gw.example
 duesseldorf.example esmtp:[192.0.2.999]
+loopback.example esmtp:[127.0.0.1]
+bare.example esmtp: mx
+nothing.example error:
+blanks.example esmtp : [192.0.2.7] , [192.0.2.8]
 """
-ALWAYS = [5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 20, 21, 22]  # by no rule of a configuration
+ALWAYS = [5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 20, 21, 22, 23, 24, 25]  # by no rule of a configuration
 CONFIGURED = sorted([*ALWAYS, 16, 17])  # city.example and what is below, but for what has a [partner] table
 
 
@@ -75,7 +83,7 @@ def test_json_of_a_bad_list_without_a_configuration(tmp_path: Path, without: Pat
     found = lint(file, "--json", config=without)
     assert (found.status, found.stderr) == (1, "")
     assert list(found.json) == ["lines", "bad"]
-    assert found.json["lines"] == 22
+    assert found.json["lines"] == 26
     assert lines(found) == ALWAYS
     texts = BAD.splitlines()
     for bad in found.json["bad"]:
@@ -230,3 +238,54 @@ def test_usage(tmp_path: Path, without: Path) -> None:
     for arguments in ([], ["a", "b"], ["--no-such-option", "a"]):
         said = closedmail_inside("lint", *arguments, config=without)
         assert (said.status, bool(said.error)) == (2, True)
+
+
+@pytest.mark.real("postmap", "postconf")
+def test_the_same_lines_by_within(plain: Site) -> None:
+    """With several networks, the bounds are those of the network whose list it is."""
+    plain.set(within=["koeln.example", ".example.com"])
+    plain.put(BAD)
+    synced = plain.run("sync", "--json", "--force").json["networks"]["ndb"]
+    skipped = [line["line"] for line in synced["skipped"]]
+    assert skipped == [line for line in range(5, 27) if line != 4]
+    arguments = ("lint", "--json", str(plain.list_file()))
+    assert plain.run(*arguments).json["bad"] == synced["skipped"]
+    plain.add_network("hin")
+    plain.settings["network.alone.source"] = ""
+    plain.settings["network.alone.inbound.mode"] = "off"
+    plain.settings["network.alone.outbound.tls"] = "may"
+    which = plain.run(*arguments)
+    assert (which.status, which.stdout) == (2, "")
+    assert which.stderr == (
+        "closedmail: error: --network: the networks' within differ; say whose list it is, one of: ndb, hin\n"
+    )
+    assert plain.run(*arguments, "--network", "ndb").json["bad"] == synced["skipped"]
+    hin = [line["line"] for line in plain.run(*arguments, "--network", "hin").json["bad"]]
+    assert hin == sorted([*CONFIGURED, 18])
+    for name in ("nobody", "alone"):
+        unknown = plain.run(*arguments, "--network", name)
+        assert (unknown.status, unknown.stdout) == (2, "")
+        assert f"no network '{name}' that has a list (configured: ndb, hin)" in unknown.stderr
+
+
+@pytest.mark.real("postmap", "postconf")
+def test_this_machine_s_own_addresses(plain: Site) -> None:
+    """As sync, in processes that see this machine as it is."""
+    own = sorted(address for address in own_addresses() if not ip_address(address).is_loopback)
+    literals = [f"[IPv6:{address}]" if ":" in address else f"[{address}]" for address in own]
+    plain.put("".join(f"a{at}.example esmtp:{literal}\n" for at, literal in enumerate(literals)) + GOOD)
+    path = str(Path(closedmail_package.__file__).parents[1])
+    linted = plain.spawn("lint", "--json", str(plain.list_file()), PYTHONPATH=path).json["bad"]
+    assert [bad["line"] for bad in linted] == [*range(1, len(own) + 1)]
+    synced = plain.spawn("sync", "--json", PYTHONPATH=path).json["networks"]["ndb"]
+    assert synced["skipped"] == linted
+    assert synced["held"] == [f"a{at}.example" for at in range(len(own))]
+
+
+def test_old_line_ends(tmp_path: Path, without: Path) -> None:
+    """No line can be told, so that none is named."""
+    file = tmp_path / "list"
+    file.write_bytes(GOOD.replace("\n", "\r").encode())
+    found = lint(file, "--json", config=without)
+    assert (found.status, found.stdout) == (1, "")
+    assert found.stderr.startswith(f"closedmail: error: {file}: its lines end with CR alone, as on old Macs, ")

@@ -195,6 +195,24 @@ def test_which_lists_are_taken_after_a_rollback(two: Site, ago: int, text: str, 
     assert two.manifest.lists[0].newest_signed_at == two.now - min(ago if code is None else 60, 60)
 
 
+def test_two_lists_of_one_second(site: Site) -> None:
+    """Equal is not later: the list that was rolled back from stays out, and so do others of that second."""
+    when = site.now - MINUTE
+    for text in (OLD, BAD):
+        site.put(text, when=when)
+        site.published(force=True)
+    back(site, 1)
+    for text in (BAD, OLD + "aachen.example esmtp:[192.0.2.3]\n"):
+        site.put(text, when=when)
+        site.refused("rolled-back")
+    assert in_force(site)["koeln.example"] == "esmtp:[192.0.2.1]"
+    assert back(site, 2).generation == 4
+    site.put(OLD, when=when)
+    site.refused("rolled-back")
+    site.put(OLD, when=when + 1)
+    assert site.published(force=True).removed == ["gmail.example"]
+
+
 def test_force_takes_the_list_again(two: Site) -> None:
     back(two, 1)
     two.refused("rolled-back")

@@ -397,6 +397,134 @@ def test_with_no_list_in_force_only_empty_applies(plain: Site) -> None:
     assert len(plain.published().held) == 50
 
 
+def test_renamed_mailers_are_no_rerouting(plain: Site) -> None:
+    plain.put(routes(100))
+    plain.published()
+    plain.put(routes(100).replace("esmtp:", "smtp:"))
+    report = plain.published()
+    assert (report.added, report.removed, report.changed, report.held) == ([], [], [], [])
+    assert plain.records["d00003.example"].value == "smtp:[198.51.0.4]"  # as Sendmail gets it
+    assert plain.route("d00003.example") == "smtp:[198.51.0.4]"
+
+
+def test_grown_at_its_limit(plain: Site) -> None:
+    plain.put(routes(100))  # a first list may have any length
+    plain.published()
+    plain.put(routes(126))
+    before = plain.in_force()
+    reason = plain.refused("grown").reason
+    assert "to 100 domains of ndb, 26 would be added (d00100.example, " in reason
+    assert "sync --network ndb --force" in reason
+    assert plain.in_force() == before
+    plain.put(routes(125))
+    assert len(plain.published().added) == 25
+    plain.put(routes(160))
+    plain.refused("grown")
+    assert len(plain.published(force=True).added) == 35
+    plain.set(grow_limit="0%", grow_floor=2)
+    plain.sync()
+    plain.put(routes(162))
+    plain.refused("grown")
+    plain.put(routes(161))
+    plain.published()
+
+
+def test_domains_that_come_back_are_not_new(plain: Site) -> None:
+    plain.set(shrink_limit="100%")
+    plain.put(routes(100))
+    plain.published()
+    plain.put(routes(10))
+    assert len(plain.published().held) == 90
+    plain.put(routes(100))
+    assert len(plain.published().added) == 90
+
+
+def test_domains_of_another_network_are_not_new(plain: Site) -> None:
+    """They stay with it, sync after sync; a list that names them is taken for its own domains."""
+    plain.add_network("hin")
+    plain.put(routes(60))
+    plain.put(routes(5, start=900), network="hin")
+    plain.published()
+    plain.put(routes(60) + routes(6, start=900), network="hin")
+    report = plain.sync().networks["hin"]
+    assert (report.result, report.added) == ("published", ["d00905.example"])
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("esmtp:[127.0.0.1]", "esmtp:[IPv6:::ffff:127.0.0.1]", "esmtp:[0.0.0.0]", "esmtp:[224.0.0.1]"),
+        *("esmtp:[169.254.1.1]", "esmtp:[255.255.255.255]", "esmtp:localhost", "esmtp:mx", "esmtp:[192.0.2.9]"),
+        *("relay:[192.0.2.1]:[IPv6:2001:db8::9]", "error:", 'error: ""'),
+    ],
+)
+def test_lines_to_nowhere(plain: Site, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    """The domain keeps its route, or is held; a [partner] table is the administrator's own word."""
+    monkeypatch.setattr("closedmail.sync.admission.own_addresses", lambda: frozenset({"192.0.2.9", "2001:db8::9"}))
+    plain.put(TWO)
+    plain.published()
+    plain.put(BONN + f"koeln.example {value}\naachen.example {value}\n")
+    report = plain.published()
+    assert (report.held, report.changed, report.removed) == (["aachen.example"], [], [])
+    assert [line.line for line in report.skipped] == [2, 3]
+    assert plain.route("koeln.example") == "smtp:[192.0.2.1]"
+    assert str(plain.route("aachen.example")).startswith("retry:4.3.2 ")
+    if not value.startswith("error"):
+        plain.partner("aachen.example", network="ndb", route=value)
+        plain.published()
+        assert str(plain.route("aachen.example")).startswith("smtp:")
+    plain.assert_consistent()
+
+
+def test_within(plain: Site) -> None:
+    """What was in force outside of new bounds is held; nothing else outside of them is taken, held or counted."""
+    plain.set(bad_line_limit="0%", bad_line_floor=1)
+    plain.put(TWO)
+    plain.published()
+    plain.set(within=["koeln.example", ".koeln.example"])
+    report = plain.published()
+    assert (report.held, report.domains) == (["bonn.example"], 1)
+    assert [line.reason for line in report.skipped] == ["outside of what may be taken from this list (within)"]
+    assert verdict(plain, "a@bonn.example") == "reject"
+    plain.put(TWO + "gmail.example esmtp:[203.0.113.66]\nmail.example esmtp:\na.koeln.example esmtp:[192.0.2.1]\n")
+    report = plain.published()
+    assert (report.added, report.held, len(report.skipped)) == (["a.koeln.example"], ["bonn.example"], 3)
+    assert plain.route("gmail.example") is None
+    assert verdict(plain, "a@gmail.example") == "none"
+    plain.set(within=[])
+    assert plain.published().added == ["bonn.example", "gmail.example"]
+    plain.assert_consistent()
+
+
+def test_within_is_each_network_s_own(plain: Site) -> None:
+    plain.add_network("hin")
+    plain.set(within=["koeln.example"])
+    plain.put(TWO)
+    plain.put("aachen.example esmtp:[192.0.2.3]\n", network="hin")
+    plain.published()
+    assert {key for key, entry in plain.records.items() if entry.in_force} == {"koeln.example", "aachen.example"}
+
+
+def test_old_line_ends(site: Site) -> None:
+    """Lines that end with CR alone are no empty list, and --force does not accept them."""
+    site.set(signature=str(site.folder / "ndb.sig"))
+
+    def put(text: str) -> None:
+        (site.folder / "ndb.sig").write_bytes(site.signers.net.detach(text.encode(), when=site.now - MINUTE))
+        site.put_raw(text.encode())
+
+    put(TWO)
+    site.published()
+    before = site.in_force()
+    for text in (TWO, "# members\n" + TWO):
+        put(text.replace("\n", "\r"))
+        for force in (False, True):
+            reason = site.refused("bad-lines", force=force).reason
+            assert reason.startswith("the list of ndb: its lines end with CR alone, as on old Macs")
+            assert "LF or CR LF" in reason
+        assert site.in_force() == before
+
+
 def test_brakes_never_compare_configuration(plain: Site) -> None:
     plain.put(routes(20) + "".join(f"a{n}.land.example esmtp:[192.0.2.{n + 1}]\n" for n in range(20)))
     plain.published()
