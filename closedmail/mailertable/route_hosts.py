@@ -12,7 +12,7 @@ import re
 from collections.abc import Set as AbstractSet
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
-from closedmail.mailertable.grammar import Host, Route, parse_value
+from closedmail.mailertable.grammar import ROUTING_MAILERS, Host, Route, parse_value
 
 _RANGES = {
     "a loopback address": ("127.0.0.0/8", "::1/128"),
@@ -27,8 +27,8 @@ _IPV4_COMPATIBLE = IPv6Network("::/96")
 # `localhost.localdomain` stands in the /etc/hosts of many systems.
 _LOCAL_NAMES = frozenset({"localhost", "localhost.localdomain"})
 # As nearly every value of a list: one address, whose first octet is in none of the ranges.
-_COMMON = re.compile(r"[a-z0-9]+:\[((?!0\.|127\.|169\.|2[2-5]\d\.)[0-9.]+)\]")
-_REMEMBERED = 1 << 16  # values at a time
+_is_common = re.compile(r"[a-z0-9]+:\[(?!0\.|127\.|169\.|2[2-5]\d\.)[0-9.]+\]").fullmatch
+_REMEMBERED = 1 << 16  # values
 
 
 class RouteFaults(dict[str, str]):
@@ -38,13 +38,12 @@ class RouteFaults(dict[str, str]):
         """`own_addresses` are this host's, each in its shortest spelling."""
         super().__init__()
         self._own = own_addresses
+        self._own_values = {f"{mailer}:[{address}]" for mailer in ROUTING_MAILERS for address in own_addresses}
 
     def __missing__(self, value: str) -> str:
-        if len(self) >= _REMEMBERED:
-            self.clear()
-        common = _COMMON.fullmatch(value)
-        fault = "" if common and common[1] not in self._own else self._fault(value)
-        self[value] = fault
+        fault = "" if _is_common(value) and value not in self._own_values else self._fault(value)
+        if len(self) < _REMEMBERED:
+            self[value] = fault
         return fault
 
     def _fault(self, value: str) -> str:
