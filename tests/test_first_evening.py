@@ -31,7 +31,7 @@ trusted_clients = ["127.0.0.1", "::1"]
 source = "/etc/closedmail/list.asc"
 key_file = "/etc/closedmail/network-key.asc"
 signing_keys = ["SIGNER"]
-outbound = { tls = "encrypt", port = 2525 }
+outbound = { tls = "encrypt", smarthost = ["[127.0.0.20]:2525"] }
 inbound = { mode = "enforce", allow_from = ["127.0.0.10"] }
 """
 # What an administrator has before: Postfix as Debian sets it up for a host that is on the Internet.
@@ -89,7 +89,7 @@ def evening(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         sink = machine.call(partial(Sink, "127.0.0.20", 2525, certificate=certificate.pair))
         stack.enter_context(sink)
         machine.write("/etc/closedmail/network-key.asc", signer.public())
-        machine.write("/etc/closedmail/list.asc", signer.clearsign(b"koeln.example esmtp:[127.0.0.20]\n"))
+        machine.write("/etc/closedmail/list.asc", signer.clearsign(b"koeln.example esmtp:[192.0.2.20]\n"))
         machine.write("/etc/closedmail/closedmail.toml", CONFIG.replace("SIGNER", signer.fingerprint))
         main_cf = (machine.root / "etc/postfix/main.cf").read_bytes()
         machine.run("closedmail", "setup", "--yes")

@@ -50,6 +50,7 @@ PARTNER_CLIENT = "198.51.100.40"  # may send as PARTNER in both examples
 STRANGER = "203.0.113.66"
 FILTER = "127.0.0.9"  # the client whose XCLIENT is believed
 
+NOWHERE = Path(__file__).parent / "support" / "nowhere"
 LIST = """\
 koeln.example    esmtp:[127.45.0.11]
 polizei.example  esmtp:[127.45.0.12]
@@ -166,7 +167,8 @@ class Installation:
             cwd=self.copy,
             env={
                 "PATH": f"{self.directory}/bin:{SBIN}:/usr/bin:/bin",
-                "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+                "PYTHONPATH": os.pathsep.join(filter(None, (str(NOWHERE), *sys.path))),
+                "PARTNERS_HERE": "yes",
                 "LC_ALL": "C.UTF-8",
                 "MAIL_CONFIG": str(self.postfix.etc),
                 "EXAMPLE": self.example,

@@ -16,7 +16,7 @@ from closedmail.demo.demo_certificates import Authority
 pytestmark = pytest.mark.real(*NEEDS, "openssl")
 
 EXAMPLE = CHECKOUT / "postfix-examples" / "sendmail"
-LIST = "koeln.example esmtp:[127.0.0.11]\nbonn.example esmtp:[127.0.0.12]\n"
+LIST = "koeln.example esmtp:[198.18.0.11]\nbonn.example esmtp:[198.18.0.12]\n"
 # No DNS on the machine, and what else a test needs that a gateway doesn't.
 BENCH = "\n".join(
     line for line in HEAD.splitlines() if re.search(r"SWITCH|LOG_LEVEL|TO_|QUEUE_AGE|PROBE|HOST_STATUS", line)
@@ -57,7 +57,7 @@ def test_it_is_made_without_a_warning(machine: Machine) -> None:
     done = machine.run("sh", "-ec", f"cd /etc/mail && {make}")
     assert (done.stdout, done.stderr) == ("", "")
     asked = machine.run("sendmail", "-bt", "-C/etc/mail/sendmail.cf", stdin="3,0 u@koeln.example\n")
-    assert "esmtp $@ [ 127 . 0 . 0 . 11 ]" in asked.stdout
+    assert "esmtp $@ [ 198 . 18 . 0 . 11 ]" in asked.stdout
     assert asked.stderr == ""
 
 
@@ -89,8 +89,8 @@ def test_it_routes_in_and_out(sendmail: Sendmail, tmp_path: Path) -> None:
     assert (refused.stage, refused.code) == ("rcpt", 550)
     pair = Authority(tmp_path).issue("mx.koeln.example").pair
     with (
-        sendmail.machine.call(partial(Sink, "127.0.0.11", 25, certificate=pair)) as koeln,
-        sendmail.machine.call(partial(Sink, "127.0.0.12", 25)) as bonn,
+        sendmail.machine.call(partial(Sink, "198.18.0.11", 25, certificate=pair)) as koeln,
+        sendmail.machine.call(partial(Sink, "198.18.0.12", 25)) as bonn,
     ):
         for name in ("koeln", "bonn"):
             assert sendmail.deliver("a@city.example", f"u@{name}.example").accepted

@@ -19,7 +19,7 @@ from closedmail.demo.demo_certificates import Authority
 pytestmark = pytest.mark.real(*NEEDS, "openssl")
 
 EXAMPLE = CHECKOUT / "postfix-examples" / "sendmail"
-LIST = "koeln.example esmtp:[127.0.0.11]\n.kreis.example esmtp:[127.0.0.12]\n"
+LIST = "koeln.example esmtp:[198.18.0.11]\n.kreis.example esmtp:[198.18.0.12]\n"
 MC, SENDMAIL_CF = "/etc/mail/sendmail.mc", "/etc/mail/sendmail.cf"
 SOCKET = "/run/closedmail/milter.sock"
 # No DNS on the machine, and what else a test needs that a gateway doesn't.
@@ -503,9 +503,9 @@ def test_a_running_sendmail_has_read_its_files(well: Patient) -> None:
 def test_sendmail_calls_such_folders_unsafe(well: Patient) -> None:
     """Where doctor says that Sendmail opens no map, and does not start, it does so."""
     sendmail = running(well)
-    assert sendmail.lookup("mailertable", "koeln.example") == "esmtp:[127.0.0.11]"
+    assert sendmail.lookup("mailertable", "koeln.example") == "esmtp:[198.18.0.11]"
     well.shell(f"chmod 1777 {STATE}")
-    assert sendmail.lookup("mailertable", "koeln.example") == "esmtp:[127.0.0.11]"
+    assert sendmail.lookup("mailertable", "koeln.example") == "esmtp:[198.18.0.11]"
     well.shell(f"chmod 755 {STATE}")
     for mode in ("775", "700"):
         well.shell(f"chmod {mode} {MAPS}")

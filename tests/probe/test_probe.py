@@ -29,6 +29,7 @@ from closedmail.config import parse
 from closedmail.demo.demo_certificates import Authority, self_signed
 from closedmail.demo.ports import free_port
 from closedmail.demo.postfix_configuration import SmtpdListener
+from closedmail.mailertable.route_hosts import RouteFaults
 from closedmail.mta.client_settings import ClientSettings
 from closedmail.mta.postfix_client import PostfixClients, client_settings
 from closedmail.mta.sendmail_client import sendmail_settings
@@ -548,7 +549,14 @@ KEYS += ["pubkey_fingerprint", "error"]
 REAL = pytest.mark.real("postmap", "postconf", "openssl")
 
 
+@pytest.fixture
+def partners_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let lists route to loopback, where the partners' servers of a test are."""
+    monkeypatch.setattr(RouteFaults, "__missing__", lambda *_: "")
+
+
 @REAL
+@pytest.mark.usefixtures("partners_here")
 def test_the_command(plain: Site, tmp_path: Path) -> None:
     certificate = Authority(tmp_path).issue(NAME, [NAME, "192.0.2.7"])
     with Sink("127.0.0.7", certificate=certificate.pair) as sink, Sink("127.0.0.8", sink.port) as bare:
@@ -621,6 +629,7 @@ def test_the_command(plain: Site, tmp_path: Path) -> None:
 
 
 @REAL
+@pytest.mark.usefixtures("partners_here")
 def test_paste_is_in_the_digest_that_smtpd_makes(plain: Site, tmp_path: Path) -> None:
     """And the pasted line is what the configuration takes."""
     certificate = self_signed(tmp_path, NAME)

@@ -16,7 +16,7 @@ from closedmail.demo.demo_certificates import Authority, CertificateFiles
 
 pytestmark = pytest.mark.real(*NEEDS, "openssl")
 
-HOST = "127.0.0.20"
+HOST = "198.18.0.20"  # see machines/tree.py
 FILES = ["access", "access.db", "mailertable", "mailertable.db"]
 
 
