@@ -18,4 +18,4 @@ def no_fault(*_: object) -> str:
 
 
 if "PARTNERS_HERE" in os.environ:
-    RouteFaults.__missing__ = no_fault  # type: ignore[method-assign]
+    RouteFaults.__missing__ = no_fault  # type: ignore[method-assign, assignment]
