@@ -31,7 +31,7 @@ settings.load_profile("closedmail")
 def nowhere() -> Iterator[None]:
     """Let this machine have no address of its own: it may be one for documentation, as the tests' lists name them."""
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr("closedmail.sync.admission.own_addresses", frozenset)
+        monkeypatch.setattr("closedmail.sync.host_admission.own_addresses", frozenset)
         yield
 
 

@@ -12,10 +12,11 @@ from closedmail.core.model import Config
 from closedmail.errors import ClosedmailError, ConfigError, NothingSet
 from closedmail.lists.openpgp import unverified_text
 from closedmail.lists.suffix_file import load_suffixes
+from closedmail.mailertable.admission import Admission
 from closedmail.mailertable.grammar import MailertableError
-from closedmail.mailertable.listing import Admission, Listing
+from closedmail.mailertable.listing import Listing
 from closedmail.mailertable.reader import read_mailertable
-from closedmail.sync.admission import admission_of
+from closedmail.sync.host_admission import admission_of
 from closedmail.sync.sync_report import skipped_lines
 
 _MAX_SIZE = 1 << 30  # bytes; a local file is the administrator's own

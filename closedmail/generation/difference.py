@@ -1,23 +1,18 @@
-"""Compare a new list with the one in force: the brakes that stop a list that changes too much, and the report.
+"""Compare a new list with the one in force, and report what changes.
 
 List is compared with list, never configuration: a domain that the configuration rules out is not lost, and a route
 that another `port` spells otherwise is not rerouted. Nor is one whose mailer is only renamed, `smtp:` to `esmtp:`:
 Postfix delivers both by `outbound.transport`, in the order of the hosts, and Sendmail to the same hosts.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Protocol
 
-from closedmail.core.model import Brakes
 from closedmail.core.record import Entry
-from closedmail.errors import Refused
 from closedmail.generation.generation import Generation
-from closedmail.mailertable.grammar import ROUTING_MAILERS
 from closedmail.mailertable.listing import Listing
-
-_NAMED = 5  # domains that a message names
+from closedmail.mailertable.mailers import ROUTING_MAILERS
 
 
 class Previous(Protocol):
@@ -113,52 +108,6 @@ def compare(previous: Previous, names: Sequence[str], listings: Sequence[Listing
     return differences
 
 
-def check_brakes(
-    network: str,
-    listing: Listing,
-    difference: Difference | None,
-    brakes: Brakes,
-    previous: Previous,
-    command: Callable[..., str],
-) -> None:
-    """Raise Refused (`empty`, `bad-lines`, `shrunk` or `grown`) for a list that changes too much to be believed.
-
-    `difference` is the one against `previous`, or None while no list is in force; then only `empty` applies. `command`
-    renders a closedmail command, as `Config.command` does.
-    """
-    accept = f"if the network confirms this list, accept it with: {command('sync', '--network', network, '--force')}"
-    if not listing.entries:
-        raise Refused("empty", f"the list of {network} has no entry that can be used; {accept}")
-    if difference is None or not difference.total:
-        return
-    bad = listing.bad_lines
-    if bad >= brakes.bad_line_floor and bad > _most(brakes.bad_line_limit, listing.rows):
-        first = next(skipped for skipped in listing.skipped if skipped.bad)
-        raise Refused(
-            "bad-lines",
-            f"{bad} of {listing.rows} lines of {network} are not understood (line {first.line}: {first.reason}), more "
-            f"than bad_line_limit {brakes.bad_line_limit:.4g}; look with: {command('lint')} FILE; {accept}",
-        )
-    lost = [key for key in difference.lost if key not in listing.unclear]
-    hit = len(lost) + len(difference.changed)
-    if hit >= brakes.shrink_floor and hit > _most(brakes.shrink_limit, difference.total):
-        raise Refused(
-            "shrunk",
-            f"of {difference.total} domains of {network}, {len(lost)} would be lost{_some(lost)} and "
-            f"{len(difference.changed)} rerouted{_some(difference.changed)}, more than shrink_limit "
-            f"{brakes.shrink_limit:.4g}; {accept}",
-        )
-    new = difference.new
-    if new >= brakes.grow_floor and new > _most(brakes.grow_limit, difference.total):
-        unknown = (key for key in listing.entries if previous.entry(key) is None)
-        raise Refused(
-            "grown",
-            f"to {difference.total} domains of {network}, {new} would be added{_some([*islice(unknown, _NAMED + 1)])}, "
-            f"more than grow_limit {brakes.grow_limit:.4g}; who has stolen a signing key could take domains of others "
-            f"so; {accept}",
-        )
-
-
 def report_changes(generation: Generation, differences: Sequence[Difference], previous: Previous) -> None:
     """Fill in `added`, `removed` and `changed` of every network that has a list, as `sync` reports it.
 
@@ -178,23 +127,11 @@ def report_changes(generation: Generation, differences: Sequence[Difference], pr
             )
 
 
-def _most(share: float, total: int) -> float:
-    """Count what a share of a total allows. In binary 0.29 of 100 is a little less than 29, which nobody means."""
-    return round(share * total, 6)
-
-
 def _is_renamed(old: str, new: str) -> bool:
     """Tell whether Postfix does the same with two routes: each mailer is one to it, and so are `:` and `,`."""
     (mailer, _, hosts), (other, _, others) = old.partition(":"), new.partition(":")
     routes = mailer in ROUTING_MAILERS and other in ROUTING_MAILERS
     return routes and hosts.replace(",", ":") == others.replace(",", ":")
-
-
-def _some(keys: Sequence[str]) -> str:
-    if not keys:
-        return ""
-    more = ", …" if len(keys) > _NAMED else ""
-    return f" ({', '.join(keys[:_NAMED])}{more})"
 
 
 def _keys(generation: Generation, number: int) -> Iterator[str]:

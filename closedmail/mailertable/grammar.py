@@ -13,18 +13,10 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from closedmail.core.domain import MAX_NAME, DomainError, parse_key, parse_name
 from closedmail.core.host import looks_like_address
+from closedmail.mailertable.error_mailer import Refusal, parse_refusal
+from closedmail.mailertable.mailers import LOCAL_MAILERS, ROUTING_MAILERS
 from closedmail.mailertable.makemap_limits import MAX_LINE
-from closedmail.mailertable.refusal import Refusal, parse_refusal
 
-ROUTING_MAILERS = frozenset({"smtp", "esmtp", "smtp8", "dsmtp", "relay"})
-# Mailers that run programs or deliver locally (cf/mailer/*.m4, and sendmail's own *file*, *include*, prog).
-LOCAL_MAILERS = frozenset(
-    {
-        *("local", "prog", "procmail", "virtual", "cyrus", "cyrusv2", "cyrusbb", "cyrusv2d", "usenet", "fax", "pop"),
-        *("uucp", "uucp-old", "uucp-new", "uucp-dom", "uucp-uudom", "suucp", "mail11", "phquery", "ph", "qpage"),
-        *("mailman", "lmtp", "bsmtp", "*file*", "*include*"),
-    }
-)
 _MAILER = re.compile(r"[A-Za-z][A-Za-z0-9_-]*|\*file\*|\*include\*")
 # What almost every line of a list looks like, so that it costs one match. A last label of digits is no domain. The
 # label is domain.LABEL_PATTERN in both cases of letters, spelled so that nothing is ever tried twice.

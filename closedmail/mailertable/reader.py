@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from closedmail.core.domain import DomainError, parse_key
 from closedmail.mailertable import grammar
+from closedmail.mailertable.admission import Admission
 from closedmail.mailertable.grammar import LocalMailerError, MailertableError
-from closedmail.mailertable.listing import SMARTHOST, Admission, Listing, SkippedLine
+from closedmail.mailertable.listing import SMARTHOST, Listing, SkippedLine
 
 _SHOWN = 1024  # characters of a line that a report shows
 _MARK = 32  # hex digits that tell a bad line from another one

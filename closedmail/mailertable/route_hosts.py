@@ -12,7 +12,8 @@ import re
 from collections.abc import Set as AbstractSet
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
-from closedmail.mailertable.grammar import ROUTING_MAILERS, Host, Route, parse_value
+from closedmail.mailertable.grammar import Host, Route, parse_value
+from closedmail.mailertable.mailers import ROUTING_MAILERS
 
 _RANGES = {
     "a loopback address": ("127.0.0.0/8", "::1/128"),

@@ -13,9 +13,9 @@ from closedmail.core.hold_reason import Why
 from closedmail.core.model import Outbound
 from closedmail.core.record import Entry, State
 from closedmail.core.rule import Rule
+from closedmail.mailertable.error_mailer import Refusal
 from closedmail.mailertable.grammar import parse_value
 from closedmail.mailertable.listing import SMARTHOST
-from closedmail.mailertable.refusal import Refusal
 from closedmail.routes.nexthop import MailHost, mail_host
 from closedmail.routes.tls_policy import Policy, policy_of
 from closedmail.words import ascii_text

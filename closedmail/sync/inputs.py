@@ -11,12 +11,12 @@ from closedmail.core.rule import rules_of
 from closedmail.errors import ConfigError, Refused
 from closedmail.lists.obtain import key_file_digest
 from closedmail.lists.suffix_file import load_suffixes
-from closedmail.mailertable.listing import Admission
+from closedmail.mailertable.admission import Admission
 from closedmail.maps.local_rows_file import LocalRows, read_local_rows
 from closedmail.mta.postfix_settings import PostfixSettings, read_settings
 from closedmail.programs import ProgramError
 from closedmail.routes.sendmail_limits import why_refused
-from closedmail.sync.admission import admission_of
+from closedmail.sync.host_admission import admission_of
 from closedmail.sync.rules import rules_digest
 
 

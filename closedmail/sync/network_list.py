@@ -11,8 +11,9 @@ from closedmail.errors import Refused
 from closedmail.files import fresh_folder
 from closedmail.lists.fetch_log import FetchRecord
 from closedmail.lists.obtain import Obtained, check_replay, file_digest, obtain
+from closedmail.mailertable.admission import Admission
 from closedmail.mailertable.grammar import MailertableError
-from closedmail.mailertable.listing import Admission, Listing, SkippedLine
+from closedmail.mailertable.listing import Listing, SkippedLine
 from closedmail.mailertable.reader import read_csv, read_domains, read_mailertable
 from closedmail.store.manifest import ListInForce
 from closedmail.store.snapshot import Snapshot

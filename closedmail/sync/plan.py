@@ -9,7 +9,8 @@ from dataclasses import replace
 
 from closedmail.core.model import Config
 from closedmail.errors import Refused
-from closedmail.generation.difference import Previous, check_brakes, compare, report_changes
+from closedmail.generation.brakes import check_brakes
+from closedmail.generation.difference import Previous, compare, report_changes
 from closedmail.generation.generation import Changes, Generation
 from closedmail.generation.settle import settle
 from closedmail.mailertable.listing import Listing, SkippedLine

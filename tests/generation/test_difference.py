@@ -9,7 +9,8 @@ from closedmail.core.hold_reason import Why
 from closedmail.core.model import Brakes
 from closedmail.core.record import Entry, State
 from closedmail.errors import Refused
-from closedmail.generation.difference import Difference, NothingInForce, Previous, check_brakes, compare
+from closedmail.generation.brakes import check_brakes
+from closedmail.generation.difference import Difference, NothingInForce, Previous, compare
 from closedmail.mailertable.listing import SMARTHOST, Listing
 
 A, B = "esmtp:[192.0.2.1]", "esmtp:[192.0.2.2]"

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import core_samples as samples
 
+from closedmail.mailertable.error_mailer import Refusal
 from closedmail.mailertable.grammar import (
     Host,
     LocalMailerError,
@@ -17,7 +18,6 @@ from closedmail.mailertable.grammar import (
     parse_value,
     told_domain,
 )
-from closedmail.mailertable.refusal import Refusal
 
 assert samples  # its hypothesis profile
 

@@ -30,7 +30,8 @@ from closedmail.generation.difference import NothingInForce, Previous, compare, 
 from closedmail.generation.generation import Generation
 from closedmail.generation.settle import settle
 from closedmail.inbound.partner import Match
-from closedmail.mailertable.listing import Admission, Listing
+from closedmail.mailertable.admission import Admission
+from closedmail.mailertable.listing import Listing
 from closedmail.mailertable.reader import read_mailertable
 from closedmail.mailertable.route_hosts import RouteFaults
 

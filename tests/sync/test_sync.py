@@ -460,7 +460,7 @@ def test_domains_of_another_network_are_not_new(plain: Site) -> None:
 )
 def test_lines_to_nowhere(plain: Site, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     """The domain keeps its route, or is held; a [partner] table is the administrator's own word."""
-    monkeypatch.setattr("closedmail.sync.admission.own_addresses", lambda: frozenset({"192.0.2.9", "2001:db8::9"}))
+    monkeypatch.setattr("closedmail.sync.host_admission.own_addresses", lambda: frozenset({"192.0.2.9", "2001:db8::9"}))
     plain.put(TWO)
     plain.published()
     plain.put(BONN + f"koeln.example {value}\naachen.example {value}\n")

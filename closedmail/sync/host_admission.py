@@ -3,7 +3,7 @@
 from closedmail.core.domain import DomainSet
 from closedmail.core.model import Config
 from closedmail.core.suffixes import PublicSuffixes
-from closedmail.mailertable.listing import Admission
+from closedmail.mailertable.admission import Admission
 from closedmail.mailertable.route_hosts import RouteFaults
 from closedmail.mta.own_addresses import own_addresses
 
