@@ -264,7 +264,7 @@ FAULTS = [
         toml=pinned(f'fingerprint = "{SHA256}"'),
         line="define(`confCERT_FINGERPRINT_ALGORITHM', `sha256')dnl",
     ),
-    Fault("pubkey-fingerprint", "whoever shows any", toml=pinned(f'pubkey_fingerprint = "{SHA256}"')),
+    Fault("pubkey-fingerprint", "any certificate passes", toml=pinned(f'pubkey_fingerprint = "{SHA256}"')),
     Fault(
         "client-ca-public",
         "CACertPath = /etc/ssl/certs",
