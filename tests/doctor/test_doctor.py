@@ -554,7 +554,7 @@ def test_what_is_listed_and_missing_is_read_from_tables(well: Patient) -> None:
     well.set(f"relay_domains = hash:{table}", f"mydestination = city.example, {well.folder}/more")
     partner, own = well.findings()
     assert (partner.id, own.id) == ("partner-relayed", "own-domains")
-    assert f"it stands in hash:{table}" in partner.text
+    assert f"it is in hash:{table}" in partner.text
     assert partner.fix == ()
     assert "third.example (mydestination), elsewhere.example (relay_domains), which" in own.text
 

@@ -318,6 +318,7 @@ def test_tls_demands_are_kept(
     gateway.configure(more=DEMANDS)
     names = ["encrypt", "secure", "single", "verify", "mx", "free.encrypt", "free.suffix", "literal"]
     hosts = {"single": "[mx.klinik.example]", "verify": f"[{client}]", "mx": client}
+    gateway.machine.run("sed", "-i", f"s/^127.0.0.20 /{HOST} /", "/etc/hosts")  # where the partners' server is
     gateway.machine.run("sh", "-c", f"grep -q mx.klinik /etc/hosts || echo '{HOST} mx.klinik.example' >>/etc/hosts")
     gateway.put(
         *(f"{name}.example esmtp:{hosts.get(name, f'[{HOST}]')}" for name in names), f".suffix.example esmtp:[{HOST}]"

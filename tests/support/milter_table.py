@@ -110,7 +110,7 @@ inbound = {{mode = "enforce", allow_from = ["0.0.0.0/0", "::/0"]}}
 {texts}
 """
     keys = ("koeln.example", "xn--kln-sna.example", ".land.example")
-    return config, "".join(f"{key}\tesmtp:[{RIGHT}]\n" for key in keys)
+    return config, "".join(f"{key}\tesmtp:[192.0.2.77]\n" for key in keys)
 
 
 @dataclass(frozen=True, slots=True)
