@@ -9,6 +9,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -20,6 +21,19 @@ from closedmail.words import excerpt
 
 # Where Debian keeps what administrators run, which not every user's PATH has.
 _ADMINISTRATORS = "/usr/sbin:/sbin"
+
+# The package is the one that runs, whatever else the interpreter would find under its name.
+_START = """\
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
+from runpy import run_module
+folder, name = sys.argv[1:3]
+del sys.argv[1:3]
+spec = spec_from_file_location("closedmail", folder + "/__init__.py", submodule_search_locations=[folder])
+sys.modules["closedmail"] = package = module_from_spec(spec)
+spec.loader.exec_module(package)
+run_module(name, run_name="__main__", alter_sys=True)
+"""
 
 
 class ProgramError(ClosedmailError):
@@ -157,3 +171,13 @@ def environment() -> dict[str, str]:
 def find(name: str) -> str | None:
     """Find a program in the PATH, or among the administrator's; None where it is missing."""
     return shutil.which(name, path=environment()["PATH"])
+
+
+def own_module(name: str, *arguments: str) -> list[str]:
+    """Make the command that runs a module of this package in another interpreter: this one's code and no other.
+
+    `python -m` looks into the current folder first, which may be anybody's. Root does without all that environment
+    variables and a home directory may add, too.
+    """
+    isolated = "-I" if os.geteuid() == 0 else "-P"
+    return [sys.executable, isolated, "-c", _START, str(Path(__file__).parent), name, *arguments]

@@ -1,9 +1,7 @@
 """Run `closedmail demo`: a closed network on loopback, from the signed list to the mails that pass or not."""
 
-import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +17,7 @@ from closedmail.demo.smtp_client import SmtpReply, deliver
 from closedmail.errors import ClosedmailError
 from closedmail.explain.explain import explain_inbound, explain_outbound
 from closedmail.inbound.facts import ClientCertificate, Envelope
+from closedmail.programs import own_module
 from closedmail.store.environment import store_path
 from closedmail.store.snapshot import Snapshot, StoreReader
 from closedmail.sync.run import sync
@@ -94,11 +93,10 @@ def _main_cf(directory: Path, socket: Path, server: CertificateFiles) -> Mapping
 def _policyd(network: DemoNetwork) -> Iterator[None]:
     """Run the daemon as a process of its own, as systemd would, and end it by its process id."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "closedmail", "--config", network.config.path, "policyd"],
+        own_module("closedmail", "--config", network.config.path, "policyd"),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         start_new_session=True,
     )
     try:

@@ -1,7 +1,6 @@
 """Run one command of a finding, after what it will change has been written down. Never through a shell."""
 
 import shutil
-import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import assert_never
@@ -20,7 +19,7 @@ def apply_fix(fix: Fix, finding: str, config_directory: str, record: SetupRecord
     step = SetupStep(finding, str(fix))
     match fix.program:
         case Program.CLOSEDMAIL:
-            run([sys.executable, "-m", *fix.argv], limit=_SYNC_LIMIT, quiet=False)
+            run(programs.own_module(*fix.argv), limit=_SYNC_LIMIT, quiet=False)
             return False  # closedmail keeps its own history
         case Program.POSTCONF:
             step.files = predict(fix, config_directory)

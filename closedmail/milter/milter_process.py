@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +11,7 @@ from closedmail.core.where import parse_where
 from closedmail.daemon.listener import open_listener, set_access
 from closedmail.errors import ClosedmailError
 from closedmail.milter.milter_health import milter_answers
+from closedmail.programs import own_module
 
 _MODULE = "closedmail.milter.milter_child"
 _STARTING = 20.0  # seconds
@@ -62,10 +62,8 @@ class MilterProcess:
         """Start, and wait until it listens. Raises ClosedmailError."""
         self._started = False
         self._process = process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            _MODULE,
-            self._line(),
+            *own_module(_MODULE, self._line()),
+            cwd="/",
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
         )
