@@ -12,6 +12,8 @@ from typing import Literal
 
 from support.recorded import recorded
 
+from closedmail.mta.own_addresses import own_addresses
+
 Edition = Literal["A", "B"]
 EDITIONS: tuple[Edition, ...] = ("A", "B")
 OF: dict[Edition, int] = {"A": 1, "B": 2}  # as bits
@@ -48,6 +50,8 @@ NETS = (
     Net("tls", proofs=("ip", "tls"), rule='require_tls = true\nallow_from = ["192.0.2.0/24", "2001:db8::/32"]'),
     Net("swing"),  # one address in edition A, another in B; every second partner is in B alone
 )
+# No list may route to this host itself.
+_HOSTS = [address for number in range(1, 252) if (address := f"192.0.2.{number}") not in own_addresses()]
 _SWING = {"A": "192.0.2.1", "B": "192.0.2.9"}
 
 
@@ -65,7 +69,7 @@ class World:
             if number % 50 == 49:
                 name = f".{name}"
             self.names[name] = net
-            self._routes[name] = f"192.0.2.{number % 251 + 1}"
+            self._routes[name] = _HOSTS[number % len(_HOSTS)]
             if net.name == "swing" and number % 2:
                 self._only_b.add(name)
         prints = [line for line in recorded()["self-signed-rcpt"].split(b"\n") if line.startswith(b"ccert_fingerprint")]
@@ -85,7 +89,8 @@ class World:
             rule = f'allow_from = ["{_SWING[edition]}"]' if net.name == "swing" else net.rule
             tables.append(
                 f'[network.{net.name}]\nsource = "{path}"\nsignature = "none"\non_removed = "release"\n'
-                f'shrink_limit = "100%"\n{f"closed_domains = [{json.dumps(_GUARDED)}]" if net is NETS[0] else ""}\n'
+                f'shrink_limit = "100%"\ngrow_floor = 1000000\n'
+                f"{f'closed_domains = [{json.dumps(_GUARDED)}]' if net is NETS[0] else ''}\n"
                 f'[network.{net.name}.outbound]\ntls = "encrypt"\n'
                 f'[network.{net.name}.inbound]\nmode = "{net.mode}"\n{rule.replace("FINGERPRINT", self._fingerprint)}\n'
             )
