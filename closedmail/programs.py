@@ -138,8 +138,8 @@ async def read_output(command: Sequence[str], env: Mapping[str, str], most: int,
     It is ended then, as it is where the task is cancelled, by which the caller sets a time limit. Raises ProgramError
     where it can't be run; its exit status is ignored.
     """
-    try:
-        process = await asyncio.create_subprocess_exec(
+    starting = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(
             *command,
             env=env,
             stdin=asyncio.subprocess.DEVNULL,
@@ -147,6 +147,14 @@ async def read_output(command: Sequence[str], env: Mapping[str, str], most: int,
             stderr=asyncio.subprocess.STDOUT,
             start_new_session=True,
         )
+    )
+    try:
+        process = await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        # By itself asyncio ends the program alone, and what that has started by then goes on.
+        with suppress(OSError):
+            await _end(await starting)
+        raise
     except FileNotFoundError:
         raise ProgramMissing(command[0], package) from None
     except OSError as error:
@@ -156,11 +164,15 @@ async def read_output(command: Sequence[str], env: Mapping[str, str], most: int,
         while output and len(said) < most and (piece := await output.read(most - len(said))):
             said += piece
     finally:
-        if process.returncode is None:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-        await process.communicate()  # to the end of the pipe, or asyncio closes it when its loop is gone
+        await _end(process)
     return said
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    await process.communicate()  # to the end of the pipe, or asyncio closes it when its loop is gone
 
 
 def environment() -> dict[str, str]:

@@ -140,20 +140,23 @@ def test_output_of_one_among_tasks() -> None:
     assert asyncio.run(read_output(["yes"], environment(), 1000)) == b"y\n" * 500
 
 
-def test_a_task_that_is_cancelled_ends_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("steps", [2, 3, 4, 5, 50])
+def test_a_task_that_is_cancelled_ends_it(tmp_path: Path, steps: int) -> None:
+    """Also while asyncio has only begun to watch it: the program runs after the task's second step."""
     pids = tmp_path / "pids"
 
     async def cancelled() -> None:
-        task = asyncio.create_task(
-            read_output(shell(f"sleep 600 & echo $! $$ >{pids}; wait"), environment(), 1000),
-        )
+        command = shell(f"sleep 600 & echo $! $$ >{pids}; wait")
+        task = asyncio.create_task(read_output(command, environment(), 1000))
+        for _ in range(steps):
+            await asyncio.sleep(0)
         while not (pids.exists() and pids.read_text().endswith("\n")):
-            await asyncio.sleep(0.01)
+            time.sleep(0.01)  # no further step
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
 
-    asyncio.run(cancelled())
+    asyncio.run(asyncio.wait_for(cancelled(), PATIENCE))
     assert_gone(pids.read_text().split())
 
 
