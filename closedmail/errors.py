@@ -52,9 +52,9 @@ class ClosedmailError(Exception):
 class ConfigError(ClosedmailError):
     """The configuration is wrong. `key` is the full key (`network.ndb.inbound.mode`), "" for the file itself."""
 
-    def __init__(self, key: str, message: str) -> None:
-        super().__init__(f"{key}: {message}" if key else message)
-        self.key = key
+    def __init__(self, key: str, message: str, remedy: str = "") -> None:
+        super().__init__(f"{key}: {message}" if key else message, remedy)
+        self.key, self.message = key, message
 
 
 class NothingSet(ConfigError):

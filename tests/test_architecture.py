@@ -25,7 +25,7 @@ MAY_DO_IO = {
     "maps": "local_rows_file",
     "store": "environment private_copy snapshot writer",
     "mta": "own_addresses postfix_settings sendmail_client",
-    "config": "config",
+    "config": "config config_files",
     "lists": "envelope fetch fetch_log gpg https_source obtain openpgp packets suffix_file transfer",
     "publish": "built_maps makemap postfix_maps postmap sendmail_maps switch",
     "daemon": "counters_file listener servers systemd_notify systemd_sockets",

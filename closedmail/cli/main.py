@@ -16,6 +16,7 @@ from closedmail.words import one_line
 DEFAULT_CONFIG = DEFAULT_PATH
 # Each is `cli/NAME_command.py`, imported when it is called, so that `explain` does not pay for what `sync` needs.
 _COMMANDS = (
+    "check",
     "demo",
     "doctor",
     "explain",

@@ -1,86 +1,82 @@
-"""Read the configuration file: TOML in, `closedmail.core.model.Config` out, and every error with its key.
+"""Read the configuration: TOML in, `closedmail.core.model.Config` out, and every error with its key.
 
-Only the first error is reported; nothing is guessed and nothing unknown is ignored. Files that the configuration
-names are not opened here, and names in it are not resolved.
+Nothing is guessed and nothing unknown is ignored. Files that the configuration names are not opened here, and names
+in it are not resolved.
 """
 
-import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from closedmail.config.config_files import ConfigFault, ConfigFile, flat_text, merge, parse_toml, read_files
+from closedmail.config.key_lines import nearest
 from closedmail.config.tables import read_config
+from closedmail.config.toml_table import Faults
 from closedmail.core.model import Config
 from closedmail.errors import ConfigError, NothingSet
 from closedmail.words import printable
 
-__all__ = ["build", "load", "parse"]
-
-# A closed network of 10,000 partner tables stays far below this; /dev/zero does not.
-MAX_FILE = 64 * 1024 * 1024
-
-_TOML_ERROR = re.compile(r"(?P<what>.*) \(at (?P<where>line \d+, column \d+|end of document)\)", re.DOTALL)
+__all__ = ["ConfigFault", "build", "find_faults", "load", "parse"]
 
 
 def load(path: Path) -> Config:
-    """Read and check a configuration file.
+    """Read and check a configuration file, and `conf.d/*.toml` beside it.
 
-    Raises ConfigError, for a file that can't be read with an empty key, and NothingSet, which is one, for a file of
-    comments alone.
+    Raises ConfigError for the first error, with an empty key where a file can't be read, and NothingSet, which is one,
+    where there are only comments.
     """
-    name = printable(str(path))
-    try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_FILE + 1)
-    except FileNotFoundError:
-        raise ConfigError(
-            "", f"{name}: no such file; name the configuration with --config or CLOSEDMAIL_CONFIG"
-        ) from None
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise ConfigError(
-            "", f"{name}: can't be read: {printable(reason)}; it must be a file that this user may read"
-        ) from None
-    if len(raw) > MAX_FILE:
-        raise ConfigError("", f"{name}: larger than {MAX_FILE // 1024**2} MiB; is this the configuration file?")
-    try:
-        # Editors on Windows put a byte order mark in front, which tomllib takes for a key.
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise ConfigError("", f"{name}: line {line}: not UTF-8; save the file in that encoding") from None
-    return parse(text, str(path))
+    config, faults = _read(path)
+    if not faults:
+        return config
+    first = faults[0]
+    if isinstance(first.error, NothingSet):
+        raise first.error
+    # Which of several files it is is worth saying; which line is found by the key.
+    where = "" if first.file == str(path) else f" (in {printable(first.file)}, line {first.line})"
+    remedy = f"`{{closedmail}} check` names all {len(faults)} errors" if len(faults) > 1 else ""
+    raise ConfigError(first.error.key, first.error.message + where, remedy)
+
+
+def find_faults(path: Path) -> list[ConfigFault]:
+    """Find all errors of a configuration file and its drop-ins; none if it can be used."""
+    return _read(path)[1]
 
 
 def parse(text: str, path: str = "closedmail.toml") -> Config:
     """Check a configuration given as TOML text; `path` names it in errors and in the result. Raises ConfigError."""
-    try:
-        data = tomllib.loads(text)
-    except RecursionError:
-        raise ConfigError(
-            "", f"{printable(path)}: nested too deeply; no key here nests deeper than four tables"
-        ) from None
-    except ValueError as error:  # TOMLDecodeError, and what Python's int() says of thousands of digits
-        raise ConfigError("", f"{printable(path)}: {_syntax(str(error))}") from None
+    data = parse_toml(text, path)
     if not data:
-        raise NothingSet(
-            "",
-            f"{printable(path)}: nothing is set in it yet; begin with own_domains in [gateway], and a [network.NAME]",
-        )
+        raise _nothing_set(path)
     return replace(build(data, path), text=text)
 
 
 def build(data: Mapping[str, object], path: str = "closedmail.toml") -> Config:
-    """Check a configuration given as the nested dict that tomllib makes. Raises ConfigError."""
-    return read_config(dict(data), path)
+    """Check a configuration given as the nested dict that tomllib makes. Raises ConfigError for the first error."""
+    config, errors = read_config(dict(data), path, Faults())
+    if errors:
+        raise errors[0]
+    return config
 
 
-def _syntax(message: str) -> str:
-    found = _TOML_ERROR.fullmatch(message)
-    what, where = (found["what"], found["where"] + ": ") if found else (message, "")
-    if what == "Cannot overwrite a value":
-        what = "the same key is set twice"
-    if what == r"Illegal character '\n'":
-        what = "the line ends within a string: a quote is missing"
-    return f"{where}{printable(what[:1].lower() + what[1:])}; fix the TOML syntax there"
+def _read(path: Path) -> tuple[Config, list[ConfigFault]]:
+    """Read all files. Return the configuration, which is one where there are no faults, and all faults."""
+    read = list(read_files(path))
+    files = [each for each in read if isinstance(each, ConfigFile)]
+    faults = Faults()
+    data, origins = merge(files, faults)
+    config, errors = read_config(data, str(path), faults)
+    if unread := [each for each in read if isinstance(each, ConfigFault)]:
+        return config, unread  # what these files set is unknown, and may be all that is missing
+    if not data:
+        return config, [ConfigFault(str(path), None, _nothing_set(str(path)))]
+    located = []
+    for error in errors:
+        file = nearest(origins, error.key) or files[0]
+        located.append(ConfigFault(file.path, nearest(file.lines, error.key), error))
+    return replace(config, text=files[0].text if len(files) == 1 else flat_text(data)), located
+
+
+def _nothing_set(path: str) -> NothingSet:
+    return NothingSet(
+        "", f"{printable(path)}: nothing is set in it yet; begin with own_domains in [gateway], and a [network.NAME]"
+    )

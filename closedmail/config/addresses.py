@@ -20,6 +20,8 @@ def parse_network(text: str) -> IPNetwork:
     client" may be just what is meant, and whoever writes it can see what it says.
     """
     interface = None
+    # Postfix's mynetworks has IPv6 addresses in brackets, and that line is what gets copied here.
+    text = re.sub(r"^\[([0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)\](?=$|/)", r"\1", text)
     # ip_interface() also takes zones and netmasks, of which 0.0.0.0 would admit everybody without looking so.
     if re.fullmatch(r"[0-9A-Fa-f:.]+(?:/[0-9]{1,3})?", text):
         try:

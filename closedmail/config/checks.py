@@ -1,17 +1,16 @@
 """Check several keys together: rules that nothing can satisfy, and sockets that are named twice."""
 
-from closedmail.config.toml_table import Table
+from closedmail.config.toml_table import Faults, Table
 from closedmail.core.model import Inbound, Milter, Network, Partner, Policyd
 from closedmail.core.where import parse_where
-from closedmail.errors import ConfigError
 from closedmail.mailertable.grammar import Route, parse_value
 from closedmail.words import quote
 
 _REMEDY = 'set allow_from, certificates or another require, or mode = "off"'
 
 
-def check_listeners(policyd: Policyd, milter: Milter) -> None:
-    """Check that no socket is to be bound twice. Raises ConfigError."""
+def check_listeners(policyd: Policyd, milter: Milter, faults: Faults) -> None:
+    """Check that no socket is to be bound twice."""
     sockets = [(f"policyd.listen[{at}]", where) for at, where in enumerate(policyd.listen)]
     if policyd.metrics_listen:
         sockets.append(("policyd.metrics_listen", policyd.metrics_listen))
@@ -19,13 +18,13 @@ def check_listeners(policyd: Policyd, milter: Milter) -> None:
     taken: dict[str, str] = {}
     for key, where in sockets:
         if where in taken:
-            raise ConfigError(key, f"found {quote(where)}, which {taken[where]} has already; choose another")
-        if parse_where(where).path or parse_where(where).port:  # port 0 is another one each time
+            faults.add(key, f"found {quote(where)}, which {taken[where]} has already; choose another")
+        elif parse_where(where).path or parse_where(where).port:  # port 0 is another one each time
             taken[where] = key
 
 
 def check_network_rule(table: Table, network: Network, *, has_partners: bool) -> None:
-    """Refuse a rule that nothing can satisfy, unless it applies to nobody. Raises ConfigError.
+    """Refuse a rule that nothing can satisfy, unless it applies to nobody.
 
     It applies to nobody where the network has neither a list nor closed domains: then its partners are checked, each
     with what it inherits.
@@ -37,7 +36,7 @@ def check_network_rule(table: Table, network: Network, *, has_partners: bool) ->
 
 
 def check_partner_rule(table: Table, partner: Partner, network: Network | None) -> None:
-    """Refuse a rule that nothing can satisfy. Raises ConfigError."""
+    """Refuse a rule that nothing can satisfy."""
     line = network is not None and network.source is not None and network.source.format == "mailertable"
     _check_rule(table, partner.inbound, literals=line or _names_address(partner.route))
 
@@ -47,7 +46,7 @@ def _check_rule(table: Table, inbound: Inbound, *, literals: bool) -> None:
 
     Names are never resolved.
     """
-    if inbound.mode == "off":
+    if inbound.mode == "off" or not table.sound:
         return
     if inbound.allow_from or (inbound.allow_route_hosts and literals):
         address = ""
@@ -64,8 +63,8 @@ def _check_rule(table: Table, inbound: Inbound, *, literals: bool) -> None:
         case "ip or cert":
             missing = f"{address}, {certificate}" if address and certificate else ""
     if missing:
-        key = table.key_of("inbound") + ".require"
-        raise ConfigError(key, f'nothing can satisfy "{inbound.require}": {missing}; {_REMEDY}')
+        text = f'nothing can satisfy "{inbound.require}": {missing}; {_REMEDY}'
+        table.fault("require", text, within="inbound")
 
 
 def _names_address(route: str) -> bool:

@@ -44,7 +44,6 @@ from closedmail.core.model import (
     Source,
     TlsLevel,
 )
-from closedmail.errors import ConfigError
 
 MODES: tuple[Mode, ...] = get_args(Mode)
 REQUIRES: tuple[Require, ...] = get_args(Require)
@@ -62,22 +61,23 @@ _NETWORK_KEYS = [
 _MOST = 1_000_000_000
 
 
-def read_networks(top: Table) -> tuple[Network, ...]:
-    """Read all networks in the order of the file. Raises ConfigError."""
+def read_networks(top: Table) -> tuple[tuple[Network, ...], set[str]]:
+    """Read all networks in the order of the file. Return them, and the names of those that are without a fault."""
     # Which networks have partners must be known before those are read: see check_network_rule.
     with_partners = [table.get("network") for _, table in top.members("partner") if isinstance(table, dict)]
-    networks = []
+    networks, sound = [], set()
     for name, value in top.members("network"):
-        key = top.key_of("network")
-        table = Table.member(key, name, value, _NETWORK_KEYS)
+        table = top.member("network", name, value, _NETWORK_KEYS)
         try:
             parse_network_name(name)
         except ValueError as error:
-            raise ConfigError(table.key, str(error)) from None
+            table.fault("", str(error))
         network = _read_network(name, table)
         check_network_rule(table, network, has_partners=name in with_partners)
         networks.append(network)
-    return tuple(networks)
+        if table.sound:
+            sound.add(name)
+    return tuple(networks), sound
 
 
 def _read_network(name: str, table: Table) -> Network:
@@ -85,8 +85,8 @@ def _read_network(name: str, table: Table) -> Network:
     inbound = read_inbound(table.table("inbound", keys_of(Inbound)))
     outbound_table = table.table("outbound", keys_of(Outbound))
     outbound = read_outbound(outbound_table)
-    if source and source.format != "mailertable" and not outbound.smarthost:
-        raise outbound_table.error(
+    if table.sound and source and source.format != "mailertable" and not outbound.smarthost:
+        outbound_table.fault(
             "smarthost", f'a list in the format "{source.format}" has no routes; name a relay: ["[relay.example]:25"]'
         )
     default = Network(name, inbound, outbound)
@@ -126,19 +126,24 @@ def _read_source(table: Table) -> Source | None:
     )
     if not location:
         return None
+    if table.sound:
+        _check_source(table, source)
+    return source
+
+
+def _check_source(table: Table, source: Source) -> None:
     if source.signature != "none":
         if not source.key_file:
-            raise table.error("key_file", "required for a signed list, and not set; name the file of the public keys")
+            table.fault("key_file", "required for a signed list, and not set; name the file of the public keys")
         if not source.signing_keys:
-            raise table.error(
+            table.fault(
                 "signing_keys",
                 "required for a signed list, and empty; write the fingerprints of the keys that may sign",
             )
     if source.format == "csv" and not source.column:
-        raise table.error("column", 'required for the format "csv", and not set; name the column of the domains')
+        table.fault("column", 'required for the format "csv", and not set; name the column of the domains')
     if source.client_key and not source.client_cert:
-        raise table.error("client_cert", "not set, but client_key is; name the certificate that the key belongs to")
-    return source
+        table.fault("client_cert", "not set, but client_key is; name the certificate that the key belongs to")
 
 
 def _read_brakes(table: Table) -> Brakes:
@@ -154,7 +159,7 @@ def _read_brakes(table: Table) -> Brakes:
 
 
 def read_inbound(table: Table, base: Inbound | None = None) -> Inbound:
-    """Read an `inbound` table over the rule that it inherits, if any. Raises ConfigError."""
+    """Read an `inbound` table over the rule that it inherits, if any."""
     default = base or Inbound(mode="off")
     certificates = default.certificates
     if table.has("certificates"):
@@ -181,16 +186,14 @@ def _read_certificate(table: Table) -> CertificatePin:
         subject=table.text("subject", "", COMMON_NAME),
         issuer=table.text("issuer", "", COMMON_NAME),
     )
-    if pin == CertificatePin():
+    if pin == CertificatePin() and table.sound:
         # An entry without a condition would match every certificate.
-        raise ConfigError(
-            table.key, "found an empty entry; write one or more of fingerprint, pubkey_fingerprint, subject, issuer"
-        )
+        table.fault("", "found an empty entry; write one or more of fingerprint, pubkey_fingerprint, subject, issuer")
     return pin
 
 
 def read_outbound(table: Table, base: Outbound | None = None, *, required: bool = True) -> Outbound:
-    """Read an `outbound` table over the one that it inherits, if any. Raises ConfigError.
+    """Read an `outbound` table over the one that it inherits, if any.
 
     Without a base, `tls` must be set, unless it is not `required`.
     """
@@ -211,9 +214,7 @@ def _read_match(table: Table, level: TlsLevel, inherited: tuple[str, ...]) -> tu
     if level not in ("fingerprint", "verify", "secure"):
         if table.has("tls_match") and table.texts("tls_match", (), LINE):
             # Postfix would take the row for invalid and defer the mail (smtp_tls_policy.c).
-            raise table.error(
-                "tls_match", f'the TLS level "{level}" matches nothing; remove the key, or set tls = "secure"'
-            )
+            table.fault("tls_match", f'the TLS level "{level}" matches nothing; remove the key, or set tls = "secure"')
         return ()
     kind = FINGERPRINT_MATCH if level == "fingerprint" else NAME_MATCH
     if table.has("tls_match"):
@@ -222,9 +223,8 @@ def _read_match(table: Table, level: TlsLevel, inherited: tuple[str, ...]) -> tu
         try:
             matches = tuple(map(kind.parse, inherited))
         except ValueError:
-            raise table.error(
-                "tls_match", f'the network\'s tls_match does not fit the level "{level}"; set it here, too'
-            ) from None
-    if level == "fingerprint" and not matches:
-        raise table.error("tls_match", 'required at the TLS level "fingerprint", and empty; write the fingerprints')
+            table.fault("tls_match", f'the network\'s tls_match does not fit the level "{level}"; set it here, too')
+            return ()
+    if level == "fingerprint" and not matches and table.sound:
+        table.fault("tls_match", 'required at the TLS level "fingerprint", and empty; write the fingerprints')
     return matches

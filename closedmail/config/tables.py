@@ -10,7 +10,7 @@ from closedmail.config.checks import check_listeners
 from closedmail.config.locations import METRICS_WHERE, OPTIONAL_PATH, PATH, POSTFIX_PATH, TEXTFILE, WHERE
 from closedmail.config.network_tables import read_networks
 from closedmail.config.partner_table import read_partners
-from closedmail.config.toml_table import Table, keys_of
+from closedmail.config.toml_table import Faults, Table, keys_of
 from closedmail.config.values import (
     AUTHSERV_ID,
     DURATION,
@@ -20,31 +20,36 @@ from closedmail.config.values import (
     SOCKET_MODE,
 )
 from closedmail.core.model import Config, Gateway, Milter, Monitoring, Policyd, PostfixMaps, SendmailMaps
+from closedmail.errors import ConfigError
 
 _TOP = ("gateway", "postfix", "sendmail", "policyd", "milter", "monitoring", "network", "partner")
 _ON_FAILURE: tuple[Literal["disconnect", "dunno"], ...] = ("disconnect", "dunno")
 
 
-def read_config(data: dict[str, object], path: str) -> Config:
-    """Read the whole file, as tomllib gives it. Raises ConfigError for the first thing that is wrong in it."""
-    top = Table("", data, _TOP)
+def read_config(data: dict[str, object], path: str, faults: Faults) -> tuple[Config, list[ConfigError]]:
+    """Read the whole file, as tomllib gives it. Return the configuration, and all faults; it counts if there are none.
+
+    `faults` has those of the files that it was made of.
+    """
+    top = Table("", data, _TOP, faults)
     gateway = _read_gateway(top.table("gateway", keys_of(Gateway)))
     postfix = _read_postfix(top.table("postfix", keys_of(PostfixMaps))) if top.has("postfix") else None
     sendmail = _read_sendmail(top.table("sendmail", keys_of(SendmailMaps))) if top.has("sendmail") else None
     policyd = _read_policyd(top.table("policyd", keys_of(Policyd)))
     milter = _read_milter(top.table("milter", keys_of(Milter)))
     monitoring = _read_monitoring(top.table("monitoring", keys_of(Monitoring)))
-    check_listeners(policyd, milter)
-    networks = read_networks(top)
-    partners = read_partners(top, networks)
-    return Config(path, gateway, postfix, sendmail, policyd, milter, monitoring, networks, partners)
+    check_listeners(policyd, milter, faults)
+    networks, sound = read_networks(top)
+    partners = read_partners(top, networks, sound)
+    config = Config(path, gateway, postfix, sendmail, policyd, milter, monitoring, networks, partners)
+    return config, faults.found
 
 
 def _read_gateway(table: Table) -> Gateway:
     default = Gateway(own_domains=())
     own_domains = table.texts("own_domains", (), DOMAIN)
-    if not own_domains:
-        raise table.error(
+    if not own_domains and table.sound:
+        table.fault(
             "own_domains", 'required, and not set or empty; name the domains you receive mail for: ["city.example"]'
         )
     return Gateway(
@@ -107,6 +112,6 @@ def _read_monitoring(table: Table) -> Monitoring:
 
 def _read_listen(table: Table, default: tuple[str, ...]) -> tuple[str, ...]:
     listen = table.texts("listen", default, WHERE)
-    if not listen:
-        raise table.error("listen", f'found an empty array; name a socket, such as "{default[0]}"')
+    if not listen and table.sound:
+        table.fault("listen", f'found an empty array; name a socket, such as "{default[0]}"')
     return listen

@@ -17,7 +17,20 @@ from closedmail import __version__
 from closedmail.cli.main import main
 
 COMMANDS = [
-    *("demo", "explain", "export", "history", "lint", "milter", "policyd", "release", "replay", "rollback", "status"),
+    *(
+        "check",
+        "demo",
+        "explain",
+        "export",
+        "history",
+        "lint",
+        "milter",
+        "policyd",
+        "release",
+        "replay",
+        "rollback",
+        "status",
+    ),
     "sync",
 ]
 NEED_CONFIGURATION = [
@@ -171,6 +184,7 @@ JSON = [
     ["sync", "--json"],
     ["sync", "--dry-run", "--json"],
     ["lint", "--json", "LIST"],
+    ["check", "--json"],
 ]
 
 
@@ -223,6 +237,7 @@ STATUSES = {
     "sync": (0, True),
     "export json": (0, True),
     "lint LIST": (0, True),
+    "check": (0, True),
     "status --json": (1, True),
     shlex.join(ASKED): (1, True),
     "release aachen.example": (1, False),
