@@ -1,6 +1,6 @@
 """Decide about a message's header: each address in `From:` and `Sender:` needs the proof of an envelope sender."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from closedmail.core.address import parse_client
 from closedmail.core.rule import Rule
@@ -11,9 +11,15 @@ from closedmail.inbound.partner import Rulebook
 
 
 def decide_header(values: Iterable[bytes], envelope: Envelope, book: Rulebook) -> Verdict:
-    """Decide about a message by the values of its `From:` and `Sender:`; the gravest verdict counts.
+    """Decide about a message by the values of its `From:` and `Sender:`. Raises HeaderError."""
+    return decide_names(lambda: header_domains(values, book.rewriting), envelope, book)
 
-    Of the envelope only the client and its session matter: null and own senders are not exempt. Raises HeaderError.
+
+def decide_names(names: Callable[[], Iterable[str]], envelope: Envelope, book: Rulebook) -> Verdict:
+    """Decide about a message by the domains in its `From:` and `Sender:`; the gravest verdict counts.
+
+    Of the envelope only the client and its session matter: null and own senders are not exempt. `names` is called
+    where they matter.
     """
     client = parse_client(envelope.client_address)
     exempt = exemption(envelope, client, book)
@@ -21,7 +27,7 @@ def decide_header(values: Iterable[bytes], envelope: Envelope, book: Rulebook) -
         return exempt
 
     def verdicts() -> Iterator[Verdict]:
-        for name in header_domains(values, book.rewriting):
+        for name in names():
             found = claimed(name, book)
             if isinstance(found, Verdict):
                 yield found

@@ -15,6 +15,10 @@ from functools import lru_cache
 import idna
 
 from closedmail.core.model import Rewriting
+from closedmail.inbound.comments import without_comments
+from closedmail.inbound.long_names import LONGEST_LABEL, NO_LABEL, shortened
+from closedmail.inbound.odd_characters import is_unseen, with_new_letters
+from closedmail.inbound.reading_budget import ReadingBudget, TooMuchToRead
 
 # What nearly every sender looks like: nothing in it changes, whatever the settings.
 _PLAIN = re.compile(r"[A-Za-z0-9._+=-]+@([A-Za-z0-9-]++(?:\.[A-Za-z0-9-]++)+)")
@@ -25,18 +29,15 @@ _LITERAL = re.compile(r"\[(?:[0-9.]+|(?i:ipv6):[0-9A-Fa-f:.]*)\]")
 # A quoted string, an atom (a backslash takes the next character along), or an operator (tok822_scan()).
 _TOKEN = re.compile(r'"((?:\\.|[^"\\])*)(?:"|\\?\Z)|((?:\\.?|[^\\ \t\r\n()<>@,;:".\[\]|%!])+)|[^ \t\r\n]', re.DOTALL)
 _OPENING = re.compile(r'["(\[\\]')
-_INNER_COMMENT = re.compile(r"\((?:\\.|[^()\\])*\)", re.DOTALL)
-_COMMENT_DEPTH = 8
-# More characters than octets in a label: no mapping of it is a domain name (RFC 1035 section 2.3.4).
-_LONGEST_LABEL = 63
 # Postfix reads no longer line (line_length_limit), so that a longer sender is not from Postfix.
 _LONGEST_SENDER = 2048
 # What IDNA 2003 still maps and UTS 46 non-transitional keeps (its deviation characters).
-_DEVIATIONS = str.maketrans({"ß": "ss", "ς": "\u03c3", "\u200c": "", "\u200d": ""})
+_DEVIATIONS = str.maketrans({"ß": "ss", "ς": "\u03c3", "\u200c": "", "\u200d": "", "\u1806": ""})
 # Capital sharp s: "ss" until Unicode 15.0, "ß" since 15.1. Nobody knows which the next hop has.
 _CAPITAL_SHARP_S = ("ß", "ss")
-# These are invisible (Default_Ignorable_Code_Point), beside all of category Cf.
-_UNSEEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")
+# What is mapped for one sender, and what a label costs beside its characters.
+_BUDGET = 20_000
+_COST_OF_A_CHARACTER, _COST_OF_A_LABEL = 8, 40
 # An A-label may hold an A-label, and so on; the whole name is short.
 _NESTED = 8
 
@@ -45,11 +46,12 @@ class SenderError(ValueError):
     """The owner of a sender is unknown: its domain is not UTF-8, or it is longer than any address."""
 
 
-def queued_domains(sender: str, rewriting: Rewriting) -> tuple[str, ...]:
+def queued_domains(sender: str, rewriting: Rewriting, budget: ReadingBudget | None = None) -> tuple[str, ...]:
     """Find the domains that a sender may have when queued, as A-labels, the likeliest first; () where it has none.
 
     `sender` is the policy attribute, decoded as UTF-8 with surrogates for bytes that are not. More than one domain
-    means that others may read it in several ways, and a partner's counts. Raises SenderError.
+    means that others may read it in several ways, and a partner's counts. `budget` is that of the message which the
+    address stands in. Raises SenderError, and TooMuchToRead where a budget is given.
     """
     plain = _PLAIN.fullmatch(sender)
     if plain:
@@ -60,7 +62,17 @@ def queued_domains(sender: str, rewriting: Rewriting) -> tuple[str, ...]:
         return ()  # a bounce stays one
     if len(sender) > _LONGEST_SENDER:
         raise SenderError(f"the sender has more than {_LONGEST_SENDER} characters")
-    found = (name for text in _texts(sender, rewriting) for reading in _readings(text) for name in _names(reading))
+    try:
+        return _found(sender, rewriting, budget or ReadingBudget(_BUDGET))
+    except TooMuchToRead as error:
+        if budget:
+            raise
+        raise SenderError(f"the sender is no honest one: {error}") from None
+
+
+def _found(sender: str, rewriting: Rewriting, budget: ReadingBudget) -> tuple[str, ...]:
+    readings = dict.fromkeys(reading for text in _texts(sender, rewriting) for reading in _readings(text))
+    found = (name for reading in readings for name in _names(reading, budget))
     return tuple(dict.fromkeys(name for name in found if name))
 
 
@@ -119,9 +131,7 @@ def _complete(domain: str, rewriting: Rewriting) -> str:
 
 
 def _without_comments(text: str) -> str:
-    for _ in range(_COMMENT_DEPTH):
-        text = _INNER_COMMENT.sub("", text)
-    return text.partition("(")[0]
+    return without_comments(text).partition("(")[0]
 
 
 def _scan(domain: str) -> tuple[str, bool]:
@@ -168,19 +178,22 @@ def _pieces(text: str) -> Iterator[str]:
     return (piece for piece in pieces if "." in piece or not piece.isascii())
 
 
-def _names(domain: str) -> Iterator[str]:
+def _names(domain: str, budget: ReadingBudget) -> Iterator[str]:
     """Yield the A-labels of a domain that somebody else spelled: mapped as far as it goes, never refused.
 
     Unlike `domain.parse_name` it has to name what a later hop might make of the spelling, valid or not. Raises
-    SenderError for surrogates (bytes that were not UTF-8).
+    SenderError for surrogates (bytes that were not UTF-8), and TooMuchToRead.
     """
     if domain.isascii() and "xn--" not in domain.lower():
         yield _without_dots(domain.lower())
         return
     if not _is_utf8(domain):
         raise SenderError("the sender's domain is not UTF-8")
+    domain = shortened(domain)
+    budget.spend(_COST_OF_A_CHARACTER * len(domain))
     for sharp_s in _CAPITAL_SHARP_S if "ẞ" in domain else ("",):
-        for mapped in _readings(_mapped(domain.replace("ẞ", sharp_s))):
+        for mapped in dict.fromkeys(_readings(_mapped(domain.replace("ẞ", sharp_s)))):
+            budget.spend(_COST_OF_A_CHARACTER * len(mapped) + _COST_OF_A_LABEL * (1 + mapped.count(".")))
             yield _alabels(mapped)
             lax = _laxly(mapped)
             if lax != mapped:
@@ -201,6 +214,7 @@ def _mapped(text: str) -> str:
 
     A name with the like is impossible, and is mapped (and composed) again as such.
     """
+    text = with_new_letters(text)
     try:
         return idna.uts46_remap(text, std3_rules=False, transitional=False)
     except idna.IDNAError:
@@ -211,11 +225,7 @@ def _mapped_character(char: str) -> str:
     try:
         return idna.uts46_remap(char, std3_rules=False, transitional=False)
     except idna.IDNAError:
-        return "" if _is_unseen(char) else unicodedata.normalize("NFKC", char).casefold()
-
-
-def _is_unseen(char: str) -> bool:
-    return char in _UNSEEN or unicodedata.category(char) == "Cf"
+        return "" if is_unseen(char) else unicodedata.normalize("NFKC", char).casefold()
 
 
 def _laxly(name: str) -> str:
@@ -231,7 +241,7 @@ def _laxly(name: str) -> str:
 
 
 def _lax_label(label: str) -> str:
-    if len(label) <= _LONGEST_LABEL:
+    if len(label) <= LONGEST_LABEL:
         if (label.isascii() and not label.startswith("xn--")) or _is_possible(label):
             return label
         if label.isascii():
@@ -263,8 +273,8 @@ def _alabels(name: str) -> str:
 def _alabel(label: str) -> str:
     if label.isascii():
         return label
-    if len(label) > _LONGEST_LABEL:
-        return "xn--"  # no domain has such a label, and punycode takes quadratic time for it
+    if len(label) > LONGEST_LABEL:
+        return NO_LABEL
     try:
         return idna.alabel(label).decode("ascii")
     except (idna.IDNAError, UnicodeError):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from itertools import count
 from typing import TypeVar
 
+from closedmail.core.model import Rewriting
 from closedmail.daemon.digest_watch import DigestWatch
 from closedmail.daemon.verdict_log import Counting, VerdictLog
 from closedmail.errors import StoreError
@@ -35,6 +36,8 @@ class MilterService:
         self._one = threading.Lock()
         self._trouble = ""
         self._numbers = count(1)
+        # How headers are read in the generation asked last, None where they are not.
+        self.header_rewriting: Rewriting | None = None
 
     def connection(self) -> "MilterConnection":
         """Make a connection that is about to begin."""
@@ -45,6 +48,7 @@ class MilterService:
         with self._one:
             try:
                 book = self._store.current()
+                self.header_rewriting = book.rewriting if book.header_from != "off" else None
                 answer = question(book)
             except StoreError as error:
                 if str(error) != self._trouble:  # once for each kind of trouble, not once for each mail
@@ -107,7 +111,9 @@ class MilterConnection:
         self._session.header(name, value)
 
     def end(self, queue_id: str) -> Response:
-        """End a message, and respond."""
+        """End a message, and respond. A header is read before it is our turn: others need not wait for that."""
+        if rewriting := self._service.header_rewriting:
+            self._session.read_header(rewriting)
         response = self._service.ask(self._session.end)
         self._service.log(response, queue_id or self._instance)
         return response

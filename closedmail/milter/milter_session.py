@@ -6,14 +6,15 @@ header is judged at the end of the message.
 """
 
 import re
-from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from closedmail.core.model import Rewriting
 from closedmail.inbound.decision import Verdict, decide_any
 from closedmail.inbound.facts import Envelope
-from closedmail.inbound.header_decision import decide_header
-from closedmail.inbound.header_sender import MAX_BYTES, MAX_FIELDS, HeaderError
+from closedmail.inbound.header_decision import decide_names
+from closedmail.inbound.header_sender import MAX_BYTES, MAX_FIELDS, HeaderError, header_domains
 from closedmail.inbound.partner import Rulebook
 from closedmail.inbound.sender import SenderError
 from closedmail.milter.authentication_results import FIELD, bears_our_mark, mark
@@ -57,6 +58,7 @@ class _Message:
     problem: str = ""
     authors: list[bytes] = field(default_factory=list)
     authors_size: int = 0
+    read: "tuple[Rewriting, tuple[str, ...] | HeaderError] | None" = None
     results: int = 0
     results_size: int = 0
     forged: list[int] = field(default_factory=list)
@@ -78,11 +80,20 @@ class _Message:
             if self.results_size > _MOST_RESULTS or bears_our_mark(value, authserv_id):
                 self.forged.append(self.results)
 
-    def values(self) -> Iterator[bytes]:
-        """Yield all values of `From:` and `Sender:`. Raises HeaderError where not all were kept."""
-        if self.authors_size > MAX_BYTES:
-            raise HeaderError(f"more than {MAX_BYTES} bytes of From: and Sender: headers")
-        yield from self.authors
+    def domains(self, rewriting: Rewriting) -> tuple[str, ...]:
+        """Find the domains in `From:` and `Sender:`, once for the same settings. Raises HeaderError."""
+        if self.read is None or self.read[0] != rewriting:
+            if self.authors_size > MAX_BYTES:
+                self.read = rewriting, HeaderError(f"more than {MAX_BYTES} bytes of From: and Sender: headers")
+            else:
+                try:
+                    self.read = rewriting, header_domains(self.authors, rewriting)
+                except HeaderError as error:
+                    self.read = rewriting, error
+        found = self.read[1]
+        if isinstance(found, HeaderError):
+            raise found
+        return found
 
 
 class MilterSession:
@@ -125,6 +136,12 @@ class MilterSession:
         if self._message is not None:
             self._message.note(name.strip(" \t").lower(), value, self.authserv_id)
 
+    def read_header(self, rewriting: Rewriting) -> None:
+        """Read the header for a decision by these settings, which `end` then need not do: that takes a while."""
+        if self._message is not None and not self._message.reply:
+            with suppress(HeaderError):
+                self._message.domains(rewriting)
+
     def end(self, book: Rulebook | None) -> Response:
         """End the message: judge its header, and respond."""
         message, self._message = self._message, None
@@ -137,7 +154,7 @@ class MilterSession:
         if book.header_from == "off":
             return Response(None, forged, self._mark(message), judged)
         try:
-            header = decide_header(message.values(), message.envelope, book)
+            header = decide_names(lambda: message.domains(book.rewriting), message.envelope, book)
         except HeaderError as error:
             return Response(NO_HEADER if book.header_from == "enforce" else None, forged, None, judged, str(error))
         reply = reply_to(header)

@@ -1,5 +1,8 @@
 """The domain of a sender as it will be queued, for every spelling and setting that Postfix knows."""
 
+from contextlib import suppress
+
+import idna
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -252,3 +255,43 @@ def test_any_sender(sender: str, settings: Rewriting) -> None:
         assert domain.isascii()
         assert domain == domain.lower()
         assert not domain.endswith(".")
+
+
+@pytest.mark.parametrize(
+    "domain",
+    [
+        "koe\u1806ln.example",  # invisible in IDNA 2003
+        "koe\u2065ln.example",  # unassigned, and ignorable by default
+        "koe\U000e0fffln.example",
+        "".join(map(chr, (0x1CCE0, 0x1CCE4, 0x1CCDA, 0x1CCE1, 0x1CCE3))) + ".example",  # Unicode 16
+        "koeln.example" + "\u00ad" * 400,
+        "koe" + "\u00ad" * 400 + "ln.example",
+    ],
+)
+def test_characters_that_the_installed_tables_may_not_know(domain: str) -> None:
+    assert "koeln.example" in queued_domains(f"u@{domain}", DEFAULT)
+
+
+@pytest.mark.parametrize(
+    "domain",
+    ["ﷺẞ" * 1000, "ﷺẞ." * 600, "ü.ẞ " * 500, "ﷺẞ" * 60 + ".ﷺẞ " * 300, r"\(" * 1000, "xn--a-." * 290, "ü." * 1000],
+)
+def test_what_a_hostile_sender_costs(domain: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So many characters are mapped, and so many labels taken for one that may be registered."""
+    mapped: list[str] = []
+    remap = idna.uts46_remap
+
+    def count(text: str, **settings: bool) -> str:
+        mapped.append(text)
+        return remap(text, **settings)
+
+    monkeypatch.setattr(idna, "uts46_remap", count)
+    with suppress(SenderError):
+        queued_domains(f"u@{domain}"[:2048], DEFAULT)
+    assert sum(map(len, mapped)) < 10_000
+
+
+def test_a_sender_that_can_be_read_in_too_many_ways() -> None:
+    hostile = "u@" + " ".join(f"{chr(0xE0 + at % 20)}{at}ẞ.x" for at in range(300))
+    with pytest.raises(SenderError, match="too many ways"):
+        queued_domains(hostile[:2048], DEFAULT)

@@ -77,7 +77,7 @@ RULES = {
         "return idna.uts46_remap(text, std3",
         "return idna.uts46_remap(text.translate(_DEVIATIONS), std3",
     ),
-    "what is disallowed: unseen": ('"" if _is_unseen(char) else', ""),
+    "what is disallowed: unseen": ('"" if is_unseen(char) else', ""),
     "what is disallowed: NFKC": ('unicodedata.normalize("NFKC", char).casefold()', "char"),
     "capital sharp s": ('_CAPITAL_SHARP_S = ("ß", "ss")', '_CAPITAL_SHARP_S = ("ß",)'),
     "impossible labels": ("lax = _laxly(mapped)", "lax = mapped"),
@@ -85,7 +85,7 @@ RULES = {
     "possible labels stay": ("        idna.alabel(label)\n", '        raise UnicodeError("")\n'),
     "fake A-labels": ("_mapped(_decoded(label).translate(_DEVIATIONS))", "label"),
     "fake A-labels in A-labels": ("_NESTED = 8", "_NESTED = 1"),
-    "joiners": ('"\\u200c": "", "\\u200d": ""', ""),
+    "joiners": ('"\\u200c": "", "\\u200d": "", ', ""),
 }
 
 

@@ -8,12 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.core_samples import Book
 
-from closedmail.core.model import CertificatePin, Inbound
+from closedmail.core.model import CertificatePin, Inbound, Rewriting
 from closedmail.core.rule import Rule
+from closedmail.inbound.counters import Counters
 from closedmail.inbound.facts import ClientCertificate
+from closedmail.inbound.header_sender import header_domains
 from closedmail.inbound.partner import Match
+from closedmail.milter import milter_session
 from closedmail.milter.milter_macros import MailMacros
 from closedmail.milter.milter_reply import UNREADABLE
+from closedmail.milter.milter_service import MilterService
 from closedmail.milter.milter_session import MilterSession, Response, internal_form
 
 INSIDE, OUTSIDE = "192.0.2.1", "203.0.113.9"
@@ -289,3 +293,46 @@ def test_nothing_is_left_for_the_next_message(
 )
 def test_internal_form(external: str, internal: str) -> None:
     assert internal_form(external) == internal
+
+
+def test_a_header_is_read_once_and_before_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading takes a while, and the generation is asked by one connection at a time. Other settings: read again."""
+    read: list[Rewriting] = []
+
+    def count(values: list[bytes], rewriting: Rewriting) -> tuple[str, ...]:
+        read.append(rewriting)
+        return header_domains(values, rewriting)
+
+    monkeypatch.setattr(milter_session, "header_domains", count)
+    session = session_of(OUTSIDE)
+    for rewriting in (BOOK.rewriting, Rewriting(myorigin="other.example")):
+        read.clear()
+        session.mail(b"<v@stranger.example>", macros(), BOOK)
+        session.header("From", b"u@p.example")
+        session.read_header(rewriting)
+        assert read == [rewriting]
+        response = session.end(BOOK)
+        assert response.reply
+        assert set(read) == {rewriting, BOOK.rewriting}
+        assert len(read) <= 2
+
+
+def test_the_service_is_not_locked_while_a_header_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Store:
+        def current(self) -> Book:
+            return BOOK
+
+    service = MilterService(Store(), lambda _: None, Counters(0), ID)  # type: ignore[arg-type]
+    connection = service.connection()
+    connection.connect(OUTSIDE)
+    connection.mail(b"<v@stranger.example>", {})
+    connection.header("From", b"u@p.example")
+    locked: list[bool] = []
+
+    def note(values: list[bytes], rewriting: Rewriting) -> tuple[str, ...]:
+        locked.append(service._one.locked())
+        return header_domains(values, rewriting)
+
+    monkeypatch.setattr(milter_session, "header_domains", note)
+    assert connection.end("").reply
+    assert locked == [False]

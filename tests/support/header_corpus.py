@@ -173,5 +173,13 @@ NOT_FOR_MTAS = [
     _case("NUL in the domain", b"From: u@koe\x00ln.example", True),
     _case("a NUL behind it", b"From: u@koeln.example\x00x", True),
     _case("bare carriage return", b"From: x@stranger.example\rFrom: u@koeln.example", True),
+    # What some program drops within an address, so that the pieces join (Thunderbird: the first two)
+    _case("a bracket without its partner", "From: Stadt Koeln <u@koeln.exam)ple>", True),
+    _case("a backslash and what it takes along", r"From: <u@koeln.exam\,ple>", True),
+    *(
+        _case(f"dropped: {mark}", f"From: Stadt Koeln <u@koeln.exam{mark}ple>", True)
+        for mark in ("<>", ">", "<", ":", ";", ",", "(", "[", "]")
+    ),
+    _case("several of them", "From: <u@koe)ln.ex<>am:ple>", True),
     _case("100 kB", "From: " + "a, " * 33000 + "u@koeln.example", True),
 ]
