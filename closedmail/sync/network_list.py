@@ -175,11 +175,9 @@ class NetworkList:
             for key, entry in snapshot.records():
                 if entry.network < 0 or snapshot.networks[entry.network] != self.network.name:
                     continue
-                if admission.never(key):
-                    listing.ruled_out.add(key)
-                elif admission.why_not(key):
+                if admission.why_not(key):
                     continue
-                elif entry.listed:
+                if entry.listed:
                     listing.entries[key] = entry.value
                 elif entry.why is Why.UNCLEAR:
                     listing.unclear[key] = ""

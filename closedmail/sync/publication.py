@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from closedmail.core.model import PostfixMaps
 from closedmail.errors import Refused, StoreError
 from closedmail.files import make_folder, remove_tree, sync_path
 from closedmail.generation.generation import Generation
@@ -47,12 +48,17 @@ class GenerationLabel:
     set_aside: str = ""
 
 
+def longest_linger(postfix: PostfixMaps | None) -> int:
+    """Return how many seconds the TLS rows of any MTA may stay at most."""
+    return max(_LEAST_LINGER, _SENDMAIL_LINGER, postfix.tls_linger if postfix else 0)
+
+
 class Publication:
     """The publication of what a run has settled; in a dry run all is done but the switch."""
 
-    def __init__(self, run: LockedRun, inputs: Inputs) -> None:
-        """Keep the run and its inputs; nothing happens yet."""
-        self._run, self._inputs = run, inputs
+    def __init__(self, run: LockedRun, inputs: Inputs, anew: int = 0) -> None:
+        """Keep the run and its inputs; nothing happens yet. `anew` is as for `routes.tls_policy.linger`."""
+        self._run, self._inputs, self._anew = run, inputs, anew
         self._snapshot, self._now, self._state_dir = run.snapshot, run.now, run.state_dir
 
     def publish(
@@ -78,10 +84,11 @@ class Publication:
                 store.put_domains(generation.entries())
                 store.put_tls_rows(policy_rows(generation.policies, staying), staying_recipients)
                 until = [row.until for row in (*staying.values(), *staying_recipients.values())]
-                store.put_manifest(self._manifest(generation, label, kept, min(until, default=0), maps))
+                store.put_manifest(self._manifest(generation, label, kept, until, maps))
                 for name, item in details.items():
                     store.put_details(name, item)
-                archived = Archived(config.text, kept, generation.beyond, generation.released)
+                beyond = tuple(generation.rules[len(config.networks) + len(config.partners) :])
+                archived = Archived(config.text, kept, generation.beyond, generation.released, beyond)
                 store.put_archived(label.number, archived)
                 if self._is_new(label.number):
                     store.put_history(label.number, self._history(generation, label, kept))
@@ -121,7 +128,7 @@ class Publication:
         """Find the rows of Postfix's TLS policy that stay for a time."""
         old_rows, postfix = self._snapshot.tls_rows() if self._snapshot else (), self._inputs.config.postfix
         linger_for = max(_LEAST_LINGER, postfix.tls_linger) if postfix else 0
-        return linger(old_rows, generation.policies, self._now, linger_for, self._run.latest)
+        return linger(old_rows, generation.policies, self._now, linger_for, self._run.latest, self._anew)
 
     def _recipients(self, generation: Generation) -> tuple[dict[str, Policy], dict[str, Row]]:
         """Find Sendmail's TLS demand for each name, and its rows that stay for a time."""
@@ -130,9 +137,10 @@ class Publication:
         policies, before = recipient_policies(generation.entries(), generation.rules), DemandsInForce()
         snapshot = self._snapshot
         if snapshot and snapshot.manifest.sendmail_maps:
-            staying = dict(snapshot.staying_recipients())
-            before = DemandsInForce.of(snapshot.records(), snapshot.manifest.rules, staying, policies)
-        return policies, staying_recipients(before, policies, self._now, _SENDMAIL_LINGER, self._run.latest)
+            rows = dict(snapshot.staying_recipients())
+            before = DemandsInForce.of(snapshot.records(), snapshot.manifest.rules, rows, policies)
+        staying = staying_recipients(before, policies, self._now, _SENDMAIL_LINGER, self._run.latest, self._anew)
+        return policies, staying
 
     def _build(
         self,
@@ -176,7 +184,7 @@ class Publication:
         generation: Generation,
         label: GenerationLabel,
         lists: tuple[ListInForce, ...],
-        rows_due: int,
+        rows_until: Sequence[int],
         maps: Mapping[str, BuiltMaps],
     ) -> Manifest:
         config, inputs = self._inputs.config, self._inputs
@@ -199,7 +207,9 @@ class Publication:
             shared_spellings=tuple(sorted(folded for folded, key in generation.spellings.items() if not key)),
             former=self._former(lists),
             holds_due=generation.holds_due,
-            rows_due=rows_due,
+            holds_begun=generation.holds_begun,
+            rows_due=min(rows_until, default=0),
+            rows_until=max(rows_until, default=0),
             maps=maps["postfix"].identities() if "postfix" in maps else {},
             sendmail_maps=maps["sendmail"].identities() if "sendmail" in maps else {},
             rules_of=label.rules_of,

@@ -8,6 +8,7 @@ from closedmail.core.record import Entry, State
 from closedmail.errors import ClosedmailError
 from closedmail.generation.earlier import Without
 from closedmail.generation.settle import released_line
+from closedmail.sync.in_force import InForce
 from closedmail.sync.inputs import check_services, gather
 from closedmail.sync.locked_run import locked_run
 from closedmail.sync.plan import Plan, report_in_force
@@ -43,16 +44,15 @@ def release(file: Config, keys: Sequence[str], *, now: int | None = None) -> Syn
         check_services(inputs)
         lists = run.lists(inputs)
         report = report_in_force(rules, snapshot)
-        plan = Plan(run, inputs, lists, Without(snapshot, frozenset(keys)), report, stored=snapshot)
+        found = InForce(run, inputs)
+        plan = Plan(run, inputs, lists, Without(found.before, frozenset(keys)), report, stored=snapshot)
         marks = {
             released_line(item.network.name, key): mark
             for item, listing in zip(lists, plan.listings, strict=True)
             for key, mark in (listing.unclear.items() if listing else ())
             if key in keys
         }
-        label = GenerationLabel(
-            manifest.generation + 1, "release", rules_of=manifest.rules_of, set_aside=manifest.set_aside
-        )
+        label = GenerationLabel(found.number + 1, "release", rules_of=manifest.rules_of, set_aside=manifest.set_aside)
         plan.publish(label, manifest.released | marks)
         run.tidy()
         return report
