@@ -26,7 +26,7 @@ def standing_rows(
     try:
         with table.open(encoding="utf-8", errors="surrogateescape") as lines:
             found = parse_standing(lines, own_rows)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return StandingRows()
     newer = not generation or found.generation > generation or found.published > published
     return found if found.generation and newer else StandingRows()

@@ -19,13 +19,16 @@ class SeenTimes:
     """The times of a generation, as a run sees them that has verified the newest lists of some networks.
 
     `records` are these networks' entries of the fetch log, by name; `linger_for` is how long TLS rows stay at most.
-    `confirmed` says that the administrator vouches for the clock (`--force`): times ahead of it begin anew at once.
+    `signed` says that one of these lists was signed, at a time that the clock is not before: without that, it may as
+    well be set back, and nothing begins anew. `confirmed` says that the administrator vouches for the clock
+    (`--force`): times ahead of it begin anew at once.
     """
 
     manifest: Manifest
     records: dict[str, FetchRecord]
     linger_for: int
     now: int
+    signed: bool = False
     confirmed: bool = False
 
     @property
@@ -42,8 +45,10 @@ class SeenTimes:
         """The second at which holds and rows begin anew whose times are ahead of the clock; 0 while they don't."""
         if not self.ahead:
             return 0
+        if self.confirmed:
+            return self.now
         seen = [record.ahead_seen for record in self.records.values() if 0 < record.ahead_seen <= self.now - _APART]
-        return max(seen, default=self.now if self.confirmed else 0)
+        return max(seen, default=0) if self.signed else 0
 
     @property
     def ahead(self) -> bool:

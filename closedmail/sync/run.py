@@ -144,7 +144,8 @@ class _Sync:
             for item in self.lists
             if item.network.name in self.names and item.network.source and item.refusal is None
         }
-        return SeenTimes(manifest, records, longest_linger(postfix), now, confirmed=self.force)
+        signed = any(item.signed_at for item in manifest.lists if item.name in records)
+        return SeenTimes(manifest, records, longest_linger(postfix), now, signed=signed, confirmed=self.force)
 
     def _is_due(self, inputs: Inputs) -> bool:
         """Check whether there is anything to publish, or to repair."""
