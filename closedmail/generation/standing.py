@@ -1,6 +1,6 @@
 """Take partners from the rows that stand in `map_dir`, where the policy store knows less than these."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 from closedmail.core.hold_reason import Why
@@ -21,8 +21,13 @@ class Standing:
     itself.
     """
 
-    def __init__(self, previous: Previous, rows: Mapping[str, str], config: Config, now: int) -> None:
-        """Add `rows` to `previous`: keys, each with the Postfix service that delivers, "" where it names none."""
+    def __init__(
+        self, previous: Previous, rows: Mapping[str, str], config: Config, now: int, held: Collection[str] = ()
+    ) -> None:
+        """Add `rows` to `previous`: keys, each with the Postfix service that delivers, "" where it names none.
+
+        `held` are those that were held already, which the brakes don't count.
+        """
         doors: dict[str, list[str]] = {}
         for network in config.networks:
             doors.setdefault(network.outbound.transport, []).append(network.name)
@@ -43,7 +48,7 @@ class Standing:
             until = now + hold_for if hold_for is not None else 0
             entry = Entry(len(previous.rules), "", numbers.get(name, -1), State.HELD, Why.LOST, now, until)
             self._rows[key] = entry
-        self.standing: AbstractSet[str] = self._rows.keys()
+        self.standing: AbstractSet[str] = self._rows.keys() - set(held)
 
     def records(self) -> Iterable[tuple[str, Entry]]:
         """Yield all records, in the order of their keys."""

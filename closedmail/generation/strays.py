@@ -50,7 +50,7 @@ def _cause(key: str, old: Entry, previous: Previous) -> str:
         return "a row for it stands in map_dir, and nobody lists it"
     if old.network >= 0:
         return f"the network {previous.networks[old.network]} had it, which is no longer configured or has no list"
-    return "the network that had it is no longer configured, has no list or is not known"
+    return "it was held before, and the network that had it is no longer configured or not known"
 
 
 def _named(keys: Sequence[str]) -> str:

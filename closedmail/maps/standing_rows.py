@@ -9,12 +9,13 @@ from closedmail.core.domain import DomainError, parse_key
 from closedmail.core.hold_reason import Why
 from closedmail.maps.postfix_transport import transport_value
 from closedmail.routes.delivery import HELD, OWN
-from closedmail.routes.sendmail_route import SHIELD
+from closedmail.routes.sendmail_route import SHIELD, mailertable_value
 
 _GENERATION = re.compile(r"# closedmail generation ([0-9]{1,9})\n?")
 _PUBLISHED = re.compile(r"# Published (\S+) by closedmail .*\n?")
 # Rows of keys that are no partner's: own domains, and a spelling that is another domain's, which stays with that one.
 _NOBODYS = frozenset({SHIELD, transport_value(OWN), transport_value(HELD[Why.FOLDED])})
+_HELD = frozenset(render(HELD[why]) for why in Why for render in (transport_value, mailertable_value))
 _NO_SERVICE = ("error", "retry", "")
 
 
@@ -22,12 +23,14 @@ _NO_SERVICE = ("error", "retry", "")
 class StandingRows:
     """The partners' rows of a table: `rows` are their keys, each with the service of its value, "" where it names none.
 
-    `generation` and `published` (Unix time) are those of its header, 0 where it has none.
+    `held` are those of them whose mail waits, for a reason of ours. `generation` and `published` (Unix time) are those
+    of its header, 0 where it has none.
     """
 
     generation: int = 0
     published: int = 0
     rows: dict[str, str] = field(default_factory=dict)
+    held: set[str] = field(default_factory=set)
 
 
 def parse_standing(lines: Iterable[str], own_rows: Container[str] = ()) -> StandingRows:
@@ -35,7 +38,7 @@ def parse_standing(lines: Iterable[str], own_rows: Container[str] = ()) -> Stand
 
     A row of an U-label has one of its A-label beside it. What is no row of ours is left out.
     """
-    generation, published, rows = 0, 0, dict[str, str]()
+    generation, published, rows, held = 0, 0, dict[str, str](), set[str]()
     for line in lines:
         if line.startswith("#"):
             if found := _GENERATION.fullmatch(line):
@@ -52,7 +55,9 @@ def parse_standing(lines: Iterable[str], own_rows: Container[str] = ()) -> Stand
             continue
         service = value.partition(":")[0]
         rows[name] = "" if service in _NO_SERVICE else service
-    return StandingRows(generation, published, rows)
+        if value in _HELD:
+            held.add(name)
+    return StandingRows(generation, published, rows, held)
 
 
 def _seconds(text: str) -> int:

@@ -41,4 +41,5 @@ class InForce:
         rows = {key: service for item in reversed(found) for key, service in item.rows.items()}
         self.number = max((generation, *(item.generation for item in found)))
         self.unknown = any(item.generation for item in found)
-        self.before = Standing(store, rows, inputs.config, run.now) if rows else store
+        held = {key for item in found for key in item.held}
+        self.before = Standing(store, rows, inputs.config, run.now, held) if rows else store

@@ -85,13 +85,15 @@ class Plan:
         touched: Collection[str] | None = None,
         ends: Mapping[str, int] | None = None,
         anew: int = 0,
+        ended: Collection[str] = frozenset(),
     ) -> dict[str, int]:
         """Settle the generation, publish it and report it. Raises Refused(publish-failed); then nothing has changed.
 
         `released` are marks of bad lines (`generation.settle`). `base` is what the generation is made on top of, where
         that is not the generation in force; what it changes is reported against the latter all the same. `touched` are
-        the networks of which more than domains changed, by default all. `ends` and `anew` say which holds
-        end, and which begin anew (`settle`). Returns when the first hold of each network is due.
+        the networks of which more than domains changed, by default all. `ends` and `anew` say which holds end, and
+        which begin anew (`settle`), `ended` which TLS rows stay no longer (`Publication`). Returns when the first hold
+        of each network is due.
         """
         run, inputs = self._run, self._inputs
         self._progress("settling routes and rules")
@@ -111,7 +113,7 @@ class Plan:
         details = self._details(generation)
         self._progress("building and checking the maps")
         lists = [item.next_in_force() for item in self._lists]
-        Publication(run, inputs, anew).publish(generation, label, lists, details, new_texts(self._lists))
+        Publication(run, inputs, anew, ended).publish(generation, label, lists, details, new_texts(self._lists))
         names = [item.network.name for item in self._lists] if touched is None else touched
         self._report_published(generation, label.number, details, names)
         for item in lists:

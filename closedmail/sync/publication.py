@@ -1,6 +1,6 @@
 """Publish a settled generation: prepare maps and store aside, then switch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -56,9 +56,12 @@ def longest_linger(postfix: PostfixMaps | None) -> int:
 class Publication:
     """The publication of what a run has settled; in a dry run all is done but the switch."""
 
-    def __init__(self, run: LockedRun, inputs: Inputs, anew: int = 0) -> None:
-        """Keep the run and its inputs; nothing happens yet. `anew` is as for `routes.tls_policy.linger`."""
-        self._run, self._inputs, self._anew = run, inputs, anew
+    def __init__(self, run: LockedRun, inputs: Inputs, anew: int = 0, ended: Collection[str] = frozenset()) -> None:
+        """Keep the run and its inputs; nothing happens yet. `anew` is as for `routes.tls_policy.linger`.
+
+        `ended` are nexthops and names whose rows stay no longer.
+        """
+        self._run, self._inputs, self._anew, self._ended = run, inputs, anew, ended
         self._snapshot, self._now, self._state_dir = run.snapshot, run.now, run.state_dir
 
     def publish(
@@ -126,7 +129,8 @@ class Publication:
 
     def _staying(self, generation: Generation) -> dict[str, Row]:
         """Find the rows of Postfix's TLS policy that stay for a time."""
-        old_rows, postfix = self._snapshot.tls_rows() if self._snapshot else (), self._inputs.config.postfix
+        in_force, postfix = self._snapshot.tls_rows() if self._snapshot else (), self._inputs.config.postfix
+        old_rows = (row for row in in_force if row[0] not in self._ended)
         linger_for = max(_LEAST_LINGER, postfix.tls_linger) if postfix else 0
         return linger(old_rows, generation.policies, self._now, linger_for, self._run.latest, self._anew)
 
@@ -137,7 +141,7 @@ class Publication:
         policies, before = recipient_policies(generation.entries(), generation.rules), DemandsInForce()
         snapshot = self._snapshot
         if snapshot and snapshot.manifest.sendmail_maps:
-            rows = dict(snapshot.staying_recipients())
+            rows = {name: row for name, row in snapshot.staying_recipients() if name not in self._ended}
             before = DemandsInForce.of(snapshot.records(), snapshot.manifest.rules, rows, policies)
         staying = staying_recipients(before, policies, self._now, _SENDMAIL_LINGER, self._run.latest, self._anew)
         return policies, staying

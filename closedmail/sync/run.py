@@ -30,18 +30,20 @@ def sync(
     names: Sequence[str] = (),
     dry_run: bool = False,
     force: bool = False,
+    forget_signing_time: bool = False,
     now: int | None = None,
     progress: Progress = lambda _: None,
 ) -> SyncReport:
     """Do one sync of all networks, or of the named ones, and report it.
 
+    `forget_signing_time` goes back, for the named networks, behind a newest signing time that is ahead of the clock.
     `now` is Unix time, the clock's by default; `progress` is called with each step. Raises ConfigError, StoreError and
     ClosedmailError; whatever is refused, `busy` and `publish-failed` included, is in the report.
     """
     _check_names(names, config, "configured")
     try:
         with locked_run(config, now, dry_run=dry_run) as run:
-            return _Sync(run, progress, force=force).carry_out(names)
+            return _Sync(run, progress, force=force, forget=forget_signing_time).carry_out(names)
     except Refused as refusal:  # busy: all others are in the report
         return _busy(config, names, refusal)
 
@@ -70,8 +72,8 @@ def _busy(config: Config, names: Sequence[str], refusal: Refused) -> SyncReport:
 class _Sync:
     """One sync under the lock: what it has to know, and its steps in their order."""
 
-    def __init__(self, run: LockedRun, progress: Progress, *, force: bool) -> None:
-        self.run, self.progress, self.force = run, progress, force
+    def __init__(self, run: LockedRun, progress: Progress, *, force: bool, forget: bool) -> None:
+        self.run, self.progress, self.force, self.forget = run, progress, force, forget
         self.manifest = run.manifest
         # Rules that `rollback` has put in force stay until the file's rules change, or until these are requested.
         self.set_aside = self.manifest is not None and not force and is_set_aside(run.file, self.manifest)
@@ -129,7 +131,18 @@ class _Sync:
             network = item.network
             if network.name in names and network.source:
                 self.progress(f"fetching and verifying the list of {network.name}")
+                if self.forget:
+                    self._forget_signing_time(item)
                 item.bring_in(self.run.work, self.run.now, force=self.force)
+
+    def _forget_signing_time(self, item: NetworkList) -> None:
+        """Raise ClosedmailError where the newest signing time is not ahead of the clock: that is the guard."""
+        name, latest = item.network.name, self.run.now + CLOCK_SKEW
+        if not item.forget_signing_time(self.run.signed_until(name, latest), self.run.now):
+            raise ClosedmailError(
+                f"the newest list of {name} was not signed ahead of this machine's clock: its time is not forgotten",
+                "older lists stay refused as replayed; ask the network for the current one",
+            )
 
     def _seen(self) -> SeenTimes | None:
         """Find the times in force, as this run sees them by the networks whose newest list it has verified, and takes.
