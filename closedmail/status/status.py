@@ -14,14 +14,13 @@ from closedmail.lists.fetch_log import FetchRecord, read_log
 from closedmail.lists.gpg_status import CLOCK_SKEW, KeyState
 from closedmail.lists.obtain import signed_ahead
 from closedmail.lists.openpgp import key_states
+from closedmail.maps.linger_times import longest_linger
 from closedmail.status.map_check import map_problems
 from closedmail.status.problems import Problem, Problems, State, worst
 from closedmail.status.traffic import Traffic, find_traffic
 from closedmail.store.environment import store_path
 from closedmail.store.manifest import Details, ListInForce, Manifest
 from closedmail.store.snapshot import Snapshot, StoreReader
-from closedmail.sync.hold_ends import times_ahead
-from closedmail.sync.publication import longest_linger
 from closedmail.sync.rules import is_set_aside, set_aside_sentence
 from closedmail.sync.sync_report import NOBODY_SIGNS
 from closedmail.words import counted, iso, iso_or_none
@@ -178,7 +177,7 @@ def _network_status(
 
 def judge_times(found: Problems, config: Config, manifest: Manifest, now: int) -> None:
     """Judge the times of the generation in force: those ahead of the clock count for nothing, once it is right."""
-    ahead = times_ahead(manifest, longest_linger(config.postfix), now)
+    ahead = manifest.times_after(now + CLOCK_SKEW, longest_linger(config.postfix))
     if ahead:
         found.warn(
             "clock",

@@ -76,6 +76,11 @@ class Manifest:
     fingerprint_digest: str = ""
     sendmail_maps: dict[str, list[int]] = field(default_factory=dict)
 
+    def times_after(self, second: int, linger_for: int) -> list[int]:
+        """List its times that are later: when it was published, when holds began, and rows that stay `linger_for`."""
+        times = (self.published_at, self.holds_begun, self.rows_until - linger_for)
+        return [time for time in times if time > second]
+
     def to_json(self) -> bytes:
         """Write the manifest as JSON."""
         return json.dumps(asdict(self), default=str, separators=(",", ":")).encode()

@@ -4,7 +4,6 @@ Both runs have just verified the network's newest list, and they are an hour or 
 ends nothing and moves nothing, and no hold ends while fetching fails.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from closedmail.lists.fetch_log import FetchRecord
@@ -53,7 +52,7 @@ class SeenTimes:
     @property
     def ahead(self) -> bool:
         """Whether the clock was ahead when the generation was made, or is set back."""
-        return bool(times_ahead(self.manifest, self.linger_for, self.now))
+        return bool(self.manifest.times_after(self.now + CLOCK_SKEW, self.linger_for))
 
     def note(self, due: dict[str, int]) -> None:
         """Note in the records what this run has seen; `due` is when each network's first hold is due afterwards."""
@@ -67,9 +66,3 @@ class SeenTimes:
                 record.ahead_seen = 0
             elif not 0 < record.ahead_seen <= self.now:
                 record.ahead_seen = self.now
-
-
-def times_ahead(manifest: Manifest, linger_for: int, now: int) -> Sequence[int]:
-    """List the times of a generation that are ahead of the clock: when it was published, and what began since."""
-    times = (manifest.published_at, manifest.holds_begun, manifest.rows_until - linger_for)
-    return [time for time in times if time > now + CLOCK_SKEW]

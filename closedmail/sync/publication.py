@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from closedmail.core.model import PostfixMaps
 from closedmail.errors import Refused, StoreError
 from closedmail.files import make_folder, remove_tree, sync_path
 from closedmail.generation.generation import Generation
 from closedmail.generation.sendmail_tls_demands import recipient_policies
+from closedmail.maps.linger_times import SENDMAIL_LINGER, postfix_linger
 from closedmail.maps.postfix_transport import policy_rows, transport_rows
 from closedmail.maps.sendmail_access import access_rows
 from closedmail.maps.sendmail_linger import DemandsInForce, staying_recipients
@@ -28,11 +28,6 @@ from closedmail.words import iso, iso_or_none
 
 Reason = Literal["sync", "configuration", "rollback", "release"]
 
-# Seconds. The TLS policy is switched first, and Postfix goes on using the old routes for up to ten seconds: a row must
-# outlive its routes whatever `tls_linger` says.
-_LEAST_LINGER = 60
-_SENDMAIL_LINGER = 86400  # seconds: a delivery that has looked its routes up takes hours, where hosts don't answer
-
 
 @dataclass(frozen=True, slots=True)
 class GenerationLabel:
@@ -46,11 +41,6 @@ class GenerationLabel:
     rolled_back_to: int = 0
     rules_of: int = 0
     set_aside: str = ""
-
-
-def longest_linger(postfix: PostfixMaps | None) -> int:
-    """Return how many seconds the TLS rows of any MTA may stay at most."""
-    return max(_LEAST_LINGER, _SENDMAIL_LINGER, postfix.tls_linger if postfix else 0)
 
 
 class Publication:
@@ -129,9 +119,9 @@ class Publication:
 
     def _staying(self, generation: Generation) -> dict[str, Row]:
         """Find the rows of Postfix's TLS policy that stay for a time."""
-        in_force, postfix = self._snapshot.tls_rows() if self._snapshot else (), self._inputs.config.postfix
+        in_force = self._snapshot.tls_rows() if self._snapshot else ()
         old_rows = (row for row in in_force if row[0] not in self._ended)
-        linger_for = max(_LEAST_LINGER, postfix.tls_linger) if postfix else 0
+        linger_for = postfix_linger(self._inputs.config.postfix)
         return linger(old_rows, generation.policies, self._now, linger_for, self._run.latest, self._anew)
 
     def _recipients(self, generation: Generation) -> tuple[dict[str, Policy], dict[str, Row]]:
@@ -143,7 +133,7 @@ class Publication:
         if snapshot and snapshot.manifest.sendmail_maps:
             rows = {name: row for name, row in snapshot.staying_recipients() if name not in self._ended}
             before = DemandsInForce.of(snapshot.records(), snapshot.manifest.rules, rows, policies)
-        staying = staying_recipients(before, policies, self._now, _SENDMAIL_LINGER, self._run.latest, self._anew)
+        staying = staying_recipients(before, policies, self._now, SENDMAIL_LINGER, self._run.latest, self._anew)
         return policies, staying
 
     def _build(

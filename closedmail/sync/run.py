@@ -9,6 +9,7 @@ from closedmail.errors import ClosedmailError, ConfigError, Refused, StoreError
 from closedmail.files import remove_tree
 from closedmail.lists.fetch_log import FetchRecord, write_log
 from closedmail.lists.gpg_status import CLOCK_SKEW
+from closedmail.maps.linger_times import longest_linger
 from closedmail.publish.built_maps import maps_in_force
 from closedmail.publish.switch import interrupted
 from closedmail.store.environment import store_path
@@ -19,7 +20,7 @@ from closedmail.sync.inputs import Inputs, check_services, gather
 from closedmail.sync.locked_run import LockedRun, locked_run
 from closedmail.sync.network_list import NetworkList, new_texts
 from closedmail.sync.plan import Plan, Progress, report_in_force
-from closedmail.sync.publication import GenerationLabel, Publication, Reason, longest_linger
+from closedmail.sync.publication import GenerationLabel, Publication, Reason
 from closedmail.sync.rules import is_set_aside, set_aside_sentence
 from closedmail.sync.sync_report import SyncReport
 

@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from support.network import DAY, HOUR, Site, routes
+from support.network import DAY, HOUR, Site, routes, text_rows
 
 from closedmail.core.suffixes import PublicSuffixes
 from closedmail.sync import inputs
@@ -181,3 +181,23 @@ def test_going_back_to_before_a_table(plain: Site) -> None:
     plain.run("sync", "--force")
     assert plain.route("klinik.example") == "smtp:[192.0.2.9]"
     assert (plain.route("kim.example") or "").startswith("error:5.4.4")
+
+
+@pytest.mark.real("makemap")
+def test_a_lost_store_where_only_sendmail_is(plain: Site) -> None:
+    """The rows of its mailertable know, but for the administrator's own."""
+    own = plain.folder / "own_mailertable"
+    own.write_text("tickets.example\tesmtp:[192.0.2.99]\n")
+    plain.drop("postfix.")
+    maps = plain.folder / "sendmail"
+    plain.settings |= {"sendmail.map_dir": str(maps), "sendmail.own_mailertable": str(own)}
+    plain.put(TWO)
+    plain.published()
+    shutil.rmtree(plain.state_dir / "store")
+    own.write_text("tickets.example\tesmtp:[192.0.2.99]\n")
+    plain.put(BONN)
+    assert plain.published().held == ["koeln.example"]
+    rows = text_rows(maps / "mailertable")
+    assert rows["koeln.example"].startswith('error:4.3.2:"450 mail for this domain is held')
+    assert rows["tickets.example"] == "esmtp:[192.0.2.99]"
+    assert set(plain.records) == {"koeln.example", "bonn.example"}
