@@ -42,8 +42,9 @@ class Manifest:
     from the configuration file. `former` has the newest accepted signing time of networks that are no longer
     configured: they may be again, and an old list is no newer then. `holds_due` has the second at which the first hold
     of each network is due, `holds_begun` is the one at which the last of these holds began. `rows_due` and `rows_until`
-    are the seconds at which the first and the last TLS row that only stays for a time may go, 0 for never. `maps` has
-    the identities of the files of Postfix's maps (`built_maps.py`), `sendmail_maps` those of Sendmail's.
+    are the seconds at which the first and the last TLS row that only stays for a time may go, 0 for never. `built_at`
+    is when the maps were made, which is later than `published_at` where they were put right again. `maps` has the
+    identities of the files of Postfix's maps (`built_maps.py`), `sendmail_maps` those of Sendmail's.
     `fingerprint_digest` is Postfix's for certificates, "" where it is not known.
 
     After a rollback `rules_of` is the generation whose rules are in force in place of the file's, and `set_aside` the
@@ -69,6 +70,7 @@ class Manifest:
     holds_begun: int = 0
     rows_due: int = 0
     rows_until: int = 0
+    built_at: int = 0
     maps: dict[str, list[int]] = field(default_factory=dict)
     rules_of: int = 0
     set_aside: str = ""

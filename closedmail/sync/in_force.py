@@ -25,16 +25,16 @@ class InForce:
         """Read the maps where the store is missing, is older, or is another one than theirs."""
         manifest = run.manifest
         store: Previous = run.snapshot or NothingInForce()
-        generation, published = (manifest.generation, manifest.published_at) if manifest else (0, 0)
+        generation, built = (manifest.generation, manifest.built_at or manifest.published_at) if manifest else (0, 0)
         known = (manifest.maps, manifest.sendmail_maps) if manifest else ({}, {})
         found: list[StandingRows] = []
         if run.file.postfix:
             table = Path(run.file.postfix.map_dir) / TRANSPORT
-            found.append(standing_rows(table, known[0], generation, published))
+            found.append(standing_rows(table, known[0], generation, built))
         if run.file.sendmail:
             table = Path(run.file.sendmail.map_dir) / MAILERTABLE
             own = inputs.local_rows.mailertable
-            found.append(standing_rows(table, known[1], generation, published, own))
+            found.append(standing_rows(table, known[1], generation, built, own))
         if manifest and interrupted(run.state_dir):
             # The store's own switch did not come to its end: an older table is the one that it has replaced.
             found = [item for item in found if item.generation > generation]

@@ -202,6 +202,7 @@ class Publication:
             former=self._former(lists),
             holds_due=generation.holds_due,
             holds_begun=generation.holds_begun,
+            built_at=self._now,
             rows_due=min(rows_until, default=0),
             rows_until=max(rows_until, default=0),
             maps=maps["postfix"].identities() if "postfix" in maps else {},

@@ -63,6 +63,7 @@ FULL = Manifest(
     holds_begun=1_700_000_001,
     rows_due=1_800_000_002,
     rows_until=1_800_000_003,
+    built_at=1_700_000_002,
     maps={"transport": [1, 2, 3]},
     rules_of=5,
     set_aside="file",

@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from support.network import DAY, HOUR, Site, routes, text_rows
+from support.network import DAY, HOUR, Site, routes
 
 from closedmail.core.suffixes import PublicSuffixes
 from closedmail.sync import inputs
@@ -183,21 +183,13 @@ def test_going_back_to_before_a_table(plain: Site) -> None:
     assert (plain.route("kim.example") or "").startswith("error:5.4.4")
 
 
-@pytest.mark.real("makemap")
-def test_a_lost_store_where_only_sendmail_is(plain: Site) -> None:
-    """The rows of its mailertable know, but for the administrator's own."""
-    own = plain.folder / "own_mailertable"
-    own.write_text("tickets.example\tesmtp:[192.0.2.99]\n")
-    plain.drop("postfix.")
-    maps = plain.folder / "sendmail"
-    plain.settings |= {"sendmail.map_dir": str(maps), "sendmail.own_mailertable": str(own)}
+def test_maps_that_were_put_right_and_damaged_again(plain: Site) -> None:
+    """They are of the same generation, which the store knows: what it has released since is not held."""
     plain.put(TWO)
     plain.published()
-    shutil.rmtree(plain.state_dir / "store")
-    own.write_text("tickets.example\tesmtp:[192.0.2.99]\n")
-    plain.put(BONN)
-    assert plain.published().held == ["koeln.example"]
-    rows = text_rows(maps / "mailertable")
-    assert rows["koeln.example"].startswith('error:4.3.2:"450 mail for this domain is held')
-    assert rows["tickets.example"] == "esmtp:[192.0.2.99]"
-    assert set(plain.records) == {"koeln.example", "bonn.example"}
+    for _ in range(2):
+        plain.now += HOUR
+        with (plain.map_dir / "transport").open("a") as table:
+            table.write("gone.example\tsmtp:[192.0.2.9]\n")
+        assert plain.sync().generation == 1
+    assert plain.rows().keys() == {"koeln.example", "bonn.example"}
