@@ -1,5 +1,6 @@
 """`closedmail release`."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -7,6 +8,7 @@ import click
 from closedmail.cli.main import Settings
 from closedmail.config import load
 from closedmail.core.domain import DomainError, parse_key
+from closedmail.routes.nexthop import parse_nexthop
 from closedmail.sync.lock import become_owner
 from closedmail.sync.release import release
 
@@ -17,7 +19,8 @@ from closedmail.sync.release import release
 def command(settings: Settings, domains: tuple[str, ...]) -> None:
     """Release held domains at once.
 
-    closedmail status names them. The ordinary rules route their mail again.
+    closedmail status names them. The ordinary rules route their mail again. With a nexthop of tls_policy, or a domain
+    that is routed, end TLS rows that only stay for tls_linger.
     """
     keys = [_key(domain) for domain in domains]
     config = load(settings.config_path)
@@ -32,4 +35,6 @@ def _key(domain: str) -> str:
     try:
         return parse_key(domain)
     except DomainError as error:
+        with suppress(ValueError):
+            return str(parse_nexthop(domain))
         raise click.UsageError(f"{domain!r} is no domain: {error}") from None

@@ -22,19 +22,35 @@ from closedmail.sync.sync_report import SyncReport
 @click.option(
     "--force", is_flag=True, help="Accept a list that the brakes would refuse; never one that is not verified."
 )
+@click.option(
+    "--forget-signing-time",
+    is_flag=True,
+    help="Go back behind the newest accepted signing time of --network NAME, where that is ahead of the clock.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @click.pass_obj
-def command(settings: Settings, names: tuple[str, ...], dry_run: bool, force: bool, as_json: bool) -> int:
+def command(
+    settings: Settings, names: tuple[str, ...], dry_run: bool, force: bool, forget_signing_time: bool, as_json: bool
+) -> int:
     """Fetch and verify the lists, and put them in force.
 
     All networks are published together, as one generation.
     """
+    if forget_signing_time and not names:
+        raise click.UsageError("--forget-signing-time needs --network NAME: whose signing time?")
     config = load(settings.config_path)
     become_owner(Path(config.gateway.state_dir))
     try:
         # One step for each list, and reading, settling, building.
         with progress(len(config.networks) + 3, verbose=settings.verbose) as step:
-            report = sync(config, names=names, dry_run=dry_run, force=force, progress=step)
+            report = sync(
+                config,
+                names=names,
+                dry_run=dry_run,
+                force=force,
+                forget_signing_time=forget_signing_time,
+                progress=step,
+            )
     except ConfigError:
         raise  # nothing was done
     except ClosedmailError:

@@ -1,15 +1,23 @@
-"""Compare a new list with the one in force, and report what changes.
+"""Compare what is in force with what is about to be: what each list lost or changes, and partners that nobody has now.
 
-List is compared with list, never configuration: a domain that the configuration rules out is not lost, and a route
-that another `port` spells otherwise is not rerouted. Nor is one whose mailer is only renamed, `smtp:` to `esmtp:`:
-Postfix delivers both by `outbound.transport`, in the order of the hosts, and Sendmail to the same hosts.
+What was a partner never just vanishes, whatever took it away: a line that runs a program, a changed Public Suffix
+List, a network that is no longer configured, a rollback, a lost policy store. It is lost, which the brakes count, or
+a stray, and both are held. Own domains are let go; `[partner]` tables and `closed_domains` that the administrator has
+taken out of the configuration go with what they were for.
+
+A route that another `port` spells otherwise is not rerouted. Nor is one whose mailer is only renamed, `smtp:` to
+`esmtp:`: Postfix delivers both by `outbound.transport`, in the order of the hosts, and Sendmail to the same hosts.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from closedmail.core.record import Entry
+from closedmail.core.domain import DomainSet
+from closedmail.core.hold_reason import Why
+from closedmail.core.model import Config
+from closedmail.core.record import Entry, State
+from closedmail.core.rule import Rule
 from closedmail.generation.generation import Generation
 from closedmail.mailertable.listing import Listing
 from closedmail.mailertable.mailers import ROUTING_MAILERS
@@ -22,6 +30,18 @@ class Previous(Protocol):
     def networks(self) -> Sequence[str]:
         """Give the names of the networks by number."""
 
+    @property
+    def rules(self) -> Sequence[Rule]:
+        """Give the rules by number."""
+
+    @property
+    def guards(self) -> Mapping[str, int]:
+        """Give the closed domains, with the numbers of their networks."""
+
+    @property
+    def standing(self) -> Collection[str]:
+        """Give the keys that only rows in `map_dir` know, and no store: nothing but the key is known."""
+
     def records(self) -> Iterable[tuple[str, Entry]]:
         """Give all records, in the order of their keys."""
 
@@ -33,6 +53,9 @@ class NothingInForce:
     """Stands for the generation in force before the first one."""
 
     networks: Sequence[str] = ()
+    rules: Sequence[Rule] = ()
+    guards: Mapping[str, int] = {}
+    standing: Collection[str] = ()
 
     def records(self) -> Iterable[tuple[str, Entry]]:
         """Give none."""
@@ -49,7 +72,7 @@ class Difference:
 
     `total` domains are routed by the list in force. `lost` are routed now and not in the new list, `absent` were held
     or kept before and are still not in it, `changed` are rerouted, `returned` were held or kept and are listed again,
-    `ruled_out` are no longer admitted. `matched` counts the keys of the new list that have a record of this network,
+    `let_go` are own domains now. `matched` counts the keys of the new list that have a record of this network,
     whatever became of them, `elsewhere` those that have one of another network or of a partner, `offered` all of them.
     """
 
@@ -61,7 +84,7 @@ class Difference:
     absent: dict[str, Entry] = field(default_factory=dict)
     changed: list[str] = field(default_factory=list)
     returned: list[str] = field(default_factory=list)
-    ruled_out: list[str] = field(default_factory=list)
+    let_go: list[str] = field(default_factory=list)
 
     @property
     def new(self) -> int:
@@ -69,14 +92,25 @@ class Difference:
         return self.offered - self.matched - self.elsewhere
 
 
-def compare(previous: Previous, names: Sequence[str], listings: Sequence[Listing | None]) -> list[Difference]:
-    """Compare each network's new listing with what is in force.
+@dataclass(slots=True)
+class Comparison:
+    """What is in force, compared with the lists: each network's difference, in the order of the configuration.
 
-    `names` and `listings` are in the order of the configuration; a network of the generation in force that is no longer
-    configured is left out.
+    `strays` are the records of partners that have no list any more: their network is no longer configured, or has no
+    list, or nobody knows which network they are of. `closed_domains` of a network that is gone are among them.
     """
+
+    networks: list[Difference]
+    strays: dict[str, Entry] = field(default_factory=dict)
+
+
+def compare(previous: Previous, config: Config, listings: Sequence[Listing | None]) -> Comparison:
+    """Compare each network's new listing, in the order of the configuration, with what is in force."""
     differences = [Difference(offered=len(listing.entries) if listing else 0) for listing in listings]
-    positions = {name: number for number, name in enumerate(names)}
+    strays: dict[str, Entry] = {}
+    own = DomainSet(set(config.gateway.own_domains))
+    tables = {partner.key for partner in config.partners}
+    positions = {network.name: number for number, network in enumerate(config.networks)}
     new_number = [positions.get(name, -1) for name in previous.networks]
     # By number, the other networks; behind the last number, which is -1, all.
     others = [
@@ -89,23 +123,34 @@ def compare(previous: Previous, names: Sequence[str], listings: Sequence[Listing
             other.elsewhere += key in entries
         listing = listings[number] if number >= 0 else None
         if listing is None:
+            if _needs_a_list(entry, previous.rules) and (key in tables or not own.covers(key)):
+                strays[key] = entry
             continue
         difference = differences[number]
-        value, listed = listing.entries.get(key), entry.listed
+        value, listed = listing.entries.get(key), entry.listed or key in previous.standing
         difference.total += listed
         if value is not None:
             difference.matched += 1
-            if not listed:
+            if not entry.listed:
                 difference.returned.append(key)
             elif value != entry.value and not _is_renamed(entry.value, value):
                 difference.changed.append(key)
-        elif key in listing.ruled_out:
-            difference.ruled_out.append(key)
+        elif key not in tables and own.covers(key):
+            difference.let_go.append(key)
         elif listed:
             difference.lost[key] = entry
         else:
             difference.absent[key] = entry
-    return differences
+    for domain, number in previous.guards.items():
+        if new_number[number] < 0 and not own.covers(domain):
+            for key in (domain, f".{domain}"):
+                strays.setdefault(key, Entry(number, "", number, State.HELD, Why.LOST))
+    return Comparison(differences, strays)
+
+
+def _needs_a_list(entry: Entry, rules: Sequence[Rule]) -> bool:
+    """Tell whether a record is not one that a `[partner]` table gives by itself: that goes with its table."""
+    return entry.network >= 0 or not rules[entry.rule].partner
 
 
 def report_changes(generation: Generation, differences: Sequence[Difference], previous: Previous) -> None:
@@ -115,7 +160,7 @@ def report_changes(generation: Generation, differences: Sequence[Difference], pr
     """
     for number, (name, difference) in enumerate(zip(generation.networks, differences, strict=True)):
         changes = generation.changes[name]
-        gone = (*difference.lost, *difference.ruled_out)
+        gone = (*difference.lost, *difference.let_go)
         changes.removed = sorted(key for key in gone if not _has(generation, number, key))
         changes.changed = sorted(key for key in difference.changed if _has(generation, number, key))
         if not previous.networks:

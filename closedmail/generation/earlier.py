@@ -1,10 +1,14 @@
 """Make the bases that `rollback` and `release` settle on: an earlier generation, and one without released domains."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
+from closedmail.core.hold_reason import Why
 from closedmail.core.model import Config
 from closedmail.core.record import Entry, State
+from closedmail.core.rule import Rule
 from closedmail.generation.difference import Previous
+from closedmail.generation.generation import interleave
 
 
 class Without:
@@ -13,6 +17,9 @@ class Without:
     def __init__(self, previous: Previous, keys: Collection[str]) -> None:
         """Hide the records of `keys` in `previous`."""
         self._previous, self._keys = previous, keys
+        self.rules: Sequence[Rule] = previous.rules
+        self.guards: Mapping[str, int] = previous.guards
+        self.standing: Collection[str] = previous.standing
 
     @property
     def networks(self) -> Sequence[str]:
@@ -29,20 +36,63 @@ class Without:
 
 
 class Earlier:
-    """An earlier generation, as a `difference.Previous`: the records beyond its lists (`Generation.beyond`)."""
+    """An earlier generation over the one in force, as a `difference.Previous`.
 
-    def __init__(self, networks: Sequence[str], beyond: Mapping[str, Entry]) -> None:
-        """Keep the records `beyond` the lists; `networks` are the names by number."""
-        self.networks: Sequence[str] = networks
-        self._beyond = beyond
+    It has the records beyond the earlier one's lists (`Generation.beyond`), and all that is in force now and that has
+    no such record: what the earlier generation lacks is lost by going back to it, and not gone.
+    """
+
+    def __init__(
+        self,
+        networks: Sequence[str],
+        beyond: Mapping[str, Entry],
+        rules: Sequence[Rule],
+        in_force: Previous,
+        now: int,
+    ) -> None:
+        """Keep the records `beyond` the lists; `networks` and `rules` are the earlier generation's by number."""
+        self.networks: Sequence[str] = (*networks, *(name for name in in_force.networks if name not in networks))
+        self.rules: Sequence[Rule] = (*rules, *(replace(rule, partner="") for rule in in_force.rules))
+        self.guards: Mapping[str, int] = {}
+        self.standing: Collection[str] = in_force.standing
+        self._beyond, self._in_force, self._now, self._first = beyond, in_force, now, len(rules)
+        numbers = {name: number for number, name in enumerate(self.networks)}
+        self._numbers = [numbers[name] for name in in_force.networks]
+        self._guards = {key: number for domain, number in in_force.guards.items() for key in (domain, f".{domain}")}
 
     def records(self) -> Iterable[tuple[str, Entry]]:
-        """Yield those records, in the order of their keys."""
-        return sorted(self._beyond.items())
+        """Yield all these records, in the order of their keys."""
+        return interleave(self._others(), sorted(self._beyond.items()))
 
     def entry(self, key: str) -> Entry | None:
-        """Find the record of exactly this key, where it is one of those."""
-        return self._beyond.get(key)
+        """Find the record of exactly this key."""
+        found = self._beyond.get(key)
+        if found is None:
+            now = self._in_force.entry(key) or self._guard(key)
+            found = now and self._later(now)
+        return found
+
+    def _others(self) -> Iterator[tuple[str, Entry]]:
+        guards = ((key, guard) for key in sorted(self._guards) if (guard := self._guard(key)) is not None)
+        for key, entry in interleave(self._in_force.records(), list(guards)):
+            if key not in self._beyond and (later := self._later(entry)) is not None:
+                yield key, later
+
+    def _guard(self, key: str) -> Entry | None:
+        """Make the record of a domain that is closed now; its own, where it has one, counts instead."""
+        number = self._guards.get(key)
+        if number is None or self._in_force.entry(key) is not None:
+            return None
+        return Entry(number, "")
+
+    def _later(self, entry: Entry) -> Entry | None:
+        """Give a record in force its new numbers; that of a table or closed domain is held, if it is lost."""
+        rule = self._first + entry.rule
+        if entry.network >= 0:
+            return entry._replace(rule=rule, network=self._numbers[entry.network])
+        if entry.state is State.INBOUND_ONLY:
+            return None
+        return entry._replace(rule=rule, state=State.HELD, why=Why.LOST, since=self._now, until=0)
 
 
 def hold_anew(beyond: Mapping[str, Entry], networks: Sequence[str], config: Config, now: int) -> dict[str, Entry]:

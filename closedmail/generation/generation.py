@@ -100,9 +100,19 @@ class Generation:
         return None
 
     @property
-    def holds_due(self) -> int:
-        """The second at which the first hold ends, 0 for never."""
-        return min((entry.until for entry in self.special.values() if entry.until), default=0)
+    def holds_due(self) -> dict[str, int]:
+        """The seconds at which the first hold of each network is due, where one is."""
+        found: dict[str, int] = {}
+        for entry in self.special.values():
+            if entry.until and entry.network >= 0:
+                name = self.networks[entry.network]
+                found[name] = min(entry.until, found.get(name, entry.until))
+        return found
+
+    @property
+    def holds_begun(self) -> int:
+        """The second at which the last hold that ends by itself began, 0 for none."""
+        return max((entry.since for entry in self.special.values() if entry.until), default=0)
 
 
 def held(entry: Entry, why: Why, old: Entry | None, now: int) -> Entry:

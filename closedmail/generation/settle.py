@@ -6,41 +6,48 @@ meet, spellings that fold to the same key.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from closedmail.core.domain import DomainSet
 from closedmail.core.hold_reason import Why
 from closedmail.core.model import Config, Network
 from closedmail.core.record import Entry, State
 from closedmail.core.rule import rules_of
-from closedmail.generation.difference import Difference, Previous
+from closedmail.generation.difference import Comparison, Difference, Previous
 from closedmail.generation.generation import Changes, Generation
 from closedmail.generation.partner_tables import place_partners
 from closedmail.generation.sendmail_tls_demands import settle_recipients
+from closedmail.generation.strays import hold_strays
 from closedmail.generation.tls_demands import settle_tls
 from closedmail.generation.u_label_collisions import settle_spellings
 from closedmail.mailertable.listing import Listing
+from closedmail.words import iso
 
 
 def settle(
     config: Config,
     listings: Sequence[Listing | None],
-    differences: Sequence[Difference],
+    comparison: Comparison,
     previous: Previous,
     now: int,
     released: Mapping[str, str] | None = None,
     *,
     latest: int = 0,
+    ends: Mapping[str, int] | None = None,
+    anew: int = 0,
 ) -> Generation:
     """Settle the next generation.
 
-    `listings` and `differences` are in the order of `config.network_tables` (None: no list).
+    `listings` are in the order of `config.networks` (None: no list), `comparison` is theirs with `previous`.
 
     The listings' entries are taken over, not copied: they belong to the generation afterwards. `now` is Unix time.
     `latest` is when the generation in force was published: with a clock that was set back, a hold would end as soon as
-    the clock is right again. `released` has marks of bad lines (by `released_line`): their domains are not held for
-    these very lines any more.
+    the clock is right again. `ends` has, for a network whose holds may end now, the second at which they have to have
+    been due; all others go on. Holds that began in the future begin anew at `anew`, unless that is 0. `released` has
+    marks of bad lines (by `released_line`): their domains are not held for these very lines any more.
     """
     networks, own = config.networks, DomainSet(config.gateway.own_domains)
+    times = _HoldTimes(now, max(now, latest), ends or {}, anew)
     names = tuple(network.name for network in networks)
     changes = {name: Changes() for name in (*names, "")}
     listed = [listing.entries if listing else {} for listing in listings]
@@ -53,11 +60,10 @@ def settle(
     for number, network in enumerate(networks):
         listing = listings[number]
         if listing is not None:
-            _keep_or_hold(
-                generation, number, network, listing, differences[number], previous, now, latest, released or {}
-            )
+            _keep_or_hold(generation, network, listing, comparison.networks[number], previous, times, released or {})
     generation.beyond |= generation.special
     place_partners(generation, config)
+    hold_strays(generation, config, comparison.strays, previous, now)
     if config.postfix or not config.sendmail:
         settle_tls(generation, previous, now)
     if config.sendmail:
@@ -70,6 +76,19 @@ def settle(
         special = sum(1 for entry in generation.special.values() if entry.network == number and entry.in_force)
         changes[name].domains = len(listed[number]) + special
     return generation
+
+
+class _HoldTimes(NamedTuple):
+    """The times that holds depend on: those that begin do so at `begun`; the others are `settle`'s arguments."""
+
+    now: int
+    begun: int
+    ends: Mapping[str, int]
+    anew: int
+
+    def until(self, begun: int, network: Network) -> int:
+        """Return when a hold of a network is due, 0 for never."""
+        return 0 if network.hold_for is None else begun + network.hold_for
 
 
 def released_line(network: str, key: str) -> str:
@@ -106,20 +125,18 @@ def _network_of(entry: Entry | None, previous: Previous) -> str:
 
 def _keep_or_hold(
     generation: Generation,
-    number: int,
     network: Network,
     listing: Listing,
     difference: Difference,
     previous: Previous,
-    now: int,
-    latest: int,
+    times: _HoldTimes,
     released: Mapping[str, str],
 ) -> None:
     """Keep or hold the domains that the list lost, and those whose line is not understood."""
     missing = difference.lost | difference.absent
     taken = {key for entries in generation.listed for key in missing if key in entries}
     changes = generation.changes[network.name]
-    lost_until = max(now, latest) + network.hold_for if network.hold_for is not None else 0
+    number, now = generation.networks.index(network.name), times.now
     for key, old in missing.items():
         if key in taken or key in listing.unclear:
             continue
@@ -128,12 +145,16 @@ def _keep_or_hold(
         if old.why is Why.LOST:  # held or kept already
             if network.on_removed == "keep" and old.value and not old.until:  # for its TLS demand or spelling it waits
                 generation.special[key] = entry._replace(state=State.KEPT)
-            elif old.state is State.KEPT or not old.until or now < old.until:
+            elif times.anew and old.until and old.since > now:
+                generation.special[key] = entry._replace(since=times.anew, until=times.until(times.anew, network))
+                changes.notes.append(f"the hold of {key} begins anew: it began at {iso(old.since)}, by a wrong clock")
+            elif not old.until or times.ends.get(network.name, 0) < old.until:
                 generation.special[key] = entry
             else:
                 changes.notes.append(f"{key} is no longer held: the list lost it, and its hold (hold_for) has ended")
         elif network.on_removed == "hold":
-            generation.special[key] = entry._replace(state=State.HELD, why=Why.LOST, since=now, until=lost_until)
+            until = times.until(times.begun, network)
+            generation.special[key] = entry._replace(state=State.HELD, why=Why.LOST, since=times.begun, until=until)
         elif network.on_removed == "keep" and old.why is Why.UNCLEAR:  # it has no route that could be kept
             generation.special[key] = entry._replace(why=Why.LOST, since=now)
         elif network.on_removed == "keep":

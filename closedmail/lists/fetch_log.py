@@ -27,6 +27,8 @@ class FetchRecord:
     one: a refused list is fetched again. `place` is a digest of where they are from, `digest` that of the file
     (ListInForce's `raw_digest`): for another source or another list they say nothing. `newest_signed_at` is the newest
     signing time ever accepted, once more beside the policy store's: a store from a backup may know an older one.
+    `holds_seen` is when a run that had verified the newest list first saw holds that are due,
+    `ahead_seen` when one first saw times ahead of its clock (`sync/hold_ends.py`), 0 for none.
     """
 
     fetched_at: int = 0
@@ -35,6 +37,8 @@ class FetchRecord:
     code: str | None = None
     reason: str = ""
     newest_signed_at: int = 0
+    holds_seen: int = 0
+    ahead_seen: int = 0
     place: str = ""
     digest: str = ""
     validators: dict[str, Any] = field(default_factory=dict)
@@ -71,8 +75,8 @@ def _record(entry: dict[str, Any]) -> FetchRecord:
     """Read an entry of the file. Raises TypeError, ValueError or AttributeError for what is no entry."""
     empty = FetchRecord()
     record = FetchRecord(**{item.name: entry[item.name] for item in fields(FetchRecord) if item.name in entry})
-    for name in ("fetched_at", "attempted_at", "result", "reason", "newest_signed_at", "place", "digest"):
-        if type(getattr(record, name)) is not type(getattr(empty, name)):
+    for name in FetchRecord.__slots__:
+        if name != "code" and type(getattr(record, name)) is not type(getattr(empty, name)):
             raise TypeError(name)
     Validators.from_dict(record.validators)
     Validators.from_dict(record.signature_validators)

@@ -9,7 +9,9 @@ from closedmail.errors import ConfigError, Refused
 from closedmail.lists import fetch, openpgp
 from closedmail.lists.fetch import Progress, Validators
 from closedmail.lists.fetch_log import FetchRecord
+from closedmail.lists.gpg_status import CLOCK_SKEW
 from closedmail.store.manifest import ListInForce
+from closedmail.words import iso
 
 _BLOCK = 1 << 20
 
@@ -104,14 +106,30 @@ def obtain(
     )
 
 
-def check_replay(name: str, signed_at: int, newest_signed_at: int) -> None:
-    """Raise Refused(replayed) for a list signed before the newest one ever accepted; equal is no replay."""
+def check_replay(name: str, signed_at: int, newest_signed_at: int, now: int, sync: str) -> None:
+    """Raise Refused(replayed) for a list signed before the newest one ever accepted; equal is no replay.
+
+    `sync` is the command that syncs this network alone.
+    """
     if signed_at and signed_at < newest_signed_at:
+        if newest_signed_at > now + CLOCK_SKEW:
+            raise Refused(
+                "replayed", f"the list of {name} is older than another one: {signed_ahead(newest_signed_at, sync)}"
+            )
         raise Refused(
             "replayed",
             f"the list of {name} was signed {newest_signed_at - signed_at} seconds before the newest one that was "
             "accepted: somebody serves an old list; ask the network for the current one",
         )
+
+
+def signed_ahead(newest_signed_at: int, sync: str) -> str:
+    """Say that the newest accepted list was signed in the future, and how to go back; `sync` is as above."""
+    return (
+        f"the newest list that was accepted was signed {iso(newest_signed_at)}, ahead of this machine's clock, and all "
+        f"older ones are refused as replayed; check the clock; if it is right now, forget that time with: {sync} "
+        "--forget-signing-time"
+    )
 
 
 def file_digest(path: Path) -> str:

@@ -41,20 +41,11 @@ class Admission:
 
     def why_not(self, key: str) -> str | None:
         """Return the rule by which a key is not taken, or None."""
-        reason = self.never(key)
-        if reason is None and self.within is not None and key not in self.within:
+        if key not in self.admitted:
+            if self.own.covers(key):
+                return "an own domain is never taken from a list"
+            if key.removeprefix(".") in self.suffixes:
+                return "a public suffix is never taken from a list (a [partner] table admits it)"
+        if self.within is not None and key not in self.within:
             return "outside of what may be taken from this list (within)"
-        return reason
-
-    def never(self, key: str) -> str | None:
-        """Return the rule by which a key is taken from no list, and let go where it was in force; or None.
-
-        What is merely not `within` is lost instead, and held: to name its bounds lets nobody's mail go.
-        """
-        if key in self.admitted:
-            return None
-        if self.own.covers(key):
-            return "an own domain is never taken from a list"
-        if key.removeprefix(".") in self.suffixes:
-            return "a public suffix is never taken from a list (a [partner] table admits it)"
         return None

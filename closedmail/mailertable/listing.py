@@ -3,7 +3,7 @@
 Two kinds of lines are not taken. A *bad* line is not understood, counts for the brake `bad_line_limit`, and its
 domain, where it can be told, keeps its route or is held. A line *skipped by rule* is understood and not wanted (own
 domains, public suffixes, what is not `within`, the catch-all, mailers that run programs or deliver locally): never
-counted, and no reason to hold its domain.
+counted, and no reason to hold its domain. Where that domain was in force, the list has lost it all the same.
 """
 
 from dataclasses import dataclass, field
@@ -31,15 +31,13 @@ class Listing:
     """A list as read.
 
     `entries` maps keys to canonical mailertable values (`SMARTHOST` where the format has none). `unclear` has the keys
-    whose line is bad and that no other line gives, each with a mark that changes when the line does; `ruled_out` the
-    keys that were skipped by rule and are let go. `rows` counts the lines that are neither blank nor comments, `lines`
-    all.
+    whose line is bad and that no other line gives, each with a mark that changes when the line does. `rows` counts the
+    lines that are neither blank nor comments, `lines` all.
     """
 
     entries: dict[str, str] = field(default_factory=dict)
     skipped: list[SkippedLine] = field(default_factory=list)
     unclear: dict[str, str] = field(default_factory=dict)
-    ruled_out: set[str] = field(default_factory=set)
     rows: int = 0
     lines: int = 0
 

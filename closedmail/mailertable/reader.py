@@ -39,7 +39,7 @@ def read_mailertable(lines: Iterable[bytes], admission: Admission) -> Listing:
         reason = why_not(key)
         if reason:
             listing.rows += 1
-            _skip_by_rule(listing, number, raw, key, reason, admission)
+            listing.skipped.append(_skipped(number, raw, reason, bad=False))
             continue
         if faults[value]:
             _not_taken(listing, number, raw, MailertableError(faults[value]), admission)
@@ -110,7 +110,7 @@ def _read_names(names: Iterable[tuple[int, bytes, bytes]], admission: Admission)
         listing.rows += 1
         reason = admission.why_not(key)
         if reason:
-            _skip_by_rule(listing, number, raw, key, reason, admission)
+            listing.skipped.append(_skipped(number, raw, reason, bad=False))
         else:
             listing.entries[key] = SMARTHOST
     listing.lines = number
@@ -129,12 +129,6 @@ def _check_line_ends(listing: Listing, last: bytes) -> None:
         raise MailertableError(_OLD_LINE_ENDS)
 
 
-def _skip_by_rule(listing: Listing, number: int, raw: bytes, key: str, reason: str, admission: Admission) -> None:
-    if admission.never(key):
-        listing.ruled_out.add(key)
-    listing.skipped.append(_skipped(number, raw, reason, bad=False))
-
-
 def _not_taken(listing: Listing, number: int, raw: bytes, error: MailertableError, admission: Admission) -> None:
     listing.rows += 1
     key = grammar.told_domain(raw)
@@ -143,11 +137,9 @@ def _not_taken(listing: Listing, number: int, raw: bytes, error: MailertableErro
         return
     ruled = admission.why_not(key) if key else None
     if key and ruled:
-        _skip_by_rule(listing, number, raw, key, ruled, admission)
+        listing.skipped.append(_skipped(number, raw, ruled, bad=False))
         return
     if isinstance(error, LocalMailerError):
-        if key:
-            listing.ruled_out.add(key)
         listing.skipped.append(_skipped(number, raw, str(error), bad=False))
         return
     if key:

@@ -49,7 +49,12 @@ class DemandsInForce:
 
 
 def staying_recipients(
-    before: DemandsInForce, policies: Mapping[str, Policy], now: int, linger_for: int, latest: int = 0
+    before: DemandsInForce,
+    policies: Mapping[str, Policy],
+    now: int,
+    linger_for: int,
+    latest: int = 0,
+    anew: int = 0,
 ) -> dict[str, Row]:
     """Find the rows that stay beside the wanted ones, or instead of looser ones, and until when (`tls_policy.linger`).
 
@@ -61,9 +66,10 @@ def staying_recipients(
     rows |= {name: row for name in policies.keys() - rows.keys() if (row := before.row(name)) is not None}
     rows = {name: row for name, row in rows.items() if is_demand(row.policy)}
     wanted = {name: policy for name in rows if (policy := lookup(policies, name)) is not None}
-    staying = linger(rows.items(), wanted, now, linger_for, latest)
+    staying = linger(rows.items(), wanted, now, linger_for, latest, anew)
     for name, row in rows.items():
         until, new = row.until or max(now, latest) + linger_for, wanted.get(name)
+        until = min(until, anew + linger_for) if anew else until
         if new is not None and name not in policies and name not in staying and now < until:
             staying[name] = Row(new, until)  # the row above it may be gone tomorrow, or the name may come back
     return staying

@@ -125,13 +125,19 @@ def why_impossible(host: MailHost, policy: Policy) -> str | None:
 
 
 def linger(
-    in_force: Iterable[tuple[str, Row]], wanted: Mapping[str, Policy], now: int, linger_for: int, latest: int = 0
+    in_force: Iterable[tuple[str, Row]],
+    wanted: Mapping[str, Policy],
+    now: int,
+    linger_for: int,
+    latest: int = 0,
+    anew: int = 0,
 ) -> dict[str, Row]:
     """Find the rows that stay beside the wanted ones, or instead of a looser wanted one, and until when.
 
     A row that no route wants any more, or that is wanted looser, stays for `linger_for` seconds from the first time
     that this is so; the looser one has the same right afterwards, and then the stricter stays in its place. Where none
-    of the two is looser the wanted one counts at once.
+    of the two is looser the wanted one counts at once. With `anew`, a time, none stays for longer than from then: their
+    times came from a clock that was ahead.
     """
     staying: dict[str, Row] = {}
     for nexthop, row in in_force:
@@ -141,6 +147,7 @@ def linger(
         until = row.until or max(now, latest) + linger_for
         if row.looser is not None and (new is None or stricter(new, row.looser) != new):
             until = max(now, latest) + linger_for  # a route wanted the looser one until now
+        until = min(until, anew + linger_for) if anew else until
         if now < until:
             staying[nexthop] = Row(row.policy, until, new)
     return staying

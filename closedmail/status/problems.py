@@ -17,6 +17,8 @@ ProblemKind = Literal[
     "refused",  # the last sync refused the list
     "never-fetched",
     "fetch-clock",  # the last fetch is in the future
+    "clock",  # times of the generation in force are
+    "signing-time",  # the newest accepted signature is
     "fetch-age",  # older than fetch_max_age
     "signature-age",  # older than max_age
     "unsigned",  # the network signs nothing

@@ -12,12 +12,14 @@ from closedmail.inbound.digests import incomparable
 from closedmail.inbound.header_decision import unenforceable_headers
 from closedmail.lists.fetch_log import FetchRecord, read_log
 from closedmail.lists.gpg_status import CLOCK_SKEW, KeyState
+from closedmail.lists.obtain import signed_ahead
 from closedmail.lists.openpgp import key_states
+from closedmail.maps.linger_times import longest_linger
 from closedmail.status.map_check import map_problems
 from closedmail.status.problems import Problem, Problems, State, worst
 from closedmail.status.traffic import Traffic, find_traffic
 from closedmail.store.environment import store_path
-from closedmail.store.manifest import Details, ListInForce
+from closedmail.store.manifest import Details, ListInForce, Manifest
 from closedmail.store.snapshot import Snapshot, StoreReader
 from closedmail.sync.rules import is_set_aside, set_aside_sentence
 from closedmail.sync.sync_report import NOBODY_SIGNS
@@ -122,6 +124,7 @@ def find_status(config: Config, now: int) -> Status:
             status.generation, status.published_at = snapshot.generation, snapshot.manifest.published_at
             status.held = snapshot.details("").held
             _judge_held(general, status.held)
+            judge_times(general, config, snapshot.manifest, now)
             if is_set_aside(config, snapshot.manifest):
                 general.warn("set-aside", set_aside_sentence(config, snapshot.manifest))
             for sentence in incomparable(
@@ -158,6 +161,9 @@ def _network_status(
         found.warn("refused", f"the last sync was refused ({record.code}): {record.reason}")
     if network.source is None:
         return status
+    newest = max(record.newest_signed_at, in_force.newest_signed_at if in_force else 0)
+    if newest > now + CLOCK_SKEW:
+        found.warn("signing-time", signed_ahead(newest, config.command("sync", "--network", network.name)))
     source = network.source
     status.fetch_max_age = source.fetch_max_age
     judge_age(found, config, source, in_force, record, now)
@@ -167,6 +173,18 @@ def _network_status(
     status.max_age = source.max_age
     status.keys = judge_keys(found, source, in_force.signer if in_force else "", now)
     return status
+
+
+def judge_times(found: Problems, config: Config, manifest: Manifest, now: int) -> None:
+    """Judge the times of the generation in force: those ahead of the clock count for nothing, once it is right."""
+    ahead = manifest.times_after(now + CLOCK_SKEW, longest_linger(config.postfix))
+    if ahead:
+        found.warn(
+            "clock",
+            f"generation {manifest.generation} has times ahead of this machine's clock, up to {iso(max(ahead))}: check "
+            "the clock; if it was wrong then and is right now, holds and TLS rows begin anew with: "
+            f"{config.command('sync', '--force')}",
+        )
 
 
 def judge_age(

@@ -9,7 +9,8 @@ from base64 import b64decode, b64encode
 from dataclasses import asdict, dataclass, field
 
 from closedmail.core.record import Entry, decode, encode
-from closedmail.store.manifest import ListInForce, list_in_force
+from closedmail.core.rule import Rule
+from closedmail.store.manifest import ListInForce, list_in_force, rule_in_force
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,13 +18,14 @@ class Archived:
     """A generation as it is kept.
 
     It has the text of its configuration, its lists in the order of network numbers, the records beyond those of its
-    lists, and the marks of released bad lines.
+    lists, the marks of released bad lines, and the rules beyond those of its configuration.
     """
 
     configuration: str
     lists: tuple[ListInForce, ...]
     beyond: dict[str, Entry] = field(default_factory=dict)
     released: dict[str, str] = field(default_factory=dict)
+    rules: tuple[Rule, ...] = ()
 
     @property
     def networks(self) -> tuple[str, ...]:
@@ -37,8 +39,9 @@ class Archived:
             "lists": [asdict(item) for item in self.lists],
             "beyond": {key: b64encode(encode(entry)).decode() for key, entry in self.beyond.items()},
             "released": self.released,
+            "rules": [asdict(rule) for rule in self.rules],
         }
-        return zlib.compress(json.dumps(fields, separators=(",", ":")).encode())
+        return zlib.compress(json.dumps(fields, default=str, separators=(",", ":")).encode())
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Archived":
@@ -52,4 +55,5 @@ class Archived:
             tuple(map(list_in_force, fields["lists"])),
             {key: decode(b64decode(value)) for key, value in fields["beyond"].items()},
             fields["released"],
+            tuple(map(rule_in_force, fields.get("rules", ()))),
         )

@@ -40,10 +40,12 @@ class Manifest:
 
     `configuration` is a digest of all that the generation depends on beside the lists, `rules_digest` of what it takes
     from the configuration file. `former` has the newest accepted signing time of networks that are no longer
-    configured: they may be again, and an old list is no newer then. `holds_due` and `rows_due` are the seconds at which
-    the first hold ends and the first TLS row that only stays for a time may go, 0 for never. `maps` has the identities
-    of the files of Postfix's maps (`built_maps.py`), `sendmail_maps` those of Sendmail's. `fingerprint_digest` is
-    Postfix's for certificates, "" where it is not known.
+    configured: they may be again, and an old list is no newer then. `holds_due` has the second at which the first hold
+    of each network is due, `holds_begun` is the one at which the last of these holds began. `rows_due` and `rows_until`
+    are the seconds at which the first and the last TLS row that only stays for a time may go, 0 for never. `built_at`
+    is when the maps were made, which is later than `published_at` where they were put right again. `maps` has the
+    identities of the files of Postfix's maps (`built_maps.py`), `sendmail_maps` those of Sendmail's.
+    `fingerprint_digest` is Postfix's for certificates, "" where it is not known.
 
     After a rollback `rules_of` is the generation whose rules are in force in place of the file's, and `set_aside` the
     digest of the file's rules by which this stays so; 0 and "" otherwise. `released` has marks of bad lines whose
@@ -64,14 +66,22 @@ class Manifest:
     closed: dict[str, int] = field(default_factory=dict)
     shared_spellings: tuple[str, ...] = ()
     former: dict[str, int] = field(default_factory=dict)
-    holds_due: int = 0
+    holds_due: dict[str, int] = field(default_factory=dict)
+    holds_begun: int = 0
     rows_due: int = 0
+    rows_until: int = 0
+    built_at: int = 0
     maps: dict[str, list[int]] = field(default_factory=dict)
     rules_of: int = 0
     set_aside: str = ""
     released: dict[str, str] = field(default_factory=dict)
     fingerprint_digest: str = ""
     sendmail_maps: dict[str, list[int]] = field(default_factory=dict)
+
+    def times_after(self, second: int, linger_for: int) -> list[int]:
+        """List its times that are later: when it was published, when holds began, and rows that stay `linger_for`."""
+        times = (self.published_at, self.holds_begun, self.rows_until - linger_for)
+        return [time for time in times if time > second]
 
     def to_json(self) -> bytes:
         """Write the manifest as JSON."""
@@ -82,11 +92,13 @@ class Manifest:
         """Read what `to_json` wrote. Raises ValueError, KeyError or TypeError for anything else."""
         fields = json.loads(data)
         fields["lists"] = tuple(map(list_in_force, fields["lists"]))
-        fields["rules"] = tuple(map(_rule, fields["rules"]))
+        fields["rules"] = tuple(map(rule_in_force, fields["rules"]))
         fields["trusted_clients"] = _networks(fields["trusted_clients"])
         fields["rewriting"] = Rewriting(**fields["rewriting"])
         fields["own_domains"] = tuple(fields["own_domains"])
         fields["shared_spellings"] = tuple(fields["shared_spellings"])
+        if isinstance(fields["holds_due"], int):  # of a version before; it is settled anew by this one
+            fields["holds_due"] = {}
         return cls(**fields)
 
 
@@ -115,7 +127,8 @@ def list_in_force(fields: dict[str, Any]) -> ListInForce:
     return ListInForce(**{**fields, "rolled_back_texts": tuple(fields["rolled_back_texts"])})
 
 
-def _rule(fields: dict[str, Any]) -> Rule:
+def rule_in_force(fields: dict[str, Any]) -> Rule:
+    """Make a Rule from its fields as JSON has them."""
     inbound = fields["inbound"]
     inbound["allow_from"] = _networks(inbound["allow_from"])
     inbound["header_from_exempt"] = _networks(inbound["header_from_exempt"])

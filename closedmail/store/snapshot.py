@@ -1,7 +1,7 @@
 """Read the policy store: the generation in force, for the decision, and for `sync` to compare with."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -40,8 +40,11 @@ _LONGEST_KEY = 254  # a name of 253 characters and a dot: nothing longer was eve
 class Snapshot:
     """One generation in a read transaction; a `decision.Rulebook`, and `difference.Previous`.
 
-    Records are read in place, none is loaded ahead. Use it as a context manager, or `close()` it.
+    Records are read in place, none is loaded ahead. There is nothing `standing` that the store does not know. Use it as
+    a context manager, or `close()` it.
     """
+
+    standing: Collection[str] = ()
 
     def __init__(self, environment: lmdb.Environment, path: Path) -> None:
         """Begin reading. Raises StoreError when there is no generation, or none that this program can read."""
@@ -77,7 +80,8 @@ class Snapshot:
         self.rewriting = manifest.rewriting
         self.own = DomainSet(manifest.own_domains)
         self.trusted = AddressSet(manifest.trusted_clients)
-        self._rules = manifest.rules
+        self.rules = manifest.rules
+        self.guards = manifest.closed
         self.header_from = strongest_header_from(manifest.rules)
         self._guards = DomainSet(manifest.closed)
 
@@ -92,7 +96,7 @@ class Snapshot:
         if data is None:
             return None
         try:
-            rule = self._rules[rule_number(data)]
+            rule = self.rules[rule_number(data)]
             return Match(key, rule, decode(data).value if rule.inbound.allow_route_hosts else "")
         except (IndexError, ValueError):
             raise StoreError(f"{self._path}: the record of {key} is broken; move the store away and sync") from None
@@ -100,7 +104,7 @@ class Snapshot:
     def closed(self, name: str) -> Match | None:
         """Find the closed domain that covers a name."""
         domain = self._guards.covering(name)
-        return None if domain is None else Match(domain, self._rules[self.manifest.closed[domain]])
+        return None if domain is None else Match(domain, self.rules[self.manifest.closed[domain]])
 
     def entry(self, key: str) -> Entry | None:
         """Read the whole record of exactly this key."""

@@ -86,6 +86,14 @@ class LockedRun:
         """The second at which the generation in force was published: the clock never was before that."""
         return self.snapshot.manifest.published_at if self.snapshot else 0
 
+    def signed_until(self, name: str, latest: int) -> int:
+        """Return the newest signing time of a network's lists, up to `latest`, in the generations that are kept."""
+        if self.snapshot is None:
+            return 0
+        kept = filter(None, (self.snapshot.archived(number) for number, _ in self.snapshot.history()))
+        times = (item.signed_at for archived in kept for item in archived.lists if item.name == name)
+        return max((time for time in times if time <= latest), default=0)
+
     def tidy(self) -> None:
         """Remove the texts of lists that no generation kept is made of: it was forgotten, or never came to be."""
         wanted: set[str] = set()

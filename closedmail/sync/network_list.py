@@ -10,6 +10,7 @@ from closedmail.core.model import Network, Source
 from closedmail.errors import Refused
 from closedmail.files import fresh_folder
 from closedmail.lists.fetch_log import FetchRecord
+from closedmail.lists.gpg_status import CLOCK_SKEW
 from closedmail.lists.obtain import Obtained, check_replay, file_digest, obtain
 from closedmail.mailertable.admission import Admission
 from closedmail.mailertable.grammar import MailertableError
@@ -63,7 +64,9 @@ class NetworkList:
         try:
             item = obtain(source, known, self.record, fresh_folder(work / self.network.name), now)
             if item:
-                check_replay(self.network.name, item.signed_at, self._newest)
+                check_replay(
+                    self.network.name, item.signed_at, self._newest, now, self._accept.removesuffix(" --force")
+                )
                 self._text_name = self._name_of(item.text)
                 if in_force and not force:
                     _check_rolled_back(in_force, self._text_name, item.signed_at, self._accept)
@@ -75,6 +78,13 @@ class NetworkList:
                 self.signed_anew = item
             else:
                 self.new = item
+
+    def forget_signing_time(self, known: int, now: int) -> bool:
+        """Forget the newest signing time where that is ahead of the clock, for `known`; false where it is not."""
+        if self._newest <= now + CLOCK_SKEW:
+            return False
+        self._newest = known
+        return True
 
     def refuse(self, refusal: Refused) -> None:
         """Drop the new list, and note why."""
@@ -175,11 +185,9 @@ class NetworkList:
             for key, entry in snapshot.records():
                 if entry.network < 0 or snapshot.networks[entry.network] != self.network.name:
                     continue
-                if admission.never(key):
-                    listing.ruled_out.add(key)
-                elif admission.why_not(key):
+                if admission.why_not(key):
                     continue
-                elif entry.listed:
+                if entry.listed:
                     listing.entries[key] = entry.value
                 elif entry.why is Why.UNCLEAR:
                     listing.unclear[key] = ""

@@ -50,10 +50,9 @@ class Plan:
         """
         self._run, self._inputs, self._lists, self._before = run, inputs, lists, before
         self._report, self._stored, self._progress = report, stored, progress
-        self._names = [item.network.name for item in lists]
         progress("reading the lists")
         self.listings = [item.read(inputs.admission, stored) for item in lists]
-        self._differences = compare(before, self._names, self.listings)
+        self._comparison = compare(before, inputs.config, self.listings)
         self._braked: dict[str, Listing] = {}
 
     def brake(self) -> None:
@@ -65,7 +64,7 @@ class Plan:
                     check_brakes(
                         item.network.name,
                         listing,
-                        self._differences[number],
+                        self._comparison.networks[number],
                         item.network.brakes,
                         self._before,
                         self._run.file.command,
@@ -75,7 +74,7 @@ class Plan:
                     self._braked[item.network.name] = listing
                     self.listings[number] = item.read(self._inputs.admission, self._stored)
         if self._braked:
-            self._differences = compare(self._before, self._names, self.listings)
+            self._comparison = compare(self._before, self._inputs.config, self.listings)
 
     def publish(
         self,
@@ -84,35 +83,44 @@ class Plan:
         *,
         base: Previous | None = None,
         touched: Collection[str] | None = None,
-    ) -> None:
+        ends: Mapping[str, int] | None = None,
+        anew: int = 0,
+        ended: Collection[str] = frozenset(),
+    ) -> dict[str, int]:
         """Settle the generation, publish it and report it. Raises Refused(publish-failed); then nothing has changed.
 
         `released` are marks of bad lines (`generation.settle`). `base` is what the generation is made on top of, where
         that is not the generation in force; what it changes is reported against the latter all the same. `touched` are
-        the networks of which more than domains changed, by default all.
+        the networks of which more than domains changed, by default all. `ends` and `anew` say which holds end, and
+        which begin anew (`settle`), `ended` which TLS rows stay no longer (`Publication`). Returns when the first hold
+        of each network is due.
         """
         run, inputs = self._run, self._inputs
         self._progress("settling routes and rules")
         generation = settle(
             inputs.config,
             self.listings,
-            self._differences if base is None else compare(base, self._names, self.listings),
+            self._comparison if base is None else compare(base, inputs.config, self.listings),
             self._before if base is None else base,
             run.now,
             released,
             latest=run.latest,
+            ends=ends,
+            anew=anew,
         )
-        report_changes(generation, self._differences, self._before)
+        report_changes(generation, self._comparison.networks, self._before)
         note_local_rows(generation, inputs.local_rows.mailertable, inputs.local_rows.access)
         details = self._details(generation)
         self._progress("building and checking the maps")
         lists = [item.next_in_force() for item in self._lists]
-        Publication(run, inputs).publish(generation, label, lists, details, new_texts(self._lists))
-        self._report_published(generation, label.number, details, self._names if touched is None else touched)
+        Publication(run, inputs, anew, ended).publish(generation, label, lists, details, new_texts(self._lists))
+        names = [item.network.name for item in self._lists] if touched is None else touched
+        self._report_published(generation, label.number, details, names)
         for item in lists:
             own = self._report.networks[item.name]
             own.signed_at, own.signer = item.signed_at, item.signer
         self.report_braked()
+        return generation.holds_due
 
     def report_braked(self) -> None:
         """Report the skipped lines of the lists that the brakes refused: the administrator needs these."""

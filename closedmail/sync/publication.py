@@ -1,6 +1,6 @@
 """Publish a settled generation: prepare maps and store aside, then switch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -9,6 +9,7 @@ from closedmail.errors import Refused, StoreError
 from closedmail.files import make_folder, remove_tree, sync_path
 from closedmail.generation.generation import Generation
 from closedmail.generation.sendmail_tls_demands import recipient_policies
+from closedmail.maps.linger_times import SENDMAIL_LINGER, postfix_linger
 from closedmail.maps.postfix_transport import policy_rows, transport_rows
 from closedmail.maps.sendmail_access import access_rows
 from closedmail.maps.sendmail_linger import DemandsInForce, staying_recipients
@@ -26,11 +27,6 @@ from closedmail.sync.locked_run import LockedRun
 from closedmail.words import iso, iso_or_none
 
 Reason = Literal["sync", "configuration", "rollback", "release"]
-
-# Seconds. The TLS policy is switched first, and Postfix goes on using the old routes for up to ten seconds: a row must
-# outlive its routes whatever `tls_linger` says.
-_LEAST_LINGER = 60
-_SENDMAIL_LINGER = 86400  # seconds: a delivery that has looked its routes up takes hours, where hosts don't answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +46,12 @@ class GenerationLabel:
 class Publication:
     """The publication of what a run has settled; in a dry run all is done but the switch."""
 
-    def __init__(self, run: LockedRun, inputs: Inputs) -> None:
-        """Keep the run and its inputs; nothing happens yet."""
-        self._run, self._inputs = run, inputs
+    def __init__(self, run: LockedRun, inputs: Inputs, anew: int = 0, ended: Collection[str] = frozenset()) -> None:
+        """Keep the run and its inputs; nothing happens yet. `anew` is as for `routes.tls_policy.linger`.
+
+        `ended` are nexthops and names whose rows stay no longer.
+        """
+        self._run, self._inputs, self._anew, self._ended = run, inputs, anew, ended
         self._snapshot, self._now, self._state_dir = run.snapshot, run.now, run.state_dir
 
     def publish(
@@ -78,10 +77,11 @@ class Publication:
                 store.put_domains(generation.entries())
                 store.put_tls_rows(policy_rows(generation.policies, staying), staying_recipients)
                 until = [row.until for row in (*staying.values(), *staying_recipients.values())]
-                store.put_manifest(self._manifest(generation, label, kept, min(until, default=0), maps))
+                store.put_manifest(self._manifest(generation, label, kept, until, maps))
                 for name, item in details.items():
                     store.put_details(name, item)
-                archived = Archived(config.text, kept, generation.beyond, generation.released)
+                beyond = tuple(generation.rules[len(config.networks) + len(config.partners) :])
+                archived = Archived(config.text, kept, generation.beyond, generation.released, beyond)
                 store.put_archived(label.number, archived)
                 if self._is_new(label.number):
                     store.put_history(label.number, self._history(generation, label, kept))
@@ -119,9 +119,10 @@ class Publication:
 
     def _staying(self, generation: Generation) -> dict[str, Row]:
         """Find the rows of Postfix's TLS policy that stay for a time."""
-        old_rows, postfix = self._snapshot.tls_rows() if self._snapshot else (), self._inputs.config.postfix
-        linger_for = max(_LEAST_LINGER, postfix.tls_linger) if postfix else 0
-        return linger(old_rows, generation.policies, self._now, linger_for, self._run.latest)
+        in_force = self._snapshot.tls_rows() if self._snapshot else ()
+        old_rows = (row for row in in_force if row[0] not in self._ended)
+        linger_for = postfix_linger(self._inputs.config.postfix)
+        return linger(old_rows, generation.policies, self._now, linger_for, self._run.latest, self._anew)
 
     def _recipients(self, generation: Generation) -> tuple[dict[str, Policy], dict[str, Row]]:
         """Find Sendmail's TLS demand for each name, and its rows that stay for a time."""
@@ -130,9 +131,10 @@ class Publication:
         policies, before = recipient_policies(generation.entries(), generation.rules), DemandsInForce()
         snapshot = self._snapshot
         if snapshot and snapshot.manifest.sendmail_maps:
-            staying = dict(snapshot.staying_recipients())
-            before = DemandsInForce.of(snapshot.records(), snapshot.manifest.rules, staying, policies)
-        return policies, staying_recipients(before, policies, self._now, _SENDMAIL_LINGER, self._run.latest)
+            rows = {name: row for name, row in snapshot.staying_recipients() if name not in self._ended}
+            before = DemandsInForce.of(snapshot.records(), snapshot.manifest.rules, rows, policies)
+        staying = staying_recipients(before, policies, self._now, SENDMAIL_LINGER, self._run.latest, self._anew)
+        return policies, staying
 
     def _build(
         self,
@@ -176,7 +178,7 @@ class Publication:
         generation: Generation,
         label: GenerationLabel,
         lists: tuple[ListInForce, ...],
-        rows_due: int,
+        rows_until: Sequence[int],
         maps: Mapping[str, BuiltMaps],
     ) -> Manifest:
         config, inputs = self._inputs.config, self._inputs
@@ -199,7 +201,10 @@ class Publication:
             shared_spellings=tuple(sorted(folded for folded, key in generation.spellings.items() if not key)),
             former=self._former(lists),
             holds_due=generation.holds_due,
-            rows_due=rows_due,
+            holds_begun=generation.holds_begun,
+            built_at=self._now,
+            rows_due=min(rows_until, default=0),
+            rows_until=max(rows_until, default=0),
             maps=maps["postfix"].identities() if "postfix" in maps else {},
             sendmail_maps=maps["sendmail"].identities() if "sendmail" in maps else {},
             rules_of=label.rules_of,

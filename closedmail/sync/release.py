@@ -1,4 +1,4 @@
-"""Run `closedmail release`: release held domains at once, and stop routing kept ones."""
+"""Run `closedmail release`: release held domains at once, stop routing kept ones, and end TLS rows that only linger."""
 
 from collections.abc import Sequence
 
@@ -8,6 +8,9 @@ from closedmail.core.record import Entry, State
 from closedmail.errors import ClosedmailError
 from closedmail.generation.earlier import Without
 from closedmail.generation.settle import released_line
+from closedmail.routes.delivery import route_of
+from closedmail.store.snapshot import Snapshot
+from closedmail.sync.in_force import InForce
 from closedmail.sync.inputs import check_services, gather
 from closedmail.sync.locked_run import locked_run
 from closedmail.sync.plan import Plan, report_in_force
@@ -28,6 +31,8 @@ _NOT_RELEASED = {
 def release(file: Config, keys: Sequence[str], *, now: int | None = None) -> SyncReport:
     """Release what is held, or kept, under these keys: all of them, or none where one is not held.
 
+    Under a nexthop, or a partner that is routed, it is TLS rows that are released: those that only stay for a time.
+
     The rules are those in force: a file that has changed since is the next sync's. A domain that is held because its
     line is not understood stays released as long as that line stays as it is.
 
@@ -36,26 +41,47 @@ def release(file: Config, keys: Sequence[str], *, now: int | None = None) -> Syn
     """
     with locked_run(file, now) as run:
         snapshot, manifest = run.in_force()
+        ended: set[str] = set()
         for key in keys:
-            _check_held(key, snapshot.entry(key))
+            lingering = _lingering(key, snapshot)
+            if not lingering:
+                _check_held(key, snapshot.entry(key))
+            ended |= lingering
         rules = run.rules_in_force()
         inputs = gather(rules)
         check_services(inputs)
         lists = run.lists(inputs)
         report = report_in_force(rules, snapshot)
-        plan = Plan(run, inputs, lists, Without(snapshot, frozenset(keys)), report, stored=snapshot)
+        found = InForce(run, inputs)
+        plan = Plan(
+            run,
+            inputs,
+            lists,
+            Without(found.before, {key for key in keys if not _lingering(key, snapshot)}),
+            report,
+            stored=snapshot,
+        )
         marks = {
             released_line(item.network.name, key): mark
             for item, listing in zip(lists, plan.listings, strict=True)
             for key, mark in (listing.unclear.items() if listing else ())
             if key in keys
         }
-        label = GenerationLabel(
-            manifest.generation + 1, "release", rules_of=manifest.rules_of, set_aside=manifest.set_aside
-        )
-        plan.publish(label, manifest.released | marks)
+        label = GenerationLabel(found.number + 1, "release", rules_of=manifest.rules_of, set_aside=manifest.set_aside)
+        plan.publish(label, manifest.released | marks, ended=ended)
         run.tidy()
         return report
+
+
+def _lingering(key: str, snapshot: Snapshot) -> set[str]:
+    """Find the nexthops and names whose TLS rows only stay for a time, for one of them or for a partner in force."""
+    entry = snapshot.entry(key)
+    if entry is not None and entry.state is not State.ROUTED:
+        return set()
+    outbound = snapshot.rules[entry.rule].outbound if entry else None
+    nexthops = {key, *route_of(entry.value, outbound).nexthops} if entry and outbound else {key}
+    names = {key.removeprefix(".")} if snapshot.staying_recipient(key.removeprefix(".")) else set()
+    return names | {name for name in nexthops if (row := snapshot.tls_row(name)) is not None and row.until}
 
 
 def _check_held(key: str, entry: Entry | None) -> None:

@@ -1,19 +1,22 @@
 """Run `closedmail rollback`: rebuild an earlier generation from the archive, and publish it under a new number.
 
-Lists, rules, holds and releases are as they were; paths, and where lists come from and who may sign them, as they are
-today. TLS rows linger as in every publication. The newest signing times that were ever accepted stay, so that no old
-list gets in, and the lists that were rolled back from are noted, so that the next sync does not take them again.
+Lists, rules, holds and releases are as they were; partners that came since are lost, and held. Paths, and where lists
+come from and who may sign them, are as they are today. TLS rows linger as in every publication. The newest signing
+times that were ever accepted stay, so that no old list gets in, and the lists that were rolled back from are noted, so
+that the next sync does not take them again.
 """
 
 from dataclasses import replace
 
 from closedmail.core.model import Config
+from closedmail.core.rule import rules_of
 from closedmail.errors import ClosedmailError
 from closedmail.generation.earlier import Earlier, hold_anew
 from closedmail.lists.fetch_log import FetchRecord
 from closedmail.store.archive import Archived
 from closedmail.store.manifest import ListInForce, Manifest
 from closedmail.store.snapshot import Snapshot
+from closedmail.sync.in_force import InForce
 from closedmail.sync.inputs import check_services, gather
 from closedmail.sync.locked_run import LockedRun, locked_run
 from closedmail.sync.plan import Plan, report_in_force
@@ -21,6 +24,7 @@ from closedmail.sync.publication import GenerationLabel
 from closedmail.sync.rules import archived_rules, set_aside_digest
 from closedmail.sync.sync_report import SyncReport
 
+_NAMED = 10  # domains that the report names
 _REMEMBERED = 100  # texts of unsigned lists that were rolled back from, a network
 
 
@@ -57,18 +61,33 @@ def _put_back(run: LockedRun, snapshot: Snapshot, manifest: Manifest, archived: 
             )
     held = hold_anew(archived.beyond, archived.networks, rules, max(run.now, run.latest))
     report = report_in_force(rules, snapshot)
-    plan = Plan(run, inputs, lists, snapshot, report)
+    found = InForce(run, inputs)
+    plan = Plan(run, inputs, lists, found.before, report)
     aside = set_aside_digest(run.file)
     stays = aside != set_aside_digest(rules)
     label = GenerationLabel(
-        manifest.generation + 1,
+        found.number + 1,
         "rollback",
         rolled_back_to=number,
         rules_of=number if stays else 0,
         set_aside=aside if stays else "",
     )
-    plan.publish(label, archived.released, base=Earlier(archived.networks, held))
+    then = (*rules_of(rules), *archived.rules)
+    before = _held(report)
+    plan.publish(label, archived.released, base=Earlier(archived.networks, held, then, found.before, run.now))
+    since = sorted(_held(report) - before - held.keys())
+    if since:
+        more = f" and {len(since) - _NAMED} more" if len(since) > _NAMED else ""
+        report.partners_notes = (
+            *report.partners_notes,
+            f"Held, since generation {number} has no route for them: {', '.join(since[:_NAMED])}{more}; let them go "
+            f"with: {run.file.command('release')} DOMAIN…",
+        )
     return report
+
+
+def _held(report: SyncReport) -> set[str]:
+    return {key for own in report.networks.values() for key in own.held} | set(report.partners_held)
 
 
 def _lists_put_back(run: LockedRun, manifest: Manifest, archived: Archived) -> dict[str, ListInForce]:

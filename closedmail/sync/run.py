@@ -7,12 +7,15 @@ from pathlib import Path
 from closedmail.core.model import Config
 from closedmail.errors import ClosedmailError, ConfigError, Refused, StoreError
 from closedmail.files import remove_tree
-from closedmail.generation.difference import NothingInForce
 from closedmail.lists.fetch_log import FetchRecord, write_log
+from closedmail.lists.gpg_status import CLOCK_SKEW
+from closedmail.maps.linger_times import longest_linger
 from closedmail.publish.built_maps import maps_in_force
 from closedmail.publish.switch import interrupted
 from closedmail.store.environment import store_path
 from closedmail.store.snapshot import StoreReader
+from closedmail.sync.hold_ends import SeenTimes
+from closedmail.sync.in_force import InForce
 from closedmail.sync.inputs import Inputs, check_services, gather
 from closedmail.sync.locked_run import LockedRun, locked_run
 from closedmail.sync.network_list import NetworkList, new_texts
@@ -28,18 +31,20 @@ def sync(
     names: Sequence[str] = (),
     dry_run: bool = False,
     force: bool = False,
+    forget_signing_time: bool = False,
     now: int | None = None,
     progress: Progress = lambda _: None,
 ) -> SyncReport:
     """Do one sync of all networks, or of the named ones, and report it.
 
+    `forget_signing_time` goes back, for the named networks, behind a newest signing time that is ahead of the clock.
     `now` is Unix time, the clock's by default; `progress` is called with each step. Raises ConfigError, StoreError and
     ClosedmailError; whatever is refused, `busy` and `publish-failed` included, is in the report.
     """
     _check_names(names, config, "configured")
     try:
         with locked_run(config, now, dry_run=dry_run) as run:
-            return _Sync(run, progress, force=force).carry_out(names)
+            return _Sync(run, progress, force=force, forget=forget_signing_time).carry_out(names)
     except Refused as refusal:  # busy: all others are in the report
         return _busy(config, names, refusal)
 
@@ -68,8 +73,8 @@ def _busy(config: Config, names: Sequence[str], refusal: Refused) -> SyncReport:
 class _Sync:
     """One sync under the lock: what it has to know, and its steps in their order."""
 
-    def __init__(self, run: LockedRun, progress: Progress, *, force: bool) -> None:
-        self.run, self.progress, self.force = run, progress, force
+    def __init__(self, run: LockedRun, progress: Progress, *, force: bool, forget: bool) -> None:
+        self.run, self.progress, self.force, self.forget = run, progress, force, forget
         self.manifest = run.manifest
         # Rules that `rollback` has put in force stay until the file's rules change, or until these are requested.
         self.set_aside = self.manifest is not None and not force and is_set_aside(run.file, self.manifest)
@@ -78,20 +83,24 @@ class _Sync:
         if self.manifest and self.set_aside:
             self.report.set_aside = set_aside_sentence(run.file, self.manifest)
         self.lists: list[NetworkList] = []
+        self.names: Sequence[str] = ()
 
     def carry_out(self, names: Sequence[str]) -> SyncReport:
         """Do all steps. What is refused is in the report, and in the log for `status`."""
         _check_names(names, self.config, "in force since the rollback")
-        names = names or [network.name for network in self.config.networks]
+        self.names = names = names or [network.name for network in self.config.networks]
         try:
             inputs = gather(self.config)
             self._bring_in(names, inputs)
+            due = self.manifest.holds_due if self.manifest else {}
             check_services(inputs)
             if self._is_due(inputs):
-                self._publish(inputs)
+                due = self._publish(inputs) or due
             elif any(item.signed_anew for item in self.lists):
                 lists = [item.next_in_force() for item in self.lists]
                 Publication(self.run, inputs).touch(lists, new_texts(self.lists))
+            if seen := self._seen():
+                seen.note(due)
             for item in self.lists:
                 item.accepted()
                 self._report_list(item)
@@ -123,7 +132,34 @@ class _Sync:
             network = item.network
             if network.name in names and network.source:
                 self.progress(f"fetching and verifying the list of {network.name}")
+                if self.forget:
+                    self._forget_signing_time(item)
                 item.bring_in(self.run.work, self.run.now, force=self.force)
+
+    def _forget_signing_time(self, item: NetworkList) -> None:
+        """Raise ClosedmailError where the newest signing time is not ahead of the clock: that is the guard."""
+        name, latest = item.network.name, self.run.now + CLOCK_SKEW
+        if not item.forget_signing_time(self.run.signed_until(name, latest), self.run.now):
+            raise ClosedmailError(
+                f"the newest list of {name} was not signed ahead of this machine's clock: its time is not forgotten",
+                "older lists stay refused as replayed; ask the network for the current one",
+            )
+
+    def _seen(self) -> SeenTimes | None:
+        """Find the times in force, as this run sees them by the networks whose newest list it has verified, and takes.
+
+        None where nothing is in force, or while the clock can't be right: before the time of a signature.
+        """
+        manifest, now, postfix = self.manifest, self.run.now, self.config.postfix
+        if manifest is None or any(item.signed_at > now + CLOCK_SKEW for item in manifest.lists):
+            return None
+        records = {
+            item.network.name: item.record
+            for item in self.lists
+            if item.network.name in self.names and item.network.source and item.refusal is None
+        }
+        signed = any(item.signed_at for item in manifest.lists if item.name in records)
+        return SeenTimes(manifest, records, longest_linger(postfix), now, signed=signed, confirmed=self.force)
 
     def _is_due(self, inputs: Inputs) -> bool:
         """Check whether there is anything to publish, or to repair."""
@@ -134,32 +170,36 @@ class _Sync:
             # keeps in. Networks and partners that have no list wait for nobody.
             alone = any(not item.network for item in self.config.partners)
             return new or alone or any(not item.source for item in self.config.networks)
-        due = any(0 < second <= now for second in (manifest.holds_due, manifest.rows_due))
+        seen = self._seen()
+        due = 0 < manifest.rows_due <= now or (seen is not None and bool(seen.ends or seen.anew))
         torn = interrupted(self.run.state_dir)
         for maps, known in ((self.config.postfix, manifest.maps), (self.config.sendmail, manifest.sendmail_maps)):
             torn = torn or (maps is not None and not maps_in_force(Path(maps.map_dir), known))
         return new or manifest.configuration != inputs.digest or due or torn
 
-    def _publish(self, inputs: Inputs) -> None:
+    def _publish(self, inputs: Inputs) -> dict[str, int] | None:
+        """Publish, unless the brakes leave nothing to publish; returns when the first hold of each network is due."""
         run, manifest = self.run, self.manifest
         new = [item for item in self.lists if item.new]
-        before = run.snapshot or NothingInForce()
-        plan = Plan(run, inputs, self.lists, before, self.report, stored=run.snapshot, progress=self.progress)
+        found = InForce(run, inputs)
+        plan = Plan(run, inputs, self.lists, found.before, self.report, stored=run.snapshot, progress=self.progress)
         if not self.force:
             plan.brake()
         if any(not item.new for item in new) and not self._is_due(inputs):  # braked, or unreadable
             plan.report_braked()
-            return
+            return None
         self._check_renamed()
+        seen = self._seen()
+        ends, anew = (seen.ends, seen.anew) if seen else ({}, 0)
         label = GenerationLabel(
-            self._number(inputs),
+            self._number(inputs, found, due=bool(ends or anew)),
             self._reason(inputs),
             rules_of=manifest.rules_of if manifest and self.set_aside else 0,
             set_aside=manifest.set_aside if manifest and self.set_aside else "",
         )
         configured = manifest is None or manifest.configuration != inputs.digest
         touched = None if configured else [item.network.name for item in self.lists if item.new]
-        plan.publish(label, manifest.released if manifest else {}, touched=touched)
+        return plan.publish(label, manifest.released if manifest else {}, touched=touched, ends=ends, anew=anew)
 
     def _check_renamed(self) -> None:
         """Raise Refused where a network is gone and another one has no list.
@@ -178,12 +218,15 @@ class _Sync:
                 "partners would leave by the Internet; fix the fetch, or undo one of the two changes",
             )
 
-    def _number(self, inputs: Inputs) -> int:
-        """Return the next number; the same one where the generation is only put right again, or a TLS row may go."""
-        if self.manifest is None:
-            return 1
+    def _number(self, inputs: Inputs, found: InForce, *, due: bool) -> int:
+        """Return the next number; the same one where the generation is only put right again, or a TLS row may go.
+
+        `due` says that holds end or begin anew.
+        """
+        if self.manifest is None or found.unknown:
+            return found.number + 1
         renewed = any(item.new for item in self.lists) or self.manifest.configuration != inputs.digest
-        return self.manifest.generation + (renewed or 0 < self.manifest.holds_due <= self.run.now)
+        return self.manifest.generation + (renewed or due)
 
     def _reason(self, inputs: Inputs) -> Reason:
         """Return the reason: `configuration` where only the rules are new."""

@@ -3,17 +3,23 @@
 from typing import Literal
 
 import pytest
-from support.core_samples import InForce, read
+from support.core_samples import InForce, configuration, network, read
 
 from closedmail.core.hold_reason import Why
-from closedmail.core.model import Brakes
+from closedmail.core.model import Brakes, Inbound
 from closedmail.core.record import Entry, State
+from closedmail.core.rule import Rule
 from closedmail.errors import Refused
 from closedmail.generation.brakes import check_brakes
 from closedmail.generation.difference import Difference, NothingInForce, Previous, compare
 from closedmail.mailertable.listing import SMARTHOST, Listing
 
 A, B = "esmtp:[192.0.2.1]", "esmtp:[192.0.2.2]"
+
+
+CONFIG = configuration(network("ndb"))
+# A rule for records that no list gives: their table's.
+TABLE = Rule("", "alone", Inbound("enforce"), None, "alone.example")
 
 
 def listed(*keys: str) -> Listing:
@@ -45,6 +51,7 @@ def test_difference() -> None:
             "gone.example": in_list(0),
             "other.example": in_list(2),
         },
+        rules=[TABLE] * 10,
     )
     listing = read(
         "same.example esmtp:[192.0.2.1]\nrerouted.example esmtp:[192.0.2.2]\nback.example esmtp:[192.0.2.1]\n"
@@ -52,7 +59,9 @@ def test_difference() -> None:
         "unclear.example esmtp:\n",
         own=["own.example"],
     )
-    hin, ndb = compare(previous, ["hin", "ndb"], [None, listing])
+    config = configuration(network("hin"), network("ndb"), own=["own.example"])
+    found = compare(previous, config, [None, listing])
+    hin, ndb = found.networks
     assert hin == Difference()
     assert ndb.total == 7
     assert ndb.matched == 4
@@ -60,12 +69,13 @@ def test_difference() -> None:
     assert sorted(ndb.absent) == ["held.example", "kept.example"]
     assert ndb.changed == ["rerouted.example"]
     assert ndb.returned == ["back.example"]
-    assert ndb.ruled_out == ["own.example"]
+    assert ndb.let_go == ["own.example"]
+    assert found.strays == {"gone.example": in_list(0), "other.example": in_list(2)}
 
 
 def test_nothing_in_force() -> None:
     """The first list changes nothing."""
-    assert compare(NothingInForce(), ["ndb"], [listed("a.example")]) == [Difference(offered=1)]
+    assert compare(NothingInForce(), CONFIG, [listed("a.example")]).networks == [Difference(offered=1)]
 
 
 Code = Literal["empty", "bad-lines", "shrunk", "grown"]
@@ -214,7 +224,7 @@ def test_renamed_mailer(old: str, new: str, rerouted: bool) -> None:
     """Compared is what Postfix would do, and to it all mailers are one; the new value is taken all the same."""
     for before, after in ((old, new), (new, old)):
         previous = InForce(["ndb"], {"a.example": Entry(0, before, 0)})
-        (difference,) = compare(previous, ["ndb"], [Listing({"a.example": after}, rows=1)])
+        (difference,) = compare(previous, CONFIG, [Listing({"a.example": after}, rows=1)]).networks
         assert difference.changed == (["a.example"] if rerouted else [])
         assert (difference.total, difference.matched) == (1, 1)
 
@@ -238,7 +248,7 @@ def test_grown(total: int, new: int, limit: float, floor: int, code: Code | None
     old = [f"old{number}.example" for number in range(total)]
     previous = InForce(["ndb"], {key: in_list(0) for key in old})
     listing = listed(*old, *(f"new{number}.example" for number in range(new)))
-    (difference,) = compare(previous, ["ndb"], [listing])
+    (difference,) = compare(previous, CONFIG, [listing]).networks
     assert difference.new == new
     assert brake(listing, difference, Brakes(grow_limit=limit, grow_floor=floor), previous) == code
 
@@ -254,10 +264,11 @@ def test_what_is_not_new() -> None:
             "gone.example": in_list(2),
             "alone.example": Entry(9, A),
         },
+        rules=[TABLE] * 10,
     )
     ndb = listed("a.example", "held.example", "hin.example", "gone.example", "alone.example", "gmail.example")
     hin = listed("hin.example", "a.example")
-    differences = compare(previous, ["ndb", "hin"], [ndb, hin])
+    differences = compare(previous, configuration(network("ndb"), network("hin")), [ndb, hin]).networks
     assert [difference.new for difference in differences] == [1, 0]
     with pytest.raises(Refused, match=r"to 1 domains of ndb, 1 would be added \(gmail\.example\), more than") as caught:
         check_brakes("ndb", ndb, differences[0], Brakes(grow_limit=0.0, grow_floor=0), previous, lambda *_: "x")
@@ -268,7 +279,7 @@ def test_grown_is_the_last_brake() -> None:
     """A list that loses domains and adds others is `shrunk`."""
     previous = InForce(["ndb"], {f"lost{number}.example": in_list(0) for number in range(10)})
     listing = listed("new.example")
-    (difference,) = compare(previous, ["ndb"], [listing])
+    (difference,) = compare(previous, CONFIG, [listing]).networks
     brakes = Brakes(shrink_limit=0.0, shrink_floor=0, grow_limit=0.0, grow_floor=0)
     assert brake(listing, difference, brakes, previous) == "shrunk"
     brakes = Brakes(shrink_limit=1.0, grow_limit=0.0, grow_floor=0)

@@ -11,7 +11,7 @@ from support.core_samples import DAY, LONG_ROUTE, NOW, advance, configuration, h
 from closedmail.core.hold_reason import Why
 from closedmail.core.model import Config, Inbound, OnRemoved, Partner
 from closedmail.core.record import Entry, State
-from closedmail.generation.difference import compare, report_changes
+from closedmail.generation.difference import NothingInForce, Previous, compare, report_changes
 from closedmail.generation.earlier import Earlier, Without, hold_anew
 from closedmail.generation.generation import Generation
 from closedmail.generation.settle import released_line, settle
@@ -19,12 +19,19 @@ from closedmail.generation.settle import released_line, settle
 LOST = Entry(0, "esmtp:[192.0.2.1]", 0, State.HELD, Why.LOST, NOW, NOW + DAY)
 
 
-def again(config: Config, generation: Generation, texts: tuple[str, ...], now: int = NOW) -> Generation:
-    """A generation, made once more of its lists and of what is kept of it."""
+def again(
+    config: Config,
+    generation: Generation,
+    texts: tuple[str, ...],
+    now: int = NOW,
+    now_in_force: Previous | None = None,
+) -> Generation:
+    """A generation, made once more of its lists and of what is kept of it, over what is in force."""
     names = [item.name for item in config.networks]
-    then = Earlier(names, hold_anew(generation.beyond, names, config, now))
+    beyond = hold_anew(generation.beyond, names, config, now)
+    then = Earlier(names, beyond, generation.rules, now_in_force or NothingInForce(), now)
     listings = [read(text, admitted=[partner.key for partner in config.partners]) for text in texts]
-    return settle(config, listings, compare(then, names, listings), then, now, generation.released)
+    return settle(config, listings, compare(then, config, listings), then, now, generation.released)
 
 
 def records(generation: Generation) -> dict[str, Entry]:
@@ -63,7 +70,7 @@ def test_a_generation_made_again_is_the_same(
     previous, now = None, NOW
     for first, second, later in steps:
         now += later
-        generation = advance(config, first, second, previous=previous, now=now)
+        generation = advance(config, first, second, previous=previous, now=now, ends={"ndb": now, "hin": now})
         before = records(generation)
         assert records(again(config, generation, (first, second), now)) == before
         previous = in_force(generation)
@@ -87,7 +94,7 @@ def test_holds_begin_anew_where_they_have_ended(case: str) -> None:
 
 
 def test_earlier_is_read_like_a_generation() -> None:
-    then = Earlier(("ndb",), {"b.example": LOST, "a.example": LOST})
+    then = Earlier(("ndb",), {"b.example": LOST, "a.example": LOST}, (), NothingInForce(), NOW)
     assert list(then.records()) == [("a.example", LOST), ("b.example", LOST)]
     assert (then.entry("a.example"), then.entry("c.example")) == (LOST, None)
 
@@ -144,9 +151,9 @@ def test_what_a_generation_changes_against_another_one() -> None:
     first = advance(config, old)
     second = in_force(advance(config, new, previous=in_force(first)))
     listing = read(old)
-    differences = compare(second, ["ndb"], [listing])
-    made = settle(config, [listing], [compare(Earlier(["ndb"], first.beyond), ["ndb"], [listing])[0]],
-                  Earlier(["ndb"], first.beyond), NOW)  # fmt: skip
+    differences = compare(second, config, [listing]).networks
+    then = Earlier(["ndb"], first.beyond, first.rules, second, NOW)
+    made = settle(config, [listing], compare(then, config, [listing]), then, NOW)
     report_changes(made, differences, second)
     changes = made.changes["ndb"]
     assert (changes.added, changes.removed, changes.changed) == (["a.example"], [], ["b.example"])

@@ -71,26 +71,28 @@ def test_hold(hold_for: int | None) -> None:
     config = configuration(network(hold_for=hold_for))
     previous = generation_of()
     for passed in (0, DAY // 2, 3 * DAY):
-        generation = advance(config, lines(a=ONE), previous=previous, now=NOW + passed)
+        generation = advance(config, lines(a=ONE), previous=previous, now=NOW + passed, ends={"ndb": NOW + passed})
         if hold_for is not None and passed >= hold_for:
             assert held(generation) == []
             assert generation.get("b.example") is None
-            assert generation.holds_due == 0
+            assert generation.holds_due == {}
             break
         found = entry(generation, "b.example")
         assert (found.state, found.why, found.since, found.value) == (State.HELD, Why.LOST, NOW, TWO)
         assert found.until == (0 if hold_for is None else NOW + hold_for)
-        assert generation.holds_due == found.until
+        assert generation.holds_due == ({"ndb": found.until} if found.until else {})
         assert generation.changes["ndb"].held == ["b.example"]
         previous = in_force(generation)
 
 
 @pytest.mark.parametrize(("passed", "is_held"), [(DAY - 1, True), (DAY, False), (DAY + 1, False)])
 def test_hold_ends(passed: int, is_held: bool) -> None:
-    """To the second."""
+    """To the second, where holds may end at all."""
     config = configuration(network(hold_for=DAY))
     first = in_force(advance(config, lines(a=ONE), previous=generation_of()))
-    assert bool(held(advance(config, lines(a=ONE), previous=first, now=NOW + passed))) is is_held
+    later = advance(config, lines(a=ONE), previous=first, now=NOW + 9 * DAY, ends={"ndb": NOW + passed})
+    assert bool(held(later)) is is_held
+    assert held(advance(config, lines(a=ONE), previous=first, now=NOW + 9 * DAY)) == ["b.example"]
 
 
 def test_returned() -> None:
@@ -240,10 +242,13 @@ def test_partner_decides() -> None:
 
 
 def test_network_that_left() -> None:
-    """What a network had that is no longer configured is gone with it."""
+    """What a network had that is no longer configured is held, under the rule that it had, until it is released."""
     previous = in_force(advance(TWO_NETWORKS, lines(a=ONE), lines(b=TWO)))
     generation = advance(CONFIG, lines(a=ONE), previous=previous)
-    assert dict(generation.entries()) == {"a.example": Entry(0, ONE, 0)}
+    lost = Entry(1, TWO, -1, State.HELD, Why.LOST, NOW)
+    assert dict(generation.entries()) == {"a.example": Entry(0, ONE, 0), "b.example": lost}
+    rule = generation.rules[1]
+    assert (rule.network, rule.title, rule.inbound) == ("", "hin", TWO_NETWORKS.networks[1].inbound)
 
 
 # --- Partners
@@ -512,7 +517,13 @@ def test_a_hold_ends_though_its_spelling_is_shared() -> None:
     config = configuration()
     lost = in_force(advance(config, "strasse.example esmtp:[192.0.2.1]\n"))
     for day in range(8):
-        generation = advance(config, "straße.example esmtp:[192.0.2.2]\n", previous=lost, now=NOW + day * DAY)
+        generation = advance(
+            config,
+            "straße.example esmtp:[192.0.2.2]\n",
+            previous=lost,
+            now=NOW + day * DAY,
+            ends={"ndb": NOW + day * DAY},
+        )
         assert held(generation) == (["strasse.example"] if day < 7 else [])
         assert generation.changes["ndb"].removed == (["strasse.example"] if day == 0 else [])
         lost = in_force(generation)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.machines.sendmail import Sendmail
-from support.machines.sendmail_gateway import CONFIG, MAPS, MC, SendmailGateway
+from support.machines.sendmail_gateway import CONFIG, MAPS, MC, STATE, SendmailGateway
 from support.machines.tree import NEEDS, Machine
 from support.sink import Sink
 
@@ -190,6 +190,19 @@ def test_local_rows_that_can_not_be_read(gateway: SendmailGateway, text: str | N
 
 
 # --- held, released, rolled back -----------------------------------------------------------------------------------
+
+
+def test_a_store_that_is_lost(gateway: SendmailGateway) -> None:
+    """The rows of the mailertable know the partners, but for the administrator's own."""
+    gateway.machine.write("/etc/mail/mailertable.own", "tickets.example\tesmtp:[192.0.2.99]\n")
+    gateway.put("koeln.example esmtp:[192.0.2.1]", "bonn.example esmtp:[192.0.2.2]")
+    gateway.sync()
+    gateway.machine.run("rm", "-r", f"{STATE}/store")
+    gateway.put("bonn.example esmtp:[192.0.2.2]")
+    assert gateway.sync()["networks"]["ndb"]["held"] == ["koeln.example"]
+    rows = gateway.rows("mailertable")
+    assert rows["koeln.example"].startswith('error:4.3.2:"450 mail for this domain is held')
+    assert rows["tickets.example"] == "esmtp:[192.0.2.99]"
 
 
 def test_queued_mail_waits_while_its_domain_is_held(gateway: SendmailGateway, sendmail: Sendmail) -> None:

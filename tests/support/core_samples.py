@@ -1,7 +1,7 @@
 """What the tests of the core share: short ways to networks, lists, generations in force, and one hypothesis profile."""
 
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
@@ -25,6 +25,7 @@ from closedmail.core.model import (
     SendmailMaps,
 )
 from closedmail.core.record import Entry, State, decode, encode
+from closedmail.core.rule import Rule
 from closedmail.core.suffixes import PublicSuffixes
 from closedmail.generation.difference import NothingInForce, Previous, compare, report_changes
 from closedmail.generation.generation import Generation
@@ -115,6 +116,9 @@ class InForce:
 
     networks: Sequence[str]
     table: dict[str, Entry]
+    rules: Sequence[Rule] = ()
+    guards: Mapping[str, int] = field(default_factory=dict)
+    standing: Collection[str] = ()
 
     def records(self) -> Iterable[tuple[str, Entry]]:
         """All records, in the order of their keys."""
@@ -127,7 +131,8 @@ class InForce:
 
 def in_force(generation: Generation) -> InForce:
     """A generation, once it is published."""
-    return InForce(generation.networks, {key: decode(encode(entry)) for key, entry in generation.entries()})
+    table = {key: decode(encode(entry)) for key, entry in generation.entries()}
+    return InForce(generation.networks, table, generation.rules, generation.closed)
 
 
 def advance(
@@ -136,6 +141,7 @@ def advance(
     previous: Previous | None = None,
     now: int = NOW,
     released: Mapping[str, str] | None = None,
+    ends: Mapping[str, int] | None = None,
 ) -> Generation:
     """The next generation from one mailertable text (or listing) for each network, with what it changes."""
     admitted = [partner.key for partner in config.partners]
@@ -144,9 +150,9 @@ def advance(
         for text in texts
     ]
     before = previous or NothingInForce()
-    differences = compare(before, [item.name for item in config.networks], listings)
-    generation = settle(config, listings, differences, before, now, released)
-    report_changes(generation, differences, before)
+    comparison = compare(before, config, listings)
+    generation = settle(config, listings, comparison, before, now, released, ends=ends)
+    report_changes(generation, comparison.networks, before)
     return generation
 
 

@@ -38,6 +38,7 @@ from support.keys import Signer
 from support.real import SBIN
 
 DAY = 86400
+HOUR = 3600
 MINUTE = 60
 USER = "Closed Net <lists@net.example>"
 

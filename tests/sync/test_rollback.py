@@ -5,7 +5,7 @@ import os
 import pwd
 
 import pytest
-from support.network import DAY, MINUTE, Site
+from support.network import DAY, HOUR, MINUTE, Site
 
 from closedmail.core.hold_reason import Why
 from closedmail.core.record import State
@@ -134,12 +134,19 @@ def test_both_directions_go_back_together(two: Site) -> None:
         "  added: 1: bonn.example",
         "  removed: 1: gmail.example",
         "  changed: 1: koeln.example",
+        "  held: 1: gmail.example",
+        "Held, since generation 1 has no route for them: gmail.example; let them go with: closedmail --config "
+        f"{two.config_path} release DOMAIN…",
         "Generation 4 is in force.",
         "It is generation 1 again. The lists rolled back from are refused until newer ones come.",
     ]
     two.assert_consistent()
-    assert two.rows() == {"koeln.example": "smtp:[192.0.2.1]", "bonn.example": "smtp:[192.0.2.2]"}
+    rows = two.rows()
+    assert rows.pop("gmail.example").startswith("retry:4.3.2")
+    assert rows == {"koeln.example": "smtp:[192.0.2.1]", "bonn.example": "smtp:[192.0.2.2]"}
     assert (accepts(two, "192.0.2.7"), accepts(two, "198.51.100.7")) == (True, False)
+    assert accepts(two, "203.0.113.9", "x@gmail.example") is False
+    assert two.run("release", "gmail.example").status == 0
     assert two.run("explain", "--recipient", "x@gmail.example").stdout.startswith("gmail.example is no partner")
 
 
@@ -171,7 +178,8 @@ def test_the_next_run_does_not_undo_it(two: Site) -> None:
         assert two.in_force() == before
     status = two.run("status", "--json")
     assert status.status == 1
-    assert "rolled-back" in status.json["networks"]["ndb"]["problems"][0]
+    assert "1 domain is held: gmail.example" in status.json["networks"]["ndb"]["problems"][0]
+    assert "rolled-back" in status.json["networks"]["ndb"]["problems"][1]
 
 
 @pytest.mark.parametrize(
@@ -402,6 +410,9 @@ def test_what_was_held_is_held_again(plain: Site) -> None:
     assert plain.records["essen.example"].why is Why.UNCLEAR
     # Of a hold that has ended in the meantime, the time begins anew.
     plain.now += 7 * DAY
+    plain.put("bonn.example\tesmtp:[192.0.2.2]\naachen.example esmtp:[192.0.2.3]\n")
+    plain.published()
+    plain.now += 2 * HOUR
     plain.sync()
     assert "koeln.example" not in plain.records
     back(plain, 2)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.https_server import Answer, Authority, Handler, HttpsServer, Request
-from support.network import DAY, MINUTE, Recorder, Site, nexthops, routes, tree
+from support.network import DAY, HOUR, MINUTE, Recorder, Site, nexthops, routes, tree
 from support.real import require
 
 from closedmail.errors import ConfigError
@@ -566,6 +566,11 @@ def test_a_lost_domain_is_held_and_let_go(plain: Site) -> None:
     plain.now += DAY - 1
     assert list(plain.sync().networks["ndb"].held) == ["koeln.example"]
 
+    # The first run that sees it due ends nothing, nor does another one within the hour.
+    for later in (1, HOUR - 1):
+        plain.now += later
+        report = plain.sync()
+        assert (report.generation, report.networks["ndb"].held) == (3, ("koeln.example",))
     plain.now += 1
     report = plain.sync()
     assert (report.generation, report.networks["ndb"].held) == (4, [])
@@ -595,15 +600,26 @@ def test_a_held_domain_that_comes_back_is_routed(plain: Site) -> None:
     assert list(plain.sync().networks["ndb"].held) == ["koeln.example"]
 
 
-def test_a_hold_ends_though_nothing_can_be_fetched(plain: Site) -> None:
+def test_no_hold_ends_while_nothing_can_be_fetched(plain: Site) -> None:
     plain.set(hold_for="1d")
     plain.put(TWO)
     plain.published()
     plain.put(BONN)
     plain.published()
     plain.list_file().unlink()
-    plain.now += DAY
-    assert plain.refused("fetch-failed").held == []
+    for _ in range(3):
+        plain.now += DAY
+        assert list(plain.refused("fetch-failed").held) == ["koeln.example"]
+    assert plain.rows().keys() == {"bonn.example", "koeln.example"}
+    assert plain.manifest.generation == 2
+    # Two runs that have verified the list, not one; those that failed in between count for nothing.
+    plain.put(BONN)
+    assert list(plain.sync().networks["ndb"].held) == ["koeln.example"]
+    plain.now += HOUR
+    plain.list_file().unlink()
+    assert list(plain.refused("fetch-failed").held) == ["koeln.example"]
+    plain.put(BONN)
+    assert list(plain.sync().networks["ndb"].held) == []
     assert plain.rows().keys() == {"bonn.example"}
     assert plain.sync().generation == 3
 
