@@ -105,12 +105,6 @@ class PostfixFacts:
         return [rule for rule in self.rules if rule.inbound.mode != "off"]
 
     @property
-    def map_type(self) -> str:
-        """The type of our maps."""
-        asked = self.config.postfix.map_type if self.config.postfix else ""
-        return asked or self.postfix.main.get("default_database_type", "")
-
-    @property
     def guarded(self) -> list[Service]:
         """The listeners that must have the check: all but those that take mail back from a content filter."""
         return [service for service in self.postfix.listeners if not self.takes_back(service)]
@@ -138,6 +132,12 @@ class PostfixFacts:
         if service.get("smtpd_sasl_auth_enable") == "yes" and "smtpd_sasl_auth_enable" in service.options:
             return False
         return (filtered and bool(own or service.on_loopback)) or xforward
+
+
+def closed_services(facts: PostfixFacts) -> list[Service]:
+    """Find the entries of master.cf that deliver to partners."""
+    names = dict.fromkeys(rule.outbound.transport for rule in facts.rules if rule.outbound)
+    return [service for name in names if (service := facts.postfix.service(name))]
 
 
 def _filter_of(service: Service) -> str:

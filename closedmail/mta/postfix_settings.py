@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from closedmail.core.model import Rewriting
+from closedmail.mta.map_types import tables_in
 from closedmail.programs import run
 
 _NAMES = (
@@ -24,13 +25,16 @@ _TIME_LIMIT = 30  # seconds
 class PostfixSettings:
     """The settings. `services` are the delivery services of master.cf that a transport table may name.
 
-    `fingerprint_digest` is the digest of smtpd's certificate fingerprints, "" where its listeners differ.
+    `fingerprint_digest` is the digest of smtpd's certificate fingerprints, "" where its listeners differ. `tables` are
+    all tables that main.cf and master.cf name, as (type, path), `types` the types that this Postfix can read.
     """
 
     default_database_type: str
     rewriting: Rewriting
     services: frozenset[str]
     fingerprint_digest: str = ""
+    tables: frozenset[tuple[str, str]] = frozenset()
+    types: frozenset[str] = frozenset()
 
 
 def read_settings(config_directory: str) -> PostfixSettings:
@@ -51,7 +55,15 @@ def read_settings(config_directory: str) -> PostfixSettings:
         append_dot_mydomain=values.get("append_dot_mydomain") == "yes",
         mydomain=values.get("mydomain", "").lower(),
     )
-    return PostfixSettings(values.get("default_database_type", "hash"), rewriting, frozenset(services), digest)
+    own = [read_values(run_postfix("postconf", "-c", config_directory, "-x", which)) for which in ("-n", "-P")]
+    return PostfixSettings(
+        values.get("default_database_type", "hash"),
+        rewriting,
+        frozenset(services),
+        digest,
+        tables_in(value for settings in own for value in settings.values()),
+        frozenset(run_postfix("postconf", "-c", config_directory, "-m").split()),
+    )
 
 
 class MasterEntry(NamedTuple):

@@ -89,6 +89,14 @@ def touch_displaced(displaced: Path) -> None:
         os.utime(path, (later, later))
 
 
+def files_in(map_dir: str) -> frozenset[str]:
+    """Return the names of the files in a map folder; none where it can't be read, which the run reports later."""
+    try:
+        return frozenset(path.name for path in Path(map_dir).iterdir())
+    except OSError:
+        return frozenset()
+
+
 def maps_in_force(map_dir: Path, identities: Mapping[str, list[int]]) -> bool:
     """Check whether the maps are where the MTA reads them, text and index, as they were put there."""
     return not map_faults(map_dir, identities)

@@ -154,7 +154,7 @@ class Publication:
                     head,
                     transport_rows(generation, own),
                     ((nexthop, str(row.policy)) for nexthop, row in policy_rows(generation.policies, staying)),
-                    inputs.map_type,
+                    inputs.map_types,
                     postfix.config_directory,
                 )
             if sendmail:
