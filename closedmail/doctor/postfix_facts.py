@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from closedmail.core.model import Config
 from closedmail.core.rule import Rule
 from closedmail.doctor.finding import Fix
+from closedmail.maps.own_rows import OwnRows
 from closedmail.mta.postfix_config import PostfixConfig, Service
 
 # The restrictions that must have the check.
@@ -91,13 +92,17 @@ class PostfixLookups(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PostfixFacts:
-    """A gateway: its configuration, its Postfix, its machine, and the keys of all partners, with those of the list."""
+    """A gateway: its configuration, its Postfix, its machine, and the keys of all partners, with those of the list.
+
+    `own_rows` are rows of the administrator's that stand in front of ours.
+    """
 
     config: Config
     rules: tuple[Rule, ...]
     postfix: PostfixConfig
     machine: PostfixLookups
     partner_keys: frozenset[str] = frozenset()
+    own_rows: OwnRows = field(default_factory=OwnRows)
 
     @property
     def active(self) -> list[Rule]:

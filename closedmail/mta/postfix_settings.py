@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from closedmail.core.model import Rewriting
+from closedmail.mta.lookup_chain import CHAIN_NAMES, LookupChain, lookup_chain
 from closedmail.mta.map_types import tables_in
 from closedmail.programs import run
 
@@ -64,6 +65,13 @@ def read_settings(config_directory: str) -> PostfixSettings:
         tables_in(value for settings in own for value in settings.values()),
         frozenset(run_postfix("postconf", "-c", config_directory, "-m").split()),
     )
+
+
+def read_chain(config_directory: str, map_dir: str) -> LookupChain:
+    """Ask how that Postfix looks up routes and TLS policies; ours lie in `map_dir`. Raises ProgramError."""
+    main = read_values(run_postfix("postconf", "-c", config_directory, "-x", *CHAIN_NAMES))
+    options = read_options(run_postfix("postconf", "-c", config_directory, "-x", "-P"))
+    return lookup_chain(main, options, map_dir)
 
 
 class MasterEntry(NamedTuple):

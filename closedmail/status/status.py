@@ -13,6 +13,7 @@ from closedmail.inbound.header_decision import unenforceable_headers
 from closedmail.lists.fetch_log import FetchRecord, read_log
 from closedmail.lists.gpg_status import CLOCK_SKEW, KeyState
 from closedmail.lists.openpgp import key_states
+from closedmail.maps.own_rows_file import read_own_rows
 from closedmail.status.map_check import map_problems
 from closedmail.status.problems import Problem, Problems, State, worst
 from closedmail.status.traffic import Traffic, find_traffic
@@ -122,6 +123,9 @@ def find_status(config: Config, now: int) -> Status:
             status.generation, status.published_at = snapshot.generation, snapshot.manifest.published_at
             status.held = snapshot.details("").held
             _judge_held(general, status.held)
+            if config.postfix:
+                for sentence in read_own_rows(Path(config.gateway.state_dir)).row_sentences():
+                    general.warn("own-rows", f"{sentence} (as of the last sync)")
             if is_set_aside(config, snapshot.manifest):
                 general.warn("set-aside", set_aside_sentence(config, snapshot.manifest))
             for sentence in incomparable(

@@ -16,7 +16,13 @@ def map_findings(facts: PostfixFacts) -> Iterator[Finding]:
     """Find what is wrong with `transport_maps` and `smtp_tls_policy_maps`; nothing where no maps are made."""
     if not facts.config.postfix:
         return
-    yield from _reference_findings(facts, Setting(facts.postfix, "transport_maps"), TRANSPORT)
+    resolvers = [item for item in facts.postfix.services if item.command == "trivial-rewrite"]
+    for setting in (
+        settings_of(facts.postfix, resolvers, "transport_maps")
+        if resolvers
+        else (Setting(facts.postfix, "transport_maps"),)
+    ):
+        yield from _reference_findings(facts, setting, TRANSPORT)
     for setting in settings_of(facts.postfix, closed_services(facts), "smtp_tls_policy_maps"):
         yield from _reference_findings(facts, setting, TLS_POLICY)
     yield from _file_findings(facts)
