@@ -123,6 +123,11 @@ def keys_to_ask(keys: Iterable[str]) -> dict[str, str]:
     return asked
 
 
+def shield_keys(key: str) -> list[str]:
+    """List the keys by which Postfix would look for an own domain, or for all below it, if ours had no row."""
+    return [key, *(f".{parent}" for parent in parents(key.removeprefix("."))), "*"]
+
+
 def lookup_keys(address: str, delimiter: str, *, parents_match: bool = False) -> list[str]:
     """List the keys by which Postfix looks a recipient up, in their order; whole addresses come first."""
     local, _, domain = address.rpartition("@")

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from closedmail.errors import ClosedmailError
-from closedmail.maps.own_rows import OwnRow, OwnRows, keys_to_ask, rows_in_front
+from closedmail.maps.own_rows import OwnRow, OwnRows, keys_to_ask, rows_in_front, shield_keys
 from closedmail.maps.postfix_transport import transport_value
 from closedmail.maps.protected_keys import ProtectedKeys
 from closedmail.mta.lookup_chain import LookupChain, is_pattern
@@ -88,6 +88,24 @@ def find_own_rows(chain: LookupChain, tables: OwnTables, snapshot: Snapshot) -> 
             except TableError as error:
                 unread[table] = str(error)
     return OwnRows(tuple(sorted(set(rows))), tuple(unread.items()))
+
+
+def own_values(chain: LookupChain, tables: OwnTables, domains: Iterable[str]) -> dict[str, str]:
+    """Look own domains, and what is below each, up in the administrator's own tables; give the values found, by key.
+
+    Only what Postfix would look for behind our row: `x` and `.x` themselves, `.parent`, `*`. Raises TableError.
+    """
+    keys = {key: shield_keys(key) for domain in domains for key in (domain, f".{domain}")}
+    wanted = dict.fromkeys(one for each in keys.values() for one in each)
+    lists = (*chain.transport.front, *chain.transport.behind)
+    answers = [tables.ask(table, [key for key in wanted if key == "*" or not is_pattern(table)]) for table in lists]
+    found: dict[str, str] = {}
+    for key, looked_up in keys.items():
+        rows = (answer[one] for one in looked_up for answer in answers if one in answer)
+        value = next(rows, None)
+        if value is not None:
+            found[key] = value
+    return found
 
 
 def _routes(tables: OwnTables, table: str, snapshot: Snapshot) -> list[tuple[str, str]]:

@@ -1,6 +1,7 @@
 """Read the settings of Postfix that a generation depends on, through postconf(1)."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,7 +28,8 @@ class PostfixSettings:
     """The settings. `services` are the delivery services of master.cf that a transport table may name.
 
     `fingerprint_digest` is the digest of smtpd's certificate fingerprints, "" where its listeners differ. `tables` are
-    all tables that main.cf and master.cf name, as (type, path), `types` the types that this Postfix can read.
+    all tables that main.cf and master.cf name, as (type, path), `types` the types that this Postfix can read. `main`
+    and `options` are what `lookup_chain` needs.
     """
 
     default_database_type: str
@@ -36,12 +38,14 @@ class PostfixSettings:
     fingerprint_digest: str = ""
     tables: frozenset[tuple[str, str]] = frozenset()
     types: frozenset[str] = frozenset()
+    main: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 def read_settings(config_directory: str) -> PostfixSettings:
     """Ask the Postfix with that configuration. Raises ProgramError."""
     # -x expands $name, as Postfix will when it uses the value.
-    values = read_values(run_postfix("postconf", "-c", config_directory, "-x", *_NAMES))
+    values = read_values(run_postfix("postconf", "-c", config_directory, "-x", *_NAMES, *CHAIN_NAMES))
     services, digest = set(), values.get("smtpd_tls_fingerprint_digest", "")
     for entry in read_services(config_directory):
         if entry.type == "unix":
@@ -56,7 +60,8 @@ def read_settings(config_directory: str) -> PostfixSettings:
         append_dot_mydomain=values.get("append_dot_mydomain") == "yes",
         mydomain=values.get("mydomain", "").lower(),
     )
-    own = [read_values(run_postfix("postconf", "-c", config_directory, "-x", which)) for which in ("-n", "-P")]
+    options = read_options(run_postfix("postconf", "-c", config_directory, "-x", "-P"))
+    own = [read_values(run_postfix("postconf", "-c", config_directory, "-x", "-n")), *options.values()]
     return PostfixSettings(
         values.get("default_database_type", "hash"),
         rewriting,
@@ -64,6 +69,8 @@ def read_settings(config_directory: str) -> PostfixSettings:
         digest,
         tables_in(value for settings in own for value in settings.values()),
         frozenset(run_postfix("postconf", "-c", config_directory, "-m").split()),
+        {name: values.get(name, "") for name in CHAIN_NAMES},
+        options,
     )
 
 

@@ -20,6 +20,12 @@ from support.real import require
 from closedmail.config import load, parse
 from closedmail.core.model import Config
 from closedmail.doctor.doctor import find_findings
+from closedmail.mta.own_tables import OwnTables, find_own_rows
+from closedmail.mta.postfix_settings import read_chain
+from closedmail.mta.recipient_chain import RecipientChain
+from closedmail.probe.own_targets import own_targets
+from closedmail.probe.probe_targets import postfix_targets
+from closedmail.store.snapshot import StoreReader
 
 pytestmark = pytest.mark.real("root", "postfix", "postfix-lmdb")
 SAME = {f"d{n:02}.example": f"198.51.100.{n}" for n in range(1, 57)}
@@ -153,6 +159,7 @@ def wired(town: Town) -> Iterator[Town]:
 
 def test_what_compare_says(town: Town) -> None:
     assert len(OLD) == 67
+    assert town.run("compare", str(town.gateway.list))[0] == 0  # a mailertable, here the list itself
     for name in (f"lmdb:{town.old}", str(town.old)):
         status, _ = town.run("compare", name)
         found = town.json("compare", name)
@@ -228,6 +235,22 @@ def test_patterns_are_asked(wired: Town) -> None:
     assert {"partner-overridden", "own-table"} <= {name for name, _ in wired.findings()}
 
 
+def test_probe_goes_where_postfix_does(wired: Town) -> None:
+    """To the hosts of own rows, under the policy that applies there."""
+    directory = str(wired.postfix.etc)
+    chain, tables = read_chain(directory, str(wired.map_dir)), OwnTables(directory)
+    with StoreReader(wired.gateway.store) as store:
+        snapshot = store.current()
+        found, follow = find_own_rows(chain, tables, snapshot), RecipientChain(chain, tables)
+        for domains in ((), ("dortmund.example", "amt.land.example", "new1.example")):
+            targets = postfix_targets(snapshot, domains, own_targets(snapshot, follow, found, domains))
+            where = {item.nexthop: (item.service, item.row) for item in targets}
+            assert where["[198.51.100.230]:25"] == ("smtp", "may")
+            assert where["[198.51.100.234]"] == ("smtp", "may")
+            assert where["[203.0.113.40]"] == ("ndb", "encrypt")
+            assert "[203.0.113.30]" not in where
+
+
 def test_an_own_tls_policy_in_front(wired: Town) -> None:
     own = wired.folder / "policies"
     own.write_text("[203.0.113.40]\tnone\n")
@@ -248,8 +271,8 @@ def test_after_the_page_no_own_row_is_left_in_front(wired: Town) -> None:
     found = wired.json("compare", f"lmdb:{wired.old}")
     assert (found["only_here"], found["same"]) == ([], 59)
     wired.write_old({key: OLD[key] for key in ("city.example", "*")})
-    wired.postfix.reload()  # else trivial-rewrite takes ten seconds to see a changed table
     assert wired.json("sync")["own_rows"] == []
+    wired.postfix.reload()  # else trivial-rewrite takes ten seconds to see a changed table
     assert not {"partner-overridden", "own-table"} & {name for name, _ in wired.findings()}
     assert not [text for text in wired.json("status")["problems"] if "in front of" in text]
     for recipient, transport in {
@@ -259,5 +282,8 @@ def test_after_the_page_no_own_row_is_left_in_front(wired: Town) -> None:
         "u@bank.example": "smtp:[198.51.100.240]:587, [198.51.100.241]:587",
         "u@court.example": "smtp:[198.51.100.242], [198.51.100.243]:26",
         "u@elsewhere.example": "smtp:[198.51.100.252]",
+        # Own domains below a listed suffix go by the row for all other mail, as if there were no closedmail.
+        "u@own.land.example": "smtp:[198.51.100.252]",
+        "u@x.own.land.example": "smtp:[198.51.100.252]",
     }.items():
         assert wired.sent(recipient) == transport
