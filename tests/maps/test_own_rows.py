@@ -4,7 +4,7 @@ import pytest
 
 from closedmail.core.domain import DomainSet
 from closedmail.core.record import Entry
-from closedmail.maps.own_rows import OwnRow, OwnRows, keys_to_ask, lookup_keys, rows_in_front
+from closedmail.maps.own_rows import OwnRow, OwnRows, keys_to_ask, lookup_keys, rows_in_front, shield_keys
 from closedmail.maps.protected_keys import ProtectedKeys
 
 RECORDS = {key: Entry(0, "esmtp:[192.0.2.1]") for key in ("koeln.example", ".land.example", "xn--kln-sna.example")}
@@ -79,6 +79,23 @@ def test_what_a_table_is_asked() -> None:
     whole = {key.rpartition("@")[2]: partner for key, partner in asked.items() if "@" in key}
     assert whole["closedmail-asks.land.example"] == ".land.example"
     assert whole["köln.example"] == asked["köln.example"] == "xn--kln-sna.example"
+
+
+@pytest.mark.parametrize(
+    ("rows", "own", "below"),
+    [
+        ({}, None, None),
+        ({"*": "smtp:w"}, "smtp:w", "smtp:w"),
+        ({".example": "smtp:e", "*": "smtp:w"}, "smtp:e", "smtp:e"),
+        ({".land.example": "smtp:l", ".example": "smtp:e"}, "smtp:l", "smtp:l"),
+        ({".own.land.example": "smtp:b", "*": "smtp:w"}, "smtp:w", "smtp:b"),
+        ({"own.land.example": "smtp:o"}, "smtp:o", None),
+        ({"land.example": "smtp:l", "x.own.land.example": "smtp:x"}, None, None),
+    ],
+)
+def test_what_own_tables_say_of_an_own_domain(rows: dict[str, str], own: str | None, below: str | None) -> None:
+    for key, value in (("own.land.example", own), (".own.land.example", below)):
+        assert next((rows[one] for one in shield_keys(key) if one in rows), None) == value
 
 
 @pytest.mark.parametrize(
