@@ -1,19 +1,26 @@
 """`closedmail explain`."""
 
 import os
+from dataclasses import replace
 
 import click
 
 from closedmail.cli.main import Settings
 from closedmail.cli.output import print_json
 from closedmail.config import load
+from closedmail.core.model import Config
 from closedmail.errors import ClosedmailError
 from closedmail.explain.explain import ExplainedRecipient, ExplainedSender, explain_inbound, explain_outbound
+from closedmail.explain.explain_own_rows import follow_own_tables
 from closedmail.inbound.sender import SenderError
 from closedmail.maps.local_rows_file import read_local_rows
+from closedmail.mta.own_tables import OwnTables
+from closedmail.mta.postfix_settings import read_chain
+from closedmail.mta.recipient_chain import RecipientChain
 from closedmail.policyd.policy_protocol import Request, envelope_of
+from closedmail.programs import ProgramError
 from closedmail.store.environment import store_path
-from closedmail.store.snapshot import StoreReader
+from closedmail.store.snapshot import Snapshot, StoreReader
 from closedmail.sync.rules import other_rules_note, rules_digest
 
 
@@ -50,6 +57,7 @@ def command(settings: Settings, /, recipient: str | None, as_json: bool, **attri
             if recipient is not None:
                 local_rows = read_local_rows(config.sendmail) if config.sendmail else None
                 found = explain_outbound(snapshot, recipient, local_rows, config.command())
+                found = _follow(config, snapshot, recipient, found)
             else:
                 asked = {name: os.fsencode(value) for name, value in attributes.items() if value}
                 request = Request(**{name: value for name, value in asked.items() if name in Request._fields})
@@ -72,11 +80,25 @@ def command(settings: Settings, /, recipient: str | None, as_json: bool, **attri
         elif found.sendmail:
             click.echo(found.sendmail.text())
         click.echo(f"generation: {found.generation}")
+        for line in found.notes if isinstance(found, ExplainedRecipient) else ():
+            click.echo(f"Note: {line}.")
         if note:
             click.echo(f"Note: {note}.")
     if isinstance(found, ExplainedSender):
         return 1 if found.refused else 0
     return 0 if found.verdict == "routed" else 1
+
+
+def _follow(config: Config, snapshot: Snapshot, recipient: str, found: ExplainedRecipient) -> ExplainedRecipient:
+    """Follow the recipient through Postfix's own tables; where Postfix can't be asked, say so."""
+    if config.postfix is None:
+        return found
+    directory = config.postfix.config_directory
+    try:
+        chain = RecipientChain(read_chain(directory, config.postfix.map_dir), OwnTables(directory))
+    except ProgramError as error:
+        return replace(found, notes=(f"your own tables were not asked: {error}",))
+    return follow_own_tables(found, snapshot, recipient, chain, config.command())
 
 
 def _word(fact: bool | None) -> str:

@@ -17,6 +17,7 @@ DEFAULT_CONFIG = DEFAULT_PATH
 # Each is `cli/NAME_command.py`, imported when it is called, so that `explain` does not pay for what `sync` needs.
 _COMMANDS = (
     "check",
+    "compare",
     "demo",
     "doctor",
     "explain",

@@ -11,10 +11,15 @@ from closedmail.cli.output import print_json, progress
 from closedmail.config import load
 from closedmail.core.model import Config
 from closedmail.errors import ClosedmailError, ConfigError, Refused
+from closedmail.maps.own_rows import OwnRows
 from closedmail.mta.client_settings import ClientSettings
+from closedmail.mta.own_tables import OwnTables, find_own_rows
 from closedmail.mta.postfix_client import PostfixClients
+from closedmail.mta.postfix_settings import read_chain
+from closedmail.mta.recipient_chain import RecipientChain
 from closedmail.mta.sendmail_cf import DEFAULT_CF
 from closedmail.mta.sendmail_client import sendmail_settings
+from closedmail.probe.own_targets import own_targets
 from closedmail.probe.probe import Prober
 from closedmail.probe.probe_file import keep_probe
 from closedmail.probe.probe_result import HostResult, paste_lines
@@ -61,11 +66,17 @@ def _plan(
 ) -> tuple[dict[ProbeTarget, int], Callable[[str], ClientSettings]]:
     """Choose targets and client settings. Where both MTAs are configured, those of Postfix."""
     if config.postfix:
+        directory = config.postfix.config_directory
         try:
-            clients = PostfixClients(config.postfix.config_directory)
+            clients = PostfixClients(directory)
         except Refused as refusal:
             raise ClosedmailError(refusal.reason) from None
-        return postfix_targets(snapshot, domains), clients.settings
+        chain, tables = read_chain(directory, config.postfix.map_dir), OwnTables(directory)
+        found = find_own_rows(chain, tables, snapshot) if chain.transport.has_ours else OwnRows()
+        for sentence in found.sentences():
+            click.echo(f"closedmail: note: {sentence}", err=True)
+        own = own_targets(snapshot, RecipientChain(chain, tables), found, domains if found else ())
+        return postfix_targets(snapshot, domains, own), clients.settings
     if not config.sendmail:
         raise ConfigError("", f"{config.path}: neither [postfix] nor [sendmail] is set; probe needs one of them")
     try:

@@ -12,6 +12,7 @@ from closedmail.core.model import Config
 from closedmail.errors import ClosedmailError, ConfigError
 from closedmail.report.monitoring_files import write_monitoring_files
 from closedmail.sync.lock import become_owner
+from closedmail.sync.own_row_check import report_own_rows
 from closedmail.sync.run import sync
 from closedmail.sync.sync_report import SyncReport
 
@@ -57,6 +58,7 @@ def command(
         if not dry_run:
             _update_monitoring(config)
         raise
+    kept = _is_busy(report) or _look_at_own_rows(config, report)
     if as_json:
         print_json(report.to_json())
     else:
@@ -65,7 +67,17 @@ def command(
     for error in report.errors():
         click.echo(f"closedmail: error: {error}", err=True)
     written = dry_run or _is_busy(report) or _update_monitoring(config)
-    return 1 if report.refused or not written else 0
+    return 1 if report.refused or not (written and kept) else 0
+
+
+def _look_at_own_rows(config: Config, report: SyncReport) -> bool:
+    """Look for rows of the administrator's that Postfix uses in place of ours; returns whether it could be kept."""
+    try:
+        report_own_rows(config, report)
+    except OSError as error:
+        click.echo(f"closedmail: error: {error.filename}: {error.strerror}; the lists are not affected", err=True)
+        return False
+    return True
 
 
 def _is_busy(report: SyncReport) -> bool:

@@ -8,6 +8,7 @@ from closedmail.doctor.checks.policy_endpoint import policyd_findings
 from closedmail.doctor.checks.postfix_certificates import certificate_findings
 from closedmail.doctor.checks.postfix_clients import client_findings
 from closedmail.doctor.checks.postfix_domains import domain_findings
+from closedmail.doctor.checks.postfix_own_rows import own_row_findings
 from closedmail.doctor.checks.postfix_senders import sender_findings
 from closedmail.doctor.checks.postfix_tables import map_findings
 from closedmail.doctor.checks.postfix_transports import missing_findings, transport_findings, version_findings
@@ -18,6 +19,10 @@ from closedmail.doctor.postfix_machine import PostfixMachine
 from closedmail.doctor.running_state import look_at_running, read_store, start_policyd
 from closedmail.doctor.sendmail_inspection import sendmail_findings
 from closedmail.errors import ClosedmailError
+from closedmail.maps.own_rows import OwnRows
+from closedmail.mta.lookup_chain import lookup_chain
+from closedmail.mta.own_tables import OwnTables, find_own_rows
+from closedmail.mta.postfix_config import PostfixConfig
 from closedmail.mta.postfix_inspection import inspect_postfix
 from closedmail.store.snapshot import Snapshot
 
@@ -27,6 +32,7 @@ _THEMES = (
     check_findings,
     certificate_findings,
     map_findings,
+    own_row_findings,
     transport_findings,
     domain_findings,
     sender_findings,
@@ -67,4 +73,14 @@ def gather_facts(config: Config, snapshot: Snapshot | None) -> tuple[PostfixFact
     keys = configured_keys(config)
     if snapshot:
         keys.update(key for key, _ in snapshot.records())
-    return PostfixFacts(config, tuple(rules_of(config)), postfix, machine, frozenset(keys)), machine
+    own_rows = _own_rows(config, postfix, snapshot)
+    return PostfixFacts(config, tuple(rules_of(config)), postfix, machine, frozenset(keys), own_rows), machine
+
+
+def _own_rows(config: Config, postfix: PostfixConfig, snapshot: Snapshot | None) -> OwnRows:
+    """Find the rows of the administrator's own tables in front of those in force."""
+    if snapshot is None or config.postfix is None:
+        return OwnRows()
+    options = {item.key: {name: item.get(name) for name in item.options} for item in postfix.services}
+    chain = lookup_chain(postfix.main, options, config.postfix.map_dir)
+    return find_own_rows(chain, OwnTables(postfix.directory), snapshot)

@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from closedmail.core.model import Config
 from closedmail.core.rule import Rule
 from closedmail.doctor.finding import Fix
+from closedmail.maps.own_rows import OwnRows
 from closedmail.mta.postfix_config import PostfixConfig, Service
 
 # The restrictions that must have the check.
@@ -91,24 +92,22 @@ class PostfixLookups(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PostfixFacts:
-    """A gateway: its configuration, its Postfix, its machine, and the keys of all partners, with those of the list."""
+    """A gateway: its configuration, its Postfix, its machine, and the keys of all partners, with those of the list.
+
+    `own_rows` are rows of the administrator's that stand in front of ours.
+    """
 
     config: Config
     rules: tuple[Rule, ...]
     postfix: PostfixConfig
     machine: PostfixLookups
     partner_keys: frozenset[str] = frozenset()
+    own_rows: OwnRows = field(default_factory=OwnRows)
 
     @property
     def active(self) -> list[Rule]:
         """Rules that demand anything of mail."""
         return [rule for rule in self.rules if rule.inbound.mode != "off"]
-
-    @property
-    def map_type(self) -> str:
-        """The type of our maps."""
-        asked = self.config.postfix.map_type if self.config.postfix else ""
-        return asked or self.postfix.main.get("default_database_type", "")
 
     @property
     def guarded(self) -> list[Service]:
@@ -138,6 +137,12 @@ class PostfixFacts:
         if service.get("smtpd_sasl_auth_enable") == "yes" and "smtpd_sasl_auth_enable" in service.options:
             return False
         return (filtered and bool(own or service.on_loopback)) or xforward
+
+
+def closed_services(facts: PostfixFacts) -> list[Service]:
+    """Find the entries of master.cf that deliver to partners."""
+    names = dict.fromkeys(rule.outbound.transport for rule in facts.rules if rule.outbound)
+    return [service for name in names if (service := facts.postfix.service(name))]
 
 
 def _filter_of(service: Service) -> str:

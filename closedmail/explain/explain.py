@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, assert_never
 
-from closedmail.core.domain import fold, parents
+from closedmail.core.domain import fold
 from closedmail.core.hold_reason import Why
 from closedmail.core.record import Entry
 from closedmail.explain.explain_sendmail import SendmailRows, sendmail_rows
@@ -12,6 +12,7 @@ from closedmail.inbound.facts import Envelope
 from closedmail.inbound.sender import queued_domains
 from closedmail.maps.local_rows_file import LocalRows
 from closedmail.maps.postfix_transport import transport_value
+from closedmail.maps.protected_keys import ProtectedKeys
 from closedmail.policyd.policy_reply import action_of
 from closedmail.routes.delivery import CLOSED, HELD, Delivery, DeliveryKind, delivery_of, has_row
 from closedmail.store.snapshot import Snapshot
@@ -97,9 +98,13 @@ class ExplainedRecipient:
     network: str | None = None
     partner: str | None = None
     sendmail: SendmailRows | None = None
+    own_row: dict[str, str] | None = None  # the administrator's that is used in place of ours: table, key, value
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Make the object of the public interface; it has `sendmail` where Sendmail's maps are made."""
+        """Make the object of the public interface; it has `sendmail` where Sendmail's maps are made, and what of
+        `own_row` and `notes` there is.
+        """
         found = {
             "verdict": self.verdict,
             "transport": self.transport,
@@ -109,7 +114,12 @@ class ExplainedRecipient:
             "generation": self.generation,
             "text": self.text,
         }
-        return found | ({"sendmail": self.sendmail.to_json()} if self.sendmail else {})
+        beside = {
+            "own_row": self.own_row,
+            "notes": list(self.notes),
+            "sendmail": self.sendmail.to_json() if self.sendmail else None,
+        }
+        return found | {name: value for name, value in beside.items() if value}
 
 
 def explain_outbound(
@@ -123,17 +133,18 @@ def explain_outbound(
     found = _explain_postfix(snapshot, recipient, closedmail)
     if local_rows is None:
         return found
-    names = queued_domains(_with_user(recipient), snapshot.rewriting)
+    names = queued_domains(with_user(recipient), snapshot.rewriting)
     return replace(found, sendmail=sendmail_rows(snapshot, names[0], local_rows) if names else SendmailRows())
 
 
-def _with_user(recipient: str) -> str:
+def with_user(recipient: str) -> str:
+    """Make an address of a bare domain."""
     return recipient if "@" in recipient or "!" in recipient or "%" in recipient else f"x@{recipient}"
 
 
 def _explain_postfix(snapshot: Snapshot, recipient: str, closedmail: str) -> ExplainedRecipient:
     number = snapshot.generation
-    spelled = _with_user(recipient)
+    spelled = with_user(recipient)
     names = queued_domains(spelled, snapshot.rewriting)
     if not names:
         return ExplainedRecipient("none", number, "The recipient has no domain.")
@@ -181,13 +192,10 @@ def _in_words(name: str, key: str, delivery: Delivery, closedmail: str) -> tuple
 def find_route(snapshot: Snapshot, name: str) -> tuple[str, Entry, Delivery] | None:
     """Find the row that Postfix finds, as (key, record, delivery); own domains are shielded.
 
-    It is that of the exact domain, else of the longest suffix.
+    It is that of the exact domain, else of the longest suffix; None for a guard.
     """
-    own = snapshot.own.covers(name)
-    for key in (name, *("." + parent for parent in parents(name))):
-        if own and not snapshot.own.covers(key):
-            return None
-        entry = snapshot.entry(key)
-        if entry and has_row(entry):
-            return key, entry, delivery_of(entry, snapshot.manifest.rules[entry.rule].outbound)
-    return None
+    key = ProtectedKeys(snapshot.own, snapshot.manifest.closed, snapshot.entry).row_key(name)
+    entry = snapshot.entry(key) if key else None
+    if key is None or entry is None or not has_row(entry):
+        return None
+    return key, entry, delivery_of(entry, snapshot.manifest.rules[entry.rule].outbound)

@@ -8,7 +8,7 @@ spellings.
 from collections.abc import Iterator, Mapping
 from typing import assert_never
 
-from closedmail.core.domain import DomainSet, fold, to_unicode
+from closedmail.core.domain import DomainSet, fold, parse_key, to_unicode
 from closedmail.core.hold_reason import Why
 from closedmail.core.record import Entry
 from closedmail.core.rule import Rule
@@ -40,9 +40,17 @@ def transport_value(delivery: Delivery) -> str | None:
             assert_never(delivery.kind)
 
 
-def transport_rows(generation: Generation, own: DomainSet) -> Rows:
-    """Render all rows of the transport table as (key, value), sorted by key. `own` are the gateway's own domains."""
-    beside = ((key, transport_value(found)) for key, found in (*_spelled(generation), *_protected(generation, own)))
+def transport_rows(generation: Generation, own: DomainSet, shields: Mapping[str, str] | None = None) -> Rows:
+    """Render all rows of the transport table as (key, value), sorted by key. `own` are the gateway's own domains.
+
+    `shields` are the values that the administrator's own tables have for them, by key. A shield ends the look-up:
+    Postfix does not come to a row for `.parent` or `*` any more, so that it is repeated here.
+    """
+    own_values = shields or {}
+    beside = (
+        (key, own_values.get(parse_key(key), ":") if found is OWN else transport_value(found))
+        for key, found in (*_spelled(generation), *_protected(generation, own))
+    )
     extra = sorted((key, value) for key, value in beside if value is not None)
     return interleave(rendered(generation.entries(), generation.rules, _value), extra)
 

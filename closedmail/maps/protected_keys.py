@@ -36,6 +36,19 @@ class ProtectedKeys:
         domain = key.removeprefix(".")
         return domain in self.closed and self._is_free(key) and not self._is_covered(domain)
 
+    def row_key(self, name: str) -> str | None:
+        """Find the key of the row for a name, or for all below one (`.x`): a record's or a guard's, None for a shield.
+
+        It is that of the exact name, else of the longest suffix.
+        """
+        own = self.own.covers(name)
+        for key in (name, *("." + parent for parent in parents(name.removeprefix(".")))):
+            if own and not self.own.covers(key):
+                return None
+            if has_row(self.entry(key)) or self.is_guard(key):
+                return key
+        return None
+
     def shields(self) -> Iterator[tuple[str, str]]:
         """Yield each key that gets a shield, with its own domain."""
         for name in self.own.names:

@@ -6,7 +6,7 @@ from closedmail.mta.postfix_settings import MasterEntry, read_options, read_serv
 from closedmail.programs import ProgramError
 
 # Services whose own settings matter; all others see main.cf's.
-_INSPECTED = ("smtpd", "cleanup", "smtp", "lmtp")
+_INSPECTED = ("smtpd", "cleanup", "smtp", "lmtp", "trivial-rewrite")
 _CHROOT_BY_DEFAULT = 1  # below this compatibility_level, "-" in master.cf means yes
 
 

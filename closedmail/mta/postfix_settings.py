@@ -1,10 +1,13 @@
 """Read the settings of Postfix that a generation depends on, through postconf(1)."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from closedmail.core.model import Rewriting
+from closedmail.mta.lookup_chain import CHAIN_NAMES, LookupChain, lookup_chain
+from closedmail.mta.map_types import tables_in
 from closedmail.programs import run
 
 _NAMES = (
@@ -24,19 +27,25 @@ _TIME_LIMIT = 30  # seconds
 class PostfixSettings:
     """The settings. `services` are the delivery services of master.cf that a transport table may name.
 
-    `fingerprint_digest` is the digest of smtpd's certificate fingerprints, "" where its listeners differ.
+    `fingerprint_digest` is the digest of smtpd's certificate fingerprints, "" where its listeners differ. `tables` are
+    all tables that main.cf and master.cf name, as (type, path), `types` the types that this Postfix can read. `main`
+    and `options` are what `lookup_chain` needs.
     """
 
     default_database_type: str
     rewriting: Rewriting
     services: frozenset[str]
     fingerprint_digest: str = ""
+    tables: frozenset[tuple[str, str]] = frozenset()
+    types: frozenset[str] = frozenset()
+    main: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 def read_settings(config_directory: str) -> PostfixSettings:
     """Ask the Postfix with that configuration. Raises ProgramError."""
     # -x expands $name, as Postfix will when it uses the value.
-    values = read_values(run_postfix("postconf", "-c", config_directory, "-x", *_NAMES))
+    values = read_values(run_postfix("postconf", "-c", config_directory, "-x", *_NAMES, *CHAIN_NAMES))
     services, digest = set(), values.get("smtpd_tls_fingerprint_digest", "")
     for entry in read_services(config_directory):
         if entry.type == "unix":
@@ -51,7 +60,25 @@ def read_settings(config_directory: str) -> PostfixSettings:
         append_dot_mydomain=values.get("append_dot_mydomain") == "yes",
         mydomain=values.get("mydomain", "").lower(),
     )
-    return PostfixSettings(values.get("default_database_type", "hash"), rewriting, frozenset(services), digest)
+    options = read_options(run_postfix("postconf", "-c", config_directory, "-x", "-P"))
+    own = [read_values(run_postfix("postconf", "-c", config_directory, "-x", "-n")), *options.values()]
+    return PostfixSettings(
+        values.get("default_database_type", "hash"),
+        rewriting,
+        frozenset(services),
+        digest,
+        tables_in(value for settings in own for value in settings.values()),
+        frozenset(run_postfix("postconf", "-c", config_directory, "-m").split()),
+        {name: values.get(name, "") for name in CHAIN_NAMES},
+        options,
+    )
+
+
+def read_chain(config_directory: str, map_dir: str) -> LookupChain:
+    """Ask how that Postfix looks up routes and TLS policies; ours lie in `map_dir`. Raises ProgramError."""
+    main = read_values(run_postfix("postconf", "-c", config_directory, "-x", *CHAIN_NAMES))
+    options = read_options(run_postfix("postconf", "-c", config_directory, "-x", "-P"))
+    return lookup_chain(main, options, map_dir)
 
 
 class MasterEntry(NamedTuple):

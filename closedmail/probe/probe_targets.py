@@ -1,9 +1,10 @@
 """Choose what to probe: the nexthops of the generation in force, or of some domains, each with its TLS policy."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol
 
 from closedmail.core.domain import DomainError, parents, parse_key
 from closedmail.core.record import Entry, State
@@ -26,10 +27,24 @@ class ProbeTarget:
     policy: Policy
 
 
-def postfix_targets(snapshot: Snapshot, domains: Sequence[str] = ()) -> dict[ProbeTarget, int]:
+class OwnDeliveries(Protocol):
+    """Where the administrator's own rows deliver: `instead` of ours, and `beside` them, by key; TLS `policies`."""
+
+    @property
+    def instead(self) -> Mapping[str, Iterable[ProbeTarget]]: ...
+    @property
+    def beside(self) -> Mapping[str, Iterable[ProbeTarget]]: ...
+    @property
+    def policies(self) -> Mapping[str, Policy]:
+        """The policies by nexthop."""
+
+
+def postfix_targets(
+    snapshot: Snapshot, domains: Sequence[str] = (), own: OwnDeliveries | None = None
+) -> dict[ProbeTarget, int]:
     """List the nexthops that Postfix delivers to, sorted, with their number of domains: for these domains, or for all.
 
-    Raises ClosedmailError for a domain that has no route.
+    `own` are the deliveries by rows of the administrator's. Raises ClosedmailError for a domain that has no route.
     """
     rules = snapshot.manifest.rules
 
@@ -43,10 +58,17 @@ def postfix_targets(snapshot: Snapshot, domains: Sequence[str] = ()) -> dict[Pro
         for nexthop in found.nexthops:
             row = snapshot.tls_row(nexthop)
             policy = row.policy if row else policy_of(outbound)
+            policy = own.policies.get(nexthop, policy) if own else policy
             made.append(ProbeTarget(nexthop, found.service, str(policy), policy))
         return tuple(made)
 
-    return _counted(found for _, entry in _entries(snapshot, domains) for found in of(entry.rule, entry.value))
+    def delivered() -> Iterator[ProbeTarget]:
+        for key, entry in _entries(snapshot, domains):
+            instead = own.instead.get(key) if own else None
+            yield from of(entry.rule, entry.value) if instead is None else instead
+            yield from own.beside.get(key, ()) if own else ()
+
+    return _counted(delivered())
 
 
 def sendmail_targets(snapshot: Snapshot, domains: Sequence[str] = ()) -> dict[ProbeTarget, int]:
@@ -59,7 +81,8 @@ def sendmail_targets(snapshot: Snapshot, domains: Sequence[str] = ()) -> dict[Pr
         return staying.policy if staying else policies.get(name)
 
     def made() -> Iterator[ProbeTarget]:
-        for name, entry in _entries(snapshot, domains):
+        for key, entry in _entries(snapshot, domains):
+            name = key.removeprefix(".")
             outbound = rules[entry.rule].outbound
             if outbound is None:
                 continue
@@ -76,9 +99,9 @@ def _counted(targets: Iterator[ProbeTarget]) -> dict[ProbeTarget, int]:
 
 
 def _entries(snapshot: Snapshot, domains: Sequence[str]) -> Iterator[tuple[str, Entry]]:
-    """Find the records that route these domains, with the names, which have no dot even for a suffix."""
+    """Find the records that route these domains, with the domain; without any, all records with their keys."""
     if not domains:
-        yield from ((key.removeprefix("."), entry) for key, entry in snapshot.records() if entry.in_force)
+        yield from ((key, entry) for key, entry in snapshot.records() if entry.in_force)
         return
     for domain in dict.fromkeys(domains):
         yield _routed(snapshot, domain)
@@ -100,4 +123,4 @@ def _routed(snapshot: Snapshot, domain: str) -> tuple[str, Entry]:
         raise ClosedmailError(f"{key} is held, and has no route now", why)
     if delivery_of(entry, snapshot.manifest.rules[entry.rule].outbound).kind is not DeliveryKind.ROUTED:
         raise ClosedmailError(f"{key} has no route", why)
-    return key.removeprefix("."), entry
+    return key, entry

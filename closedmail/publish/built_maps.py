@@ -7,7 +7,7 @@ what it still writes must never get into the files of the next run.
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from tempfile import mkdtemp
 
 from closedmail.errors import Refused
 from closedmail.files import make_folder, remove_tree
+from closedmail.mta.map_types import TRANSPORT
 
 DISPLACED = "old"  # below the build folder: links to the files that a switch replaces
 _BUILD = ".closedmail-build-"  # and a random end
@@ -87,6 +88,24 @@ def touch_displaced(displaced: Path) -> None:
         known = path.stat().st_mtime
         later = max(time.time(), int(known) + 1)
         os.utime(path, (later, later))
+
+
+def files_in(map_dir: str) -> frozenset[str]:
+    """Return the names of the files in a map folder; none where it can't be read, which the run reports later."""
+    try:
+        return frozenset(path.name for path in Path(map_dir).iterdir())
+    except OSError:
+        return frozenset()
+
+
+def read_rows(map_dir: str, keys: Collection[str]) -> dict[str, str]:
+    """Read some rows of the transport table in force, from its text; none where there is no text."""
+    try:
+        with Path(map_dir, TRANSPORT).open(encoding="utf-8") as lines:
+            pairs = (line.rstrip("\n").partition("\t") for line in lines)
+            return {key: value for key, _, value in pairs if key in keys}
+    except (OSError, UnicodeDecodeError):
+        return {}
 
 
 def maps_in_force(map_dir: Path, identities: Mapping[str, list[int]]) -> bool:

@@ -3,10 +3,11 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from closedmail.mta.map_types import TRANSPORT, MapTypes
 from closedmail.publish.built_maps import BuiltMaps, build_folder
 from closedmail.publish.postmap import build_table
 
-TRANSPORT, TLS_POLICY = "transport", "tls_policy"
+TLS_POLICY = "tls_policy"
 
 
 def build_maps(
@@ -14,13 +15,13 @@ def build_maps(
     head: str,
     transport: Iterable[tuple[str, str]],
     tls_policy: Iterable[tuple[str, str]],
-    map_type: str,
+    map_types: MapTypes,
     config_directory: str,
 ) -> BuiltMaps:
     """Build both maps aside and look all keys up again. Raises Refused(publish-failed), and then nothing is left."""
     with build_folder(map_dir) as folder:
         return BuiltMaps(
             folder,
-            build_table(folder, TLS_POLICY, head, tls_policy, map_type, config_directory),
-            build_table(folder, TRANSPORT, head, transport, map_type, config_directory),
+            build_table(folder, TLS_POLICY, head, tls_policy, map_types.of(TLS_POLICY), config_directory),
+            build_table(folder, TRANSPORT, head, transport, map_types.of(TRANSPORT), config_directory),
         )

@@ -7,7 +7,7 @@ the answer has to be the text's row.
 
 import itertools
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,24 +22,31 @@ _BLOCK = 1 << 20  # bytes compared at a time
 
 
 def build_table(
-    folder: Path, name: str, header: str, rows: Iterable[tuple[str, str]], map_type: str, config_directory: str
+    folder: Path, name: str, header: str, rows: Iterable[tuple[str, str]], types: Sequence[str], config_directory: str
 ) -> list[Path]:
     """Build a table in a folder of its own making and return its files, the indexed ones first, the text last.
+
+    `types` are the map types in which it is made.
 
     Raises Refused(publish-failed) when postmap fails or the map differs from the text, OSError when the
     disk does.
     """
+    if {"hash", "btree"} <= set(types):
+        reason = f"{name}: map_type or Postfix's configuration name it as hash and as btree, which have one file"
+        raise Refused("publish-failed", f"{reason}: choose one of the two")
     text = folder / name
     write_synced(text, itertools.chain([header.encode()], _chunks(rows)))
     before = set(folder.iterdir())
-    _postmap("-c", config_directory, f"{map_type}:{text}")
-    indexed = sorted(set(folder.iterdir()) - before)
-    if not indexed:
-        raise Refused("publish-failed", f"postmap made no file of map type {map_type!r}; choose another map_type")
+    for map_type in types:
+        _postmap("-c", config_directory, f"{map_type}:{text}")
+        indexed = sorted(set(folder.iterdir()) - before)
+        if not indexed:
+            raise Refused("publish-failed", f"postmap made no file of map type {map_type!r}; choose another map_type")
     for path in indexed:
         path.chmod(0o644)
         sync_path(path)
-    _check(folder, text, len(header.encode()), map_type, config_directory)
+    for map_type in types:  # after all are made: two types may have one file
+        _check(folder, text, len(header.encode()), map_type, config_directory)
     return [*indexed, text]
 
 

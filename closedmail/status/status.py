@@ -15,6 +15,7 @@ from closedmail.lists.gpg_status import CLOCK_SKEW, KeyState
 from closedmail.lists.obtain import signed_ahead
 from closedmail.lists.openpgp import key_states
 from closedmail.maps.linger_times import longest_linger
+from closedmail.maps.own_rows_file import read_own_rows
 from closedmail.status.map_check import map_problems
 from closedmail.status.problems import Problem, Problems, State, worst
 from closedmail.status.traffic import Traffic, find_traffic
@@ -125,6 +126,9 @@ def find_status(config: Config, now: int) -> Status:
             status.held = snapshot.details("").held
             _judge_held(general, status.held)
             judge_times(general, config, snapshot.manifest, now)
+            if config.postfix:
+                for sentence in read_own_rows(Path(config.gateway.state_dir)).row_sentences():
+                    general.warn("own-rows", f"{sentence} (as of the last sync)")
             if is_set_aside(config, snapshot.manifest):
                 general.warn("set-aside", set_aside_sentence(config, snapshot.manifest))
             for sentence in incomparable(

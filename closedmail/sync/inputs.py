@@ -13,8 +13,12 @@ from closedmail.lists.obtain import key_file_digest
 from closedmail.lists.suffix_file import load_suffixes
 from closedmail.mailertable.admission import Admission
 from closedmail.maps.local_rows_file import LocalRows, read_local_rows
+from closedmail.mta.lookup_chain import lookup_chain
+from closedmail.mta.map_types import MapTypes, choose_types
+from closedmail.mta.own_tables import OwnTables, TableError, own_values
 from closedmail.mta.postfix_settings import PostfixSettings, read_settings
 from closedmail.programs import ProgramError
+from closedmail.publish.built_maps import files_in, read_rows
 from closedmail.routes.sendmail_limits import why_refused
 from closedmail.sync.host_admission import admission_of
 from closedmail.sync.rules import rules_digest
@@ -34,17 +38,13 @@ class Inputs:
     digest: str
     key_digests: dict[str, str]
     local_rows: LocalRows
+    map_types: MapTypes  # of Postfix's maps
+    shields: dict[str, str]  # what the administrator's own tables say of own domains, by key
 
     @property
     def rewriting(self) -> Rewriting:
         """The settings by which Postfix completes senders."""
         return self.postfix.rewriting if self.postfix else Rewriting()
-
-    @property
-    def map_type(self) -> str:
-        """The type of Postfix's maps."""
-        asked = self.config.postfix.map_type if self.config.postfix else ""
-        return asked or (self.postfix.default_database_type if self.postfix else "")
 
 
 def gather(config: Config) -> Inputs:
@@ -56,10 +56,12 @@ def gather(config: Config) -> Inputs:
         postfix = read_settings(config.postfix.config_directory) if config.postfix else None
     except ProgramError as error:
         raise Refused("publish-failed", str(error)) from None
-    rules = rules_digest(config)
-    seed = "\n".join((__version__, rules, repr(_sorted(postfix)), suffix_digest, repr(local_rows)))
+    rules, map_types, shields = rules_digest(config), _map_types(config, postfix), _shields(config, postfix)
+    parts = (repr(_sorted(postfix)), repr(map_types), repr(shields), suffix_digest, repr(local_rows))
+    seed = "\n".join((__version__, rules, *parts))
     digest = hashlib.sha256(seed.encode()).hexdigest()
-    return Inputs(config, admission_of(config, suffixes), postfix, rules, digest, key_digests, local_rows)
+    admission = admission_of(config, suffixes)
+    return Inputs(config, admission, postfix, rules, digest, key_digests, local_rows, map_types, shields)
 
 
 def check_services(inputs: Inputs) -> None:
@@ -85,6 +87,28 @@ def _gather_sendmail(config: Config) -> LocalRows:
     if config.postfix and config.postfix.map_dir == config.sendmail.map_dir:
         raise ConfigError("sendmail.map_dir", "Postfix's maps are in this folder; choose another one")
     return read_local_rows(config.sendmail)
+
+
+def _map_types(config: Config, postfix: PostfixSettings | None) -> MapTypes:
+    """Choose the types of Postfix's maps."""
+    if config.postfix is None or postfix is None:
+        return MapTypes("")
+    asked, folder = config.postfix.map_type, config.postfix.map_dir
+    present = files_in(folder)
+    return choose_types(asked, postfix.default_database_type, postfix.tables, folder, present, postfix.types)
+
+
+def _shields(config: Config, postfix: PostfixSettings | None) -> dict[str, str]:
+    """Find what the administrator's own tables say of own domains; where one can't be read, what was found last."""
+    if config.postfix is None or postfix is None:
+        return {}
+    chain = lookup_chain(postfix.main, postfix.options, config.postfix.map_dir)
+    own = config.gateway.own_domains
+    try:
+        return own_values(chain, OwnTables(config.postfix.config_directory), own)
+    except TableError:
+        keys = {key for domain in own for key in (domain, f".{domain}")}
+        return {key: value for key, value in read_rows(config.postfix.map_dir, keys).items() if value != ":"}
 
 
 def _sorted(postfix: PostfixSettings | None) -> object:

@@ -10,8 +10,8 @@ from closedmail.core.model import Config
 from closedmail.errors import ClosedmailError, StoreError
 from closedmail.files import fresh_folder, remove_tree
 from closedmail.lists.fetch_log import FetchRecord, read_log
+from closedmail.mta.map_types import TRANSPORT
 from closedmail.publish.built_maps import remove_leftovers
-from closedmail.publish.postfix_maps import TRANSPORT
 from closedmail.publish.sendmail_maps import MAILERTABLE
 from closedmail.store.environment import NOTHING_YET, RUN_SYNC, open_environment, store_path
 from closedmail.store.manifest import ListInForce, Manifest

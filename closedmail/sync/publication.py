@@ -154,9 +154,9 @@ class Publication:
                 built["postfix"] = build_maps(
                     aside / "postfix-maps" if aside else Path(postfix.map_dir),
                     head,
-                    transport_rows(generation, own),
+                    transport_rows(generation, own, inputs.shields),
                     ((nexthop, str(row.policy)) for nexthop, row in policy_rows(generation.policies, staying)),
-                    inputs.map_type,
+                    inputs.map_types,
                     postfix.config_directory,
                 )
             if sendmail:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from closedmail.errors import Refused
 from closedmail.mailertable.listing import SkippedLine
+from closedmail.maps.own_rows import OwnRows
 from closedmail.words import counted, iso, iso_or_none, printable
 
 NOBODY_SIGNS = 'nobody signs this list (signature = "none"): whoever can change it reroutes mail'
@@ -60,7 +61,8 @@ class SyncReport:
 
     `generation` is the number in force afterwards, None where there is none. `set_aside` is the sentence that the
     file's rules are not in force since a rollback. `failure` is what stopped the whole run (`busy`, `publish-failed`);
-    every network of the run is refused by it then.
+    every network of the run is refused by it then. `own_rows` are rows of the administrator's that stand in front of
+    ours.
     """
 
     generation: int | None = None
@@ -71,6 +73,7 @@ class SyncReport:
     published: bool = False
     dry_run: bool = False
     failure: Refused | None = None
+    own_rows: OwnRows = field(default_factory=OwnRows)
 
     @property
     def refused(self) -> bool:
@@ -92,6 +95,7 @@ class SyncReport:
             "networks": {name: report.to_json() for name, report in self.networks.items()},
             "partners": {"held": list(self.partners_held), "notes": list(self.partners_notes)},
             "dry_run": self.dry_run,
+            "own_rows": [row.to_json() for row in self.own_rows.rows],
         }
 
     def lines(self) -> Iterator[str]:
@@ -100,6 +104,7 @@ class SyncReport:
             yield from _network_lines(name, report)
         yield from _named("held", self.partners_held)
         yield from self.partners_notes
+        yield from (f"Note: {sentence}." for sentence in self.own_rows.sentences())
         if self.set_aside:
             yield f"Note: {self.set_aside}."
         if self.generation is None:

@@ -207,6 +207,17 @@ def test_shields(own: list[str], text: str, shielded: list[str]) -> None:
     )
 
 
+def test_a_shield_repeats_the_administrators_row() -> None:
+    """A shield ends the look-up, so that it has what Postfix would have found behind it; in both spellings."""
+    config = configuration(own=["xn--kln-sna.city.example", "b.city.example"])
+    generation = advance(config, ".city.example smtp:[192.0.2.1]\n")
+    shields = {"xn--kln-sna.city.example": "smtp:[198.51.100.1]", ".b.city.example": "relay:"}
+    found = dict(transport_rows(generation, DomainSet(config.gateway.own_domains), shields))
+    assert found["xn--kln-sna.city.example"] == found["köln.city.example"] == "smtp:[198.51.100.1]"
+    assert found[".b.city.example"] == "relay:"
+    assert found["b.city.example"] == found[".köln.city.example"] == SHIELD
+
+
 def test_shield_spellings() -> None:
     """An own domain with a U-label is shielded in both spellings."""
     config = configuration(own=["xn--kln-sna.city.example"])

@@ -3,31 +3,38 @@
 import re
 from collections.abc import Iterator
 
+from closedmail.core.model import PostfixMaps
 from closedmail.doctor.finding import Finding, Fix
-from closedmail.doctor.postfix_facts import PostfixFacts, Setting, settings_of
-from closedmail.mta.postfix_config import Service
+from closedmail.doctor.postfix_facts import PostfixFacts, Setting, closed_services, settings_of
+from closedmail.mta.map_types import SUFFIXES, TRANSPORT, MapTypes, choose_types, tables_in
 from closedmail.mta.restrictions import split_list
 
-TRANSPORT, TLS_POLICY = "transport", "tls_policy"
-# How postmap names what it makes.
-_INDEX = {"hash": ".db", "btree": ".db", "lmdb": ".lmdb", "cdb": ".cdb", "dbm": ".pag", "sdbm": ".pag"}
+TLS_POLICY = "tls_policy"
 
 
 def map_findings(facts: PostfixFacts) -> Iterator[Finding]:
     """Find what is wrong with `transport_maps` and `smtp_tls_policy_maps`; nothing where no maps are made."""
     if not facts.config.postfix:
         return
-    yield from _reference_findings(facts, Setting(facts.postfix, "transport_maps"), TRANSPORT)
+    resolvers = [item for item in facts.postfix.services if item.command == "trivial-rewrite"]
+    for setting in (
+        settings_of(facts.postfix, resolvers, "transport_maps")
+        if resolvers
+        else (Setting(facts.postfix, "transport_maps"),)
+    ):
+        yield from _reference_findings(facts, setting, TRANSPORT)
     for setting in settings_of(facts.postfix, closed_services(facts), "smtp_tls_policy_maps"):
         yield from _reference_findings(facts, setting, TLS_POLICY)
     yield from _file_findings(facts)
     yield from _parent_findings(facts)
 
 
-def closed_services(facts: PostfixFacts) -> list[Service]:
-    """Find the entries of master.cf that deliver to partners."""
-    names = dict.fromkeys(rule.outbound.transport for rule in facts.rules if rule.outbound)
-    return [service for name in names if (service := facts.postfix.service(name))]
+def _map_types(facts: PostfixFacts) -> MapTypes:
+    """Choose the types of our maps, as sync does."""
+    maps, main = facts.config.postfix or PostfixMaps(), facts.postfix.main
+    values = [main[name] for name in facts.postfix.raw if name in main]
+    values += [item.get(name) for item in facts.postfix.services for name in item.options]
+    return choose_types(maps.map_type, main.get("default_database_type", ""), tables_in(values), maps.map_dir)
 
 
 def _path(facts: PostfixFacts, name: str) -> str:
@@ -39,7 +46,8 @@ def _reference_findings(facts: PostfixFacts, setting: Setting, name: str) -> Ite
     items = split_list(setting.value)
     ours = [item for item in items if _names(item, path)]
     raw = [item for item in split_list(setting.raw) if not _names(_expand(facts, item), path)]
-    table = f"{facts.map_type}:{path}"
+    made = _map_types(facts).of(name)
+    table = f"{made[0]}:{path}"
     first = name == TLS_POLICY
     fix = setting.set(", ".join([table, *raw] if first else [*raw, table]))
     if not ours:
@@ -50,11 +58,11 @@ def _reference_findings(facts: PostfixFacts, setting: Setting, name: str) -> Ite
             fix,
         )
         return
-    wrong = [item for item in ours if _type(item) != facts.map_type]
+    wrong = [item for item in ours if _type(item) not in made]
     if wrong:
         yield Finding.of(
             "map-type",
-            f"{setting} names {wrong[0]}, but sync makes tables of type {facts.map_type}",
+            f"{setting} names {wrong[0]}, but sync makes tables of type {made[0]}",
             fix,
         )
         return
@@ -90,22 +98,26 @@ def _type(item: str) -> str:
 def _file_findings(facts: PostfixFacts) -> Iterator[Finding]:
     for name in (TRANSPORT, TLS_POLICY):
         path = _path(facts, name)
-        index = path + _INDEX.get(facts.map_type, "")
-        state = facts.machine.file(index)
-        if not state.kind and not facts.machine.file(path).stopped_at:
-            made = "as a text only" if facts.machine.file(path).kind else "not there"
-            yield Finding.of(
-                "map-missing",
-                f"{index} is {made}: where main.cf names it, Postfix accepts no mail",
-                (Fix.closedmail(facts.config, "sync"),),
-            )
-        elif state.stopped_at:
-            mode = "0755" if facts.machine.file(state.stopped_at).kind == "folder" else "0644"
-            yield Finding.of(
-                "map-access",
-                f"{index} can't be read by the user postfix, because of {state.stopped_at}",
-                (Fix.chmod(mode, state.stopped_at),),
-            )
+        for kind in _map_types(facts).of(name):
+            yield from _index_findings(facts, path, path + SUFFIXES.get(kind, ""))
+
+
+def _index_findings(facts: PostfixFacts, path: str, index: str) -> Iterator[Finding]:
+    state = facts.machine.file(index)
+    if not state.kind and not facts.machine.file(path).stopped_at:
+        made = "as a text only" if facts.machine.file(path).kind else "not there"
+        yield Finding.of(
+            "map-missing",
+            f"{index} is {made}: where main.cf names it, Postfix accepts no mail",
+            (Fix.closedmail(facts.config, "sync"),),
+        )
+    elif state.stopped_at:
+        mode = "0755" if facts.machine.file(state.stopped_at).kind == "folder" else "0644"
+        yield Finding.of(
+            "map-access",
+            f"{index} can't be read by the user postfix, because of {state.stopped_at}",
+            (Fix.chmod(mode, state.stopped_at),),
+        )
 
 
 def _parent_findings(facts: PostfixFacts) -> Iterator[Finding]:

@@ -3,9 +3,8 @@
 from collections.abc import Iterator
 
 from closedmail.core.model import Outbound
-from closedmail.doctor.checks.postfix_tables import closed_services
 from closedmail.doctor.finding import Finding
-from closedmail.doctor.postfix_facts import PostfixFacts, setting_of, settings_of
+from closedmail.doctor.postfix_facts import PostfixFacts, closed_services, setting_of, settings_of
 from closedmail.inbound.digests import LENGTHS, digest_length, digest_name
 from closedmail.mta.postfix_config import Service
 

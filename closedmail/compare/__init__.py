@@ -1,0 +1,1 @@
+"""`closedmail compare`: an old table of routes beside the verified list."""

@@ -1,0 +1,23 @@
+"""Keep what the last run saw of the administrator's own tables: `own_rows.json` in the state directory."""
+
+import json
+from pathlib import Path
+
+from closedmail.files import replace_file
+from closedmail.maps.own_rows import OwnRows
+
+OWN_ROWS = "own_rows.json"
+
+
+def read_own_rows(state_dir: Path) -> OwnRows:
+    """Read what the last run saw; nothing where the file is missing or broken."""
+    try:
+        return OwnRows.from_json(json.loads((state_dir / OWN_ROWS).read_bytes()))
+    except (OSError, ValueError, KeyError, TypeError):
+        return OwnRows()
+
+
+def keep_own_rows(state_dir: Path, found: OwnRows) -> None:
+    """Write what this run saw, where that is anything else. Raises OSError."""
+    if found != read_own_rows(state_dir):
+        replace_file(state_dir / OWN_ROWS, [json.dumps(found.to_json(), indent=1).encode()], 0o640)

@@ -1,0 +1,105 @@
+"""Parse the settings by which Postfix looks up routes and TLS policies: tables in their order, ours among them."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from closedmail.mta.map_types import tables_in
+from closedmail.mta.restrictions import split_list
+
+# What `lookup_chain` needs of main.cf.
+CHAIN_NAMES = (
+    "default_transport",
+    "parent_domain_matches_subdomains",
+    "recipient_delimiter",
+    "relayhost",
+    "rewrite_service_name",
+    "smtp_tls_policy_maps",
+    "smtp_tls_security_level",
+    "transport_maps",
+)
+# Tables that are asked about whole addresses only, never about domains (DICT_FLAG_PATTERN).
+_PATTERNS = re.compile(r"\b(?:regexp|pcre|cidr):")
+_SILENT = ("error", "retry", "discard")
+
+
+@dataclass(frozen=True, slots=True)
+class TableList:
+    """A list of tables: those before ours, those after it, and whether ours is among them at all."""
+
+    front: tuple[str, ...] = ()
+    behind: tuple[str, ...] = ()
+    has_ours: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TlsSettings:
+    """The TLS policy tables of one delivery service, and the level where none of them has a row."""
+
+    tables: TableList = TableList()
+    level: str = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class LookupChain:
+    """How Postfix finds a recipient's route, and a nexthop's TLS policy. `tls` is by service, "" for all others."""
+
+    transport: TableList = TableList()
+    parents_match: bool = False
+    delimiter: str = ""
+    default_transport: str = "smtp"
+    relayhost: str = ""
+    tls: Mapping[str, TlsSettings] = field(default_factory=dict)
+
+    def tls_of(self, service: str) -> TlsSettings:
+        """Return the settings of a delivery service."""
+        return self.tls.get(service) or self.tls.get("") or TlsSettings()
+
+    def delivery(self, value: str, domain: str) -> tuple[str, tuple[str, ...]]:
+        """Return the service and nexthops that the value of a transport row means for a domain of no class of ours.
+
+        No nexthops for a service that delivers nothing. Source: update_entry() of transport.c.
+        """
+        channel, _, nexthop = value.strip().partition(":")
+        usual, _, target = self.default_transport.partition(":")
+        if not channel:
+            channel, nexthop = usual, nexthop or target or self.relayhost
+        if channel in _SILENT:
+            return channel, ()
+        return channel, tuple(filter(None, re.split(r"[\s,]+", nexthop or domain)))
+
+
+def lookup_chain(main: Mapping[str, str], options: Mapping[str, Mapping[str, str]], map_dir: str) -> LookupChain:
+    """Make the chain from main.cf's settings and from the `-o` of master.cf's services, by `name/type`."""
+    own = options.get(f"{main.get('rewrite_service_name') or 'rewrite'}/unix", {})
+    seen = {**main, **own}
+    services = {key.removesuffix("/unix"): item for key, item in options.items() if key.endswith("/unix")}
+    return LookupChain(
+        split_tables(seen.get("transport_maps", ""), f"{map_dir.rstrip('/')}/transport"),
+        "transport_maps" in split_list(seen.get("parent_domain_matches_subdomains", "")),
+        seen.get("recipient_delimiter", ""),
+        seen.get("default_transport", "") or "smtp",
+        seen.get("relayhost", ""),
+        {"": _tls(main, map_dir), **{name: _tls({**main, **item}, map_dir) for name, item in services.items()}},
+    )
+
+
+def split_tables(value: str, ours_begin: str) -> TableList:
+    """Split a list of tables at ours, whose paths begin so."""
+    items = split_list(value)
+    ours = [at for at, item in enumerate(items) if any(path.startswith(ours_begin) for _, path in tables_in([item]))]
+    others = [(at, item) for at, item in enumerate(items) if at not in ours]
+    first = ours[0] if ours else len(items)
+    return TableList(
+        tuple(item for at, item in others if at < first), tuple(item for at, item in others if at > first), bool(ours)
+    )
+
+
+def is_pattern(table: str) -> bool:
+    """Check whether Postfix asks a table about whole addresses only."""
+    return bool(_PATTERNS.search(table))
+
+
+def _tls(seen: Mapping[str, str], map_dir: str) -> TlsSettings:
+    tables = split_tables(seen.get("smtp_tls_policy_maps", ""), f"{map_dir.rstrip('/')}/tls_policy")
+    return TlsSettings(tables, seen.get("smtp_tls_security_level", "") or "none")
