@@ -101,7 +101,8 @@ class Source:
 class Network:
     """One closed network. `source` is None for a network without a list; `hold_for` None holds until released.
 
-    Nothing but the keys `within` is taken from its list (`x`: x itself, `.x`: all below it), () for no such limit.
+    Nothing but the keys `within` is taken from its list (`x`: x itself, `.x`: all below it), () for no such limit. Its
+    exact entries may lie below the suffixes of the networks `over`.
 
     `inbound` and `outbound` are complete: the configuration requires their modes for every network.
     """
@@ -115,6 +116,7 @@ class Network:
     on_removed: OnRemoved = "hold"
     hold_for: int | None = 7 * 86400
     within: tuple[str, ...] = ()
+    over: tuple[str, ...] = ()
     closed_domains: tuple[str, ...] = ()
     dns_servers: tuple[str, ...] = ()
 

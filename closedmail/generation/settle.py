@@ -6,7 +6,6 @@ meet, spellings that fold to the same key.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 from closedmail.core.domain import DomainSet
 from closedmail.core.hold_reason import Why
@@ -15,6 +14,8 @@ from closedmail.core.record import Entry, State
 from closedmail.core.rule import rules_of
 from closedmail.generation.difference import Comparison, Difference, Previous
 from closedmail.generation.generation import Changes, Generation
+from closedmail.generation.hold_times import HoldTimes
+from closedmail.generation.ownership import Ownership
 from closedmail.generation.partner_tables import place_partners
 from closedmail.generation.sendmail_tls_demands import settle_recipients
 from closedmail.generation.strays import hold_strays
@@ -47,7 +48,7 @@ def settle(
     marks of bad lines (by `released_line`): their domains are not held for these very lines any more.
     """
     networks, own = config.networks, DomainSet(config.gateway.own_domains)
-    times = _HoldTimes(now, max(now, latest), ends or {}, anew)
+    times = HoldTimes(now, max(now, latest), ends or {}, anew)
     names = tuple(network.name for network in networks)
     changes = {name: Changes() for name in (*names, "")}
     listed = [listing.entries if listing else {} for listing in listings]
@@ -56,7 +57,7 @@ def settle(
         for domain in network.closed_domains:
             if not own.covers(domain):
                 generation.closed.setdefault(domain, number)
-    _yield_shared(generation, previous, {partner.key for partner in config.partners})
+    _yield_foreign(generation, Ownership(config, listings, previous, times), listings)
     for number, network in enumerate(networks):
         listing = listings[number]
         if listing is not None:
@@ -78,39 +79,39 @@ def settle(
     return generation
 
 
-class _HoldTimes(NamedTuple):
-    """The times that holds depend on: those that begin do so at `begun`; the others are `settle`'s arguments."""
-
-    now: int
-    begun: int
-    ends: Mapping[str, int]
-    anew: int
-
-    def until(self, begun: int, network: Network) -> int:
-        """Return when a hold of a network is due, 0 for never."""
-        return 0 if network.hold_for is None else begun + network.hold_for
-
-
 def released_line(network: str, key: str) -> str:
     """Name a network's bad line about a key among the released ones."""
     return f"{network} {key}"
 
 
-def _yield_shared(generation: Generation, previous: Previous, decided: set[str]) -> None:
-    """Assign a key that two networks list to the one that has it in force, else to the first in the file."""
+def _yield_foreign(generation: Generation, ownership: Ownership, listings: Sequence[Listing | None]) -> None:
+    """Take out of each network's list what another one has.
+
+    Who has a key, and by which suffix, is noted in `generation.beyond`: the lists alone do not say so.
+    """
     listed, names = generation.listed, generation.networks
-    shared: set[str] = set()
-    for later in range(1, len(listed)):
-        for earlier in range(later):
-            shared |= listed[earlier].keys() & listed[later].keys()
-    for key in sorted(shared - decided):
-        having = [number for number, entries in enumerate(listed) if key in entries]
-        in_force = _network_of(previous.entry(key), previous)
-        keeps = next((number for number in having if names[number] == in_force), having[0])
-        generation.beyond[key] = Entry(keeps, listed[keeps][key], keeps)
-        for number in having:
-            if number != keeps and listed[number].pop(key) != listed[keeps][key]:
-                generation.changes[names[number]].yielded[key] = names[keeps]
+    foreign: list[tuple[int, str]] = []
+    unclear: list[tuple[int, str]] = []
+    for number, key, owner in list(ownership.decisions()):
+        suffix = None if key in listed[owner] else ownership.covering(number, key)
+        for about in (key, suffix):
+            if about is not None and about in listed[owner]:
+                generation.beyond[about] = Entry(owner, listed[owner][about], owner)
+        if owner == number:
+            continue
+        if key not in listed[number]:
+            unclear.append((number, key))
+            continue
+        value = listed[number][key]
+        foreign.append((number, key))
+        if listed[owner].get(suffix or key) != value:
+            generation.changes[names[number]].yielded[key] = names[owner]
+    for number, key in foreign:
+        del listed[number][key]
+    for number, key in unclear:
+        listing = listings[number]
+        if listing is not None:
+            del listing.unclear[key]
 
 
 def _has_route(entry: Entry) -> bool:
@@ -129,7 +130,7 @@ def _keep_or_hold(
     listing: Listing,
     difference: Difference,
     previous: Previous,
-    times: _HoldTimes,
+    times: HoldTimes,
     released: Mapping[str, str],
 ) -> None:
     """Keep or hold the domains that the list lost, and those whose line is not understood."""
@@ -148,7 +149,7 @@ def _keep_or_hold(
             elif times.anew and old.until and old.since > now:
                 generation.special[key] = entry._replace(since=times.anew, until=times.until(times.anew, network))
                 changes.notes.append(f"the hold of {key} begins anew: it began at {iso(old.since)}, by a wrong clock")
-            elif not old.until or times.ends.get(network.name, 0) < old.until:
+            elif not times.let_go(old, network):
                 generation.special[key] = entry
             else:
                 changes.notes.append(f"{key} is no longer held: the list lost it, and its hold (hold_for) has ended")

@@ -215,19 +215,29 @@ def test_agreement() -> None:
 
 
 def test_moved() -> None:
-    """A domain that one list lost and the other one has is routed by that, not held."""
+    """A domain that one list lost and the other one has is held for the first, until its hold ends; then it moves."""
     previous = in_force(advance(TWO_NETWORKS, BOTH, ""))
-    generation = advance(TWO_NETWORKS, lines(a=ONE), lines(b=THREE), previous=previous)
+    texts = lines(a=ONE), lines(b=THREE)
+    generation = advance(TWO_NETWORKS, *texts, previous=previous)
+    assert held(generation) == ["b.example"]
+    assert entry(generation, "b.example").network == 0
+    assert generation.changes["ndb"].removed == ["b.example"]
+    assert generation.changes["hin"].yielded == {"b.example": "ndb"}
+    later = NOW + 8 * DAY
+    generation = advance(TWO_NETWORKS, *texts, previous=in_force(generation), now=later, ends={"ndb": later})
     assert entry(generation, "b.example") == Entry(1, THREE, 1)
     assert held(generation) == []
-    assert generation.changes["ndb"].removed == ["b.example"]
     assert generation.changes["hin"].added == ["b.example"]
+    assert generation.changes["hin"].yielded == {}
 
 
 def test_bad_line_beside_a_good_one() -> None:
-    """A network's bad line does not hold what another network routes."""
+    """What a network's line is not understood for is no other network's, unless that stands first in the file."""
     generation = advance(TWO_NETWORKS, lines(a="esmtp:"), lines(a=TWO))
-    assert entry(generation, "a.example") == Entry(1, TWO, 1)
+    assert held(generation) == ["a.example"]
+    assert entry(generation, "a.example").network == 0
+    generation = advance(TWO_NETWORKS, lines(a=TWO), lines(a="esmtp:"))
+    assert entry(generation, "a.example") == Entry(0, TWO, 0)
     assert held(generation) == []
 
 

@@ -1,0 +1,141 @@
+"""Decide whose a domain is where several networks speak of it: no list takes or changes what another network has.
+
+A network has a key that is in force from its list, held or not understood; with a listed `.suffix` all below it; and
+with `closed_domains` these and all below. What nobody has in force goes to the first in the file that claims it. `over`
+lets a network's exact entries lie below another one's suffixes, and `[partner]` tables decide for their own keys.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from closedmail.core.domain import DomainSet, parents
+from closedmail.core.model import Config
+from closedmail.core.record import Entry
+from closedmail.generation.difference import Previous
+from closedmail.generation.hold_times import HoldTimes
+from closedmail.mailertable.listing import Listing
+
+
+class Ownership:
+    """Whose each key is, by the lists that are about to be in force and the generation that is."""
+
+    def __init__(
+        self, config: Config, listings: Sequence[Listing | None], previous: Previous, times: HoldTimes
+    ) -> None:
+        """Look at all records of `previous` where there are several networks. `listings` are in the file's order."""
+        self._networks, self._times = config.networks, times
+        self._listings = [listing or Listing() for listing in listings]
+        self._decided = {partner.key for partner in config.partners}
+        self._guards = [DomainSet(network.closed_domains) for network in config.networks]
+        numbers = {network.name: number for number, network in enumerate(config.networks)}
+        self._over = [{numbers[name] for name in network.over} for network in config.networks]
+        self._previous = previous
+        self._number = [numbers.get(name) for name in previous.networks]
+        # Suffixes that a network has in force, and keys of lists that another network has.
+        self._suffixes: dict[str, int] = {}
+        self._contested: set[str] = set()
+        self._owners: dict[str, int | None] = {}
+        if len(self._listings) > 1:
+            self._look()
+
+    def decisions(self) -> Iterator[tuple[int, str, int]]:
+        """Yield the keys of each network's list that may be another one's: the network, the key, and whose it is."""
+        if len(self._listings) < 2:
+            return
+        for number, listing in enumerate(self._listings):
+            for keys in (listing.entries, listing.unclear):
+                for key in self._doubtful(number, keys):
+                    owner = self.owner(key)
+                    if owner is not None:
+                        yield number, key, owner
+
+    def owner(self, key: str) -> int | None:
+        """Return the number of the network that a key is of, None where none claims it."""
+        if key not in self._owners:
+            self._owners[key] = self._find_owner(key)
+        return self._owners[key]
+
+    def in_force(self, key: str) -> int | None:
+        """Return the number of the network that has exactly this key in force, held or not understood."""
+        entry = self._previous.entry(key)
+        return self._keeps(key, entry) if entry else None
+
+    def _keeps(self, key: str, entry: Entry) -> int | None:
+        number = self._number[entry.network] if entry.network >= 0 else None
+        if number is None:
+            return None
+        listing = self._listings[number]
+        listed = key in listing.entries or key in listing.unclear
+        return None if not listed and self._times.let_go(entry, self._networks[number]) else number
+
+    def covering(self, number: int, key: str) -> str | None:
+        """Return the suffix of another network that a network's key lies below, where that is the longest."""
+        for parent in parents(key.removeprefix(".")):
+            owner = self.owner(f".{parent}")
+            if owner == number or (owner in self._over[number] and not key.startswith(".")):
+                return None
+            if owner is not None:
+                return f".{parent}"
+        return None
+
+    def _look(self) -> None:
+        for key, entry in self._previous.records():
+            owner = self._keeps(key, entry)
+            if owner is None:
+                continue
+            if key.startswith("."):
+                self._suffixes[key] = owner
+            for number, listing in enumerate(self._listings):
+                if number != owner and (key in listing.entries or key in listing.unclear):
+                    self._contested.add(key)
+        for number, listing in enumerate(self._listings):
+            for key in (*listing.entries, *listing.unclear):
+                if key.startswith("."):
+                    self._suffixes.setdefault(key, number)
+            for other in self._listings[number + 1 :]:
+                for mine in (listing.entries.keys(), listing.unclear.keys()):
+                    self._contested |= mine & other.entries.keys()
+                    self._contested |= mine & other.unclear.keys()
+        self._contested -= self._decided
+
+    def _doubtful(self, number: int, keys: Mapping[str, str]) -> list[str]:
+        """Find the keys that another network may have: all others are this one's."""
+        found = [key for key in self._contested if key in keys]
+        guarded = any(guard.names for at, guard in enumerate(self._guards) if at != number)
+        if guarded or any(owner != number for owner in self._suffixes.values()):
+            found += [
+                key for key in keys if key not in self._contested and key not in self._decided and self._is_below(key)
+            ]
+        return sorted(found)
+
+    def _is_below(self, key: str) -> bool:
+        bare = key.removeprefix(".")
+        return any(guard.covers(bare) for guard in self._guards) or any(
+            f".{parent}" in self._suffixes for parent in parents(bare)
+        )
+
+    def _find_owner(self, key: str) -> int | None:
+        keeps = self.in_force(key)
+        claimed = [
+            number
+            for number, listing in enumerate(self._listings)
+            if key in listing.entries or key in listing.unclear or number == keeps
+        ]
+        if not claimed:
+            return None
+        guard = self._guard(key)
+        if guard is not None:
+            return guard
+        if keeps is not None:
+            return keeps
+        # Who stands first in the file is asked first; whose claim lies below another one's suffix has none.
+        first = next((number for number in claimed if self.covering(number, key) is None), None)
+        return first if first is not None else self.owner(self.covering(claimed[0], key) or "")
+
+    def _guard(self, key: str) -> int | None:
+        """Return the network whose closed domain lies nearest above a key, of several the first."""
+        bare = key.removeprefix(".")
+        for name in (bare, *parents(bare)):
+            for number, guard in enumerate(self._guards):
+                if name in guard.names:
+                    return number
+        return None
