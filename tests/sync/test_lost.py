@@ -69,6 +69,10 @@ def test_a_network_that_is_renamed(plain: Site, again: str) -> None:
     assert "the network ndb had it" in report.partners_notes[0]
     assert f"closedmail --config {plain.config_path} release DOMAIN" in report.partners_notes[0]
     assert "koeln.example" in plain.run("status").stdout
+    assert "the list lost it" in plain.run("explain", "--recipient", "a@koeln.example").stdout
+    for target in ("json", "csv", "mailertable"):
+        exported = plain.run("export", target)
+        assert (exported.status, "koeln.example" in exported.stdout) == (0, True), target
     for later in (30 * DAY, HOUR, HOUR):  # no list is theirs any more that could end it
         plain.now += later
         plain.sync()
