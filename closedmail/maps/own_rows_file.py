@@ -18,6 +18,12 @@ def read_own_rows(state_dir: Path) -> OwnRows:
 
 
 def keep_own_rows(state_dir: Path, found: OwnRows) -> None:
-    """Write what this run saw, where that is anything else. Raises OSError."""
-    if found != read_own_rows(state_dir):
-        replace_file(state_dir / OWN_ROWS, [json.dumps(found.to_json(), indent=1).encode()], 0o640)
+    """Write which rows this run saw, where these are others; of a table that it could not read, those seen last.
+
+    Raises OSError.
+    """
+    before, unread = read_own_rows(state_dir), {table for table, _ in found.unread}
+    rows = (*found.rows, *(row for row in before.rows if row.table in unread and row not in found.rows))
+    kept = OwnRows(tuple(sorted(rows)))
+    if kept != before:
+        replace_file(state_dir / OWN_ROWS, [json.dumps(kept.to_json(), indent=1).encode()], 0o640)
