@@ -40,7 +40,8 @@ def settle_tls(generation: Generation, previous: Previous, now: int) -> None:
                 )
             else:
                 policies[nexthop] = chosen
-                note = f"nexthop {nexthop} is wanted with TLS policies {known} and {policy}: the stricter one applies"
+                both = f"{known} and {policy}"
+                note = f"nexthop {nexthop} is wanted with TLS policies {both}: the stricter applies, {chosen}"
                 if note not in report.notes:
                     report.notes.append(note)
 

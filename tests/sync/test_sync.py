@@ -1112,6 +1112,29 @@ def test_without_linger_a_row_still_outlives_its_route(plain: Site, monkeypatch:
     assert set(plain.rows("tls_policy")) == {"[198.51.100.1]", "[198.51.100.2]"}
 
 
+def test_a_nexthop_that_another_network_takes_over(plain: Site) -> None:
+    """What waits for a nexthop keeps its policy for tls_linger, also where the next one can't be compared with it."""
+    plain.settings["postfix.tls_linger"] = "1h"
+    plain.add_network("hin")
+    plain.set(on_removed="release")
+    plain.set("hin", outbound__tls="dane", outbound__tls_protocols=">=TLSv1.3")
+    plain.put("koeln.example esmtp:[relay.example]\nbonn.example esmtp:[192.0.2.2]\n")
+    plain.put("bern.example esmtp:[other.example]\n", network="hin")
+    plain.published()
+    plain.put("bonn.example esmtp:[192.0.2.2]\n")
+    plain.put("bern.example esmtp:[relay.example]\n", network="hin")
+    plain.published()
+    assert plain.policy("[relay.example]") == "encrypt"
+    plain.now += 3600
+    plain.sync()
+    assert plain.policy("[relay.example]") == "dane protocols=>=TLSv1.3"
+    plain.drop("network.hin.outbound.tls_protocols")
+    plain.set("hin", outbound__tls="dane-only")
+    plain.published()
+    assert plain.policy("[relay.example]") == "dane-only protocols=>=TLSv1.3"
+    plain.assert_consistent()
+
+
 def test_of_two_policies_the_stricter_stands(plain: Site) -> None:
     plain.partner("streng.example", network="ndb", route="esmtp:[192.0.2.1]", outbound__tls="verify",
                   outbound__tls_match=["mx.koeln.example"])  # fmt: skip
