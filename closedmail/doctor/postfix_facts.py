@@ -115,6 +115,18 @@ class PostfixFacts:
         """The listeners that must have the check: all but those that take mail back from a content filter."""
         return [service for service in self.postfix.listeners if not self.takes_back(service)]
 
+    @property
+    def closed_services(self) -> list[Service]:
+        """The entries of master.cf that deliver to partners."""
+        names = dict.fromkeys(rule.outbound.transport for rule in self.rules if rule.outbound)
+        return [service for name in names if (service := self.postfix.service(name))]
+
+    @property
+    def shared_services(self) -> list[Service]:
+        """Those that are not a network's own: their TLS policies are in the table that all of them share."""
+        own = {rule.outbound.transport for rule in self.rules if rule.outbound and rule.outbound.own_service}
+        return [service for service in self.closed_services if service.name not in own]
+
     def postconf(self, *arguments: str) -> Fix:
         """Make a change of this Postfix's configuration."""
         return Fix.postconf(self.postfix.directory, *arguments)

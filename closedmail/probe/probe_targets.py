@@ -40,8 +40,8 @@ def postfix_targets(snapshot: Snapshot, domains: Sequence[str] = ()) -> dict[Pro
             return ()
         found = route_of(value, outbound)
         made = []
-        for nexthop in found.nexthops:
-            row = snapshot.tls_row(nexthop)
+        for nexthop, name in zip(found.nexthops, found.rows, strict=True):
+            row = snapshot.tls_row(name)
             policy = row.policy if row else policy_of(outbound)
             made.append(ProbeTarget(nexthop, found.service, str(policy), policy))
         return tuple(made)

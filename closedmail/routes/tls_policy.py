@@ -2,12 +2,15 @@
 
 Postfix looks a policy up by the nexthop, verbatim (smtp_tls_policy_maps in postconf(5)). Mail in the active queue keeps
 the nexthop that it was given, so that a row is needed for some time after the last route to it.
+
+A network with a service of its own has a table of its own. A row is known by its nexthop, in such a table by the
+table's name, a blank and the nexthop (`row_name`).
 """
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from closedmail.core.model import Outbound
+from closedmail.core.model import SHARED_TABLE, Outbound
 from closedmail.routes.nexthop import MailHost
 from closedmail.routes.tls_protocols import BadProtocols, allowed_versions
 
@@ -66,6 +69,17 @@ class Row:
         first, _, looser = text.partition("\n")
         until, _, policy = first.partition(" ")
         return cls(Policy.parse(policy), int(until), Policy.parse(looser) if looser else None)
+
+
+def row_name(table: str, nexthop: str) -> str:
+    """Name a row: a nexthop of a table."""
+    return nexthop if table == SHARED_TABLE else f"{table} {nexthop}"
+
+
+def row_place(name: str) -> tuple[str, str]:
+    """Return the table and the nexthop of a row from its name."""
+    table, blank, nexthop = name.rpartition(" ")
+    return (table, nexthop) if blank else (SHARED_TABLE, name)
 
 
 def policy_of(outbound: Outbound) -> Policy:

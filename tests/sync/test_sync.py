@@ -844,7 +844,7 @@ def test_unknown_network_is_a_usage_error(plain: Site) -> None:
 def test_a_network_without_a_list(plain: Site) -> None:
     plain.drop("network.ndb")
     plain.set("kim", closed_domains=["kim.example"], inbound__mode="enforce", outbound__tls="may",
-              inbound__allow_from=["198.51.100.0/24"])  # fmt: skip
+              outbound__transport="smtp", inbound__allow_from=["198.51.100.0/24"])  # fmt: skip
     plain.partner("praxis.kim.example", network="kim", route="relay:[198.51.100.1]")
     report = plain.sync()
     assert (report.generation, report.networks["kim"].result) == (1, "published")
@@ -863,7 +863,7 @@ def test_partners_alone(plain: Site) -> None:
                   inbound__allow_from=["192.0.2.20"])  # fmt: skip
     outcome = plain.run("sync", "--json")
     assert (outcome.status, outcome.json["generation"], outcome.json["networks"]) == (0, 1, {})
-    assert plain.rows() == {"klinik.example": "smtp:[192.0.2.20]"}
+    assert plain.rows() == {"klinik.example": "closedmail:[192.0.2.20]"}
     assert verdict(plain, "a@klinik.example") == "defer"
     plain.partner("klinik.example", outbound__transport="nowhere")
     outcome = plain.run("sync", "--json")

@@ -3,12 +3,12 @@
 import re
 from collections.abc import Iterator
 
+from closedmail.core.model import SHARED_TABLE
 from closedmail.doctor.finding import Finding, Fix
 from closedmail.doctor.postfix_facts import PostfixFacts, Setting, settings_of
-from closedmail.mta.postfix_config import Service
 from closedmail.mta.restrictions import split_list
 
-TRANSPORT, TLS_POLICY = "transport", "tls_policy"
+TRANSPORT = "transport"
 # How postmap names what it makes.
 _INDEX = {"hash": ".db", "btree": ".db", "lmdb": ".lmdb", "cdb": ".cdb", "dbm": ".pag", "sdbm": ".pag"}
 
@@ -18,16 +18,10 @@ def map_findings(facts: PostfixFacts) -> Iterator[Finding]:
     if not facts.config.postfix:
         return
     yield from _reference_findings(facts, Setting(facts.postfix, "transport_maps"), TRANSPORT)
-    for setting in settings_of(facts.postfix, closed_services(facts), "smtp_tls_policy_maps"):
-        yield from _reference_findings(facts, setting, TLS_POLICY)
+    for setting in settings_of(facts.postfix, facts.shared_services, "smtp_tls_policy_maps"):
+        yield from _reference_findings(facts, setting, SHARED_TABLE)
     yield from _file_findings(facts)
     yield from _parent_findings(facts)
-
-
-def closed_services(facts: PostfixFacts) -> list[Service]:
-    """Find the entries of master.cf that deliver to partners."""
-    names = dict.fromkeys(rule.outbound.transport for rule in facts.rules if rule.outbound)
-    return [service for name in names if (service := facts.postfix.service(name))]
 
 
 def _path(facts: PostfixFacts, name: str) -> str:
@@ -40,7 +34,7 @@ def _reference_findings(facts: PostfixFacts, setting: Setting, name: str) -> Ite
     ours = [item for item in items if _names(item, path)]
     raw = [item for item in split_list(setting.raw) if not _names(_expand(facts, item), path)]
     table = f"{facts.map_type}:{path}"
-    first = name == TLS_POLICY
+    first = name == SHARED_TABLE
     fix = setting.set(", ".join([table, *raw] if first else [*raw, table]))
     if not ours:
         what = "partners' mail leaves by the public MX" if name == TRANSPORT else "partners' mail may leave unencrypted"
@@ -66,7 +60,7 @@ def _reference_findings(facts: PostfixFacts, setting: Setting, name: str) -> Ite
             "no list routes what is yours",
             fix,
         )
-    if name == TLS_POLICY and at > 0:
+    if name == SHARED_TABLE and at > 0:
         yield Finding.of(
             "tls-policy-order",
             f"{setting} has {items[0]} before closedmail's table: a row of yours loosens a partner's TLS policy",
@@ -88,7 +82,8 @@ def _type(item: str) -> str:
 
 
 def _file_findings(facts: PostfixFacts) -> Iterator[Finding]:
-    for name in (TRANSPORT, TLS_POLICY):
+    tables = dict.fromkeys(rule.outbound.tls_table for rule in facts.rules if rule.outbound)
+    for name in dict.fromkeys((TRANSPORT, SHARED_TABLE, *tables)):
         path = _path(facts, name)
         index = path + _INDEX.get(facts.map_type, "")
         state = facts.machine.file(index)
