@@ -17,7 +17,9 @@ BEGIN { FS = "\t" }
 { hop = substr($2, index($2, ":") + 1); print $1 "\tsmtp:" hop > transport; hops[hop] }
 END { for (hop in hops) print hop "\tencrypt" > policy }
 """
-_MASTER_CF = "smtp unix - - n - - smtp\n"
+_MASTER_CF = """smtp unix - - n - - smtp
+closedmail-ndb unix - - n - - smtp -o smtp_tls_policy_maps={map_type}:{state}/postfix/tls_policy-ndb
+"""
 
 
 def bench_sync(work: Path, shape: ListShape, rounds: int, map_type: str) -> None:
@@ -49,7 +51,7 @@ class _Bench:
         self._config = folder / "closedmail.toml"
         self._etc.mkdir()
         (self._etc / "main.cf").write_text("compatibility_level = 3.6\n")
-        (self._etc / "master.cf").write_text(_MASTER_CF)
+        (self._etc / "master.cf").write_text(_MASTER_CF.format(map_type=map_type, state=self._state))
         self.signer = Signer(folder / "gnupg", "Bench <bench@example.org>")
         self._plain = folder / "list"
         self._editions = []

@@ -240,7 +240,7 @@ def test_from_the_first_installation_to_the_last_purge(deb: Path, suite: str, tm
         machine.write(
             f"/{CONFIG}",
             '[gateway]\nown_domains = ["city.example"]\n[postfix]\n[network.ndb]\nsource = "/etc/closedmail/list"\n'
-            'signature = "none"\noutbound = { tls = "encrypt" }\n'
+            'signature = "none"\noutbound = { tls = "encrypt", transport = "smtp" }\n'
             'inbound = { mode = "enforce", allow_from = ["192.0.2.0/24"] }\n',
         )
         config = (machine.root / CONFIG).read_bytes()

@@ -44,10 +44,10 @@ POSTFIX = {
 
 
 class Evening:
-    """The machine, its partner's host, and what was in main.cf before setup."""
+    """The machine, its partner's host, and what Postfix's files were before setup."""
 
-    def __init__(self, machine: BootedMachine, partner: Sink, main_cf: bytes) -> None:
-        self.machine, self.partner, self.main_cf = machine, partner, main_cf
+    def __init__(self, machine: BootedMachine, partner: Sink, signer: str, files: list[bytes]) -> None:
+        self.machine, self.partner, self.signer, self.files = machine, partner, signer, files
 
     def found(self) -> set[str]:
         """What doctor finds."""
@@ -76,6 +76,10 @@ class Evening:
         return box.read_bytes().count(b"\nReturn-Path:") + box.read_bytes().count(b"\nFrom ") if box.exists() else 0
 
 
+def postfix_files(machine: BootedMachine) -> list[bytes]:
+    return [(machine.root / "etc/postfix" / name).read_bytes() for name in ("main.cf", "master.cf")]
+
+
 @pytest.fixture(scope="module", params=["bookworm", "trixie"])
 def evening(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Evening]:
     folder = tmp_path_factory.mktemp("evening")
@@ -91,10 +95,10 @@ def evening(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         machine.write("/etc/closedmail/network-key.asc", signer.public())
         machine.write("/etc/closedmail/list.asc", signer.clearsign(b"koeln.example esmtp:[192.0.2.20]\n"))
         machine.write("/etc/closedmail/closedmail.toml", CONFIG.replace("SIGNER", signer.fingerprint))
-        main_cf = (machine.root / "etc/postfix/main.cf").read_bytes()
+        files = postfix_files(machine)
         machine.run("closedmail", "setup", "--yes")
         machine.systemctl("start", "closedmail-sync")
-        yield Evening(machine, sink, main_cf)
+        yield Evening(machine, sink, signer.fingerprint, files)
 
 
 def test_the_main_job(evening: Evening) -> None:
@@ -106,13 +110,37 @@ def test_doctor_is_silent(evening: Evening) -> None:
     assert evening.found() == set()
 
 
+def test_no_header_switches_tls_off(evening: Evening) -> None:
+    """RFC 8689: from Postfix 3.10 on, `TLS-Required: no` in a mail makes smtp(8) ignore its TLS policy."""
+    machine = evening.machine
+    text = CONFIG.replace("SIGNER", evening.signer) + (
+        '[partner."bare.example"]\nnetwork = "ndb"\noutbound.smarthost = ["[127.0.0.21]:2525"]\n'
+        'route = "esmtp:[192.0.2.20]"\n'
+    )
+    machine.write("/etc/closedmail/closedmail.toml", text)
+    with machine.call(partial(Sink, "127.0.0.21", 2525)) as bare:
+        machine.systemctl("start", "closedmail-sync")
+        header = {"TLS_Required": "no"}
+        assert machine.send("mayor@city.example", "127.0.0.1", ["u@bare.example"], **header).accepted
+
+        def waits() -> bool:
+            machine.run("postqueue", "-f")  # Postfix sees a new route after some seconds
+            return "TLS is required" in machine.run("postqueue", "-p").stdout
+
+        until(waits, "it does not wait for TLS")
+        assert bare.mails == []
+    machine.run("postsuper", "-d", "ALL")
+    machine.write("/etc/closedmail/closedmail.toml", CONFIG.replace("SIGNER", evening.signer))
+    machine.systemctl("start", "closedmail-sync")
+
+
 def test_undo_leaves_postfix_as_it_was(evening: Evening) -> None:
     machine = evening.machine
     machine.run("closedmail", "setup", "--undo")
-    assert (machine.root / "etc/postfix/main.cf").read_bytes() == evening.main_cf
+    assert postfix_files(machine) == evening.files
     # An smtpd of before the reload may take one more client.
     until(lambda: machine.send(PARTNER, WRONG, [OWN]).accepted, "still refused")
-    assert {"sender-restrictions", "data-restrictions", "transport-maps", "tls-policy-maps"} <= evening.found()
+    assert {"sender-restrictions", "data-restrictions", "transport-maps", "transport-missing"} <= evening.found()
     machine.run("closedmail", "setup", "--yes")
 
 
@@ -120,7 +148,9 @@ def test_undo_leaves_postfix_as_it_was(evening: Evening) -> None:
 FAULTS = {
     "systemctl disable --now closedmail-sync.timer": {"timer"},
     "systemctl disable --now closedmail-policyd.socket closedmail-policyd.service": {"policyd"},
-    "postconf -X smtpd_sender_restrictions smtp_tls_policy_maps": {"sender-restrictions", "tls-policy-maps"},
+    "postconf -X smtpd_sender_restrictions transport_maps": {"sender-restrictions", "transport-maps"},
+    "postconf -MX closedmail-ndb/unix": {"transport-missing"},
+    "postconf -P smtp/unix/smtp_helo_name=mail.city.example": {"network-service"},
     "postconf -e smtpd_data_restrictions=reject_unauth_pipelining": {"data-restrictions"},
     "chmod 700 /var/lib/closedmail": {"map-access"},
     "rm /var/lib/closedmail/postfix/transport.db": {"map-missing"},

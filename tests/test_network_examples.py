@@ -89,6 +89,8 @@ def put_in_force(name: str, site: Site) -> Outcome:
         text = text.replace(was, becomes)
     text = re.sub(r'^source = ".*?"', f'source = "{source}"', text, flags=re.MULTILINE)
     site.config_path.write_text(text, encoding="utf-8")
+    for network in load(site.config_path).networks:
+        site.own_service(network.name)
     return site.run("sync")
 
 
@@ -107,7 +109,7 @@ def example(request: pytest.FixtureRequest, signers: Signers) -> Iterator[tuple[
 # The recipient, the verdict, and where its mail goes, with which TLS policy.
 OUT: dict[str, list[tuple[str, str, str | None, str | None]]] = {
     "ekom21": [
-        ("a@kassel.example", "routed", "closed:[192.0.2.61]:25", "encrypt"),
+        ("a@kassel.example", "routed", "closedmail-ekom21:[192.0.2.61]:25", "encrypt"),
         ("a@sub.kassel.example", "none", None, None),
         ("a@city.example", "none", None, None),
     ],
@@ -121,7 +123,7 @@ OUT: dict[str, list[tuple[str, str, str | None, str | None]]] = {
         ("DE.BRAK.1@office.bea.example", "error", "error:5.4.4", None),
     ],
     "hin": [
-        ("a@spital.example", "routed", "closed:[192.0.2.40]:25", "encrypt"),
+        ("a@spital.example", "routed", "closedmail-hin:[192.0.2.40]:25", "encrypt"),
         ("a@elsewhere.example", "none", None, None),
     ],
     "incamail": [
@@ -129,13 +131,13 @@ OUT: dict[str, list[tuple[str, str, str | None, str | None]]] = {
         ("a@kanton.example", "routed", "closed:[relay.incamail.example]:25", "secure match=relay.incamail.example"),
     ],
     "de-mail": [
-        ("a@amt.demail.example", "routed", "closed:[192.0.2.50]:25", "encrypt"),
-        ("a@x.provider.demail.example", "routed", "closed:[192.0.2.50]:25", "encrypt"),
+        ("a@amt.demail.example", "routed", "closedmail-demail:[192.0.2.50]:25", "encrypt"),
+        ("a@x.provider.demail.example", "routed", "closedmail-demail:[192.0.2.50]:25", "encrypt"),
         ("a@mistyped.demail.example", "error", "error:5.4.4", None),
     ],
     "nhs": [
-        ("a@trust.example", "routed", "closed:[relay.nhs.example]:25", "secure match=relay.nhs.example"),
-        ("a@surgery.example", "routed", "closed:[relay.nhs.example]:25", "secure match=relay.nhs.example"),
+        ("a@trust.example", "routed", "closedmail-nhs:[relay.nhs.example]:25", "secure match=relay.nhs.example"),
+        ("a@surgery.example", "routed", "closedmail-nhs:[relay.nhs.example]:25", "secure match=relay.nhs.example"),
         ("a@nhs.uk", "none", None, None),
         ("a@one.example", "none", None, None),
     ],
@@ -271,4 +273,4 @@ def test_a_list_that_the_administrator_signs(
     outcome = site.run("sync")
     assert (outcome.status, outcome.stderr) == (0, "")
     assert site.run("status").status == 0
-    assert site.route("spital.example") == "closed:[192.0.2.40]:25"
+    assert site.route("spital.example") == "closedmail-hin:[192.0.2.40]:25"

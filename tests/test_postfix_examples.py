@@ -428,7 +428,7 @@ def test_sync_and_explain_say_what_is_in_force(gateway: Installation) -> None:
     assert "Generation 1 is in force." in gateway.outputs[SYNC]
     asked = gateway.outputs[ASK]
     assert "werk.example" in asked
-    transport, host = ("ndb", "127.45.0.14") if gateway.example == NDB else ("closed", "127.45.0.40")
+    transport, host = ("closedmail-ndb", "127.45.0.14") if gateway.example == NDB else ("closed", "127.45.0.40")
     assert f"\n{transport}:[{host}]:{gateway.out_port}\n" in asked
     assert "Generation 2 is in force." in gateway.outputs[ENFORCE]
 
@@ -625,7 +625,7 @@ def test_may_goes_as_it_can(gateway: Installation) -> None:
         gateway.submit("bonn.example")
         assert [mail.tls for mail in bare.wait()] == [""]
         assert sink.wait()[0].tls
-    gateway.postfix.wait_for_log(r"postfix/ndb/smtp\[\d+\]: .*to=<office@koeln\.example>.*status=sent")
+    gateway.postfix.wait_for_log(r"postfix/closedmail-ndb/smtp\[\d+\]: .*to=<office@koeln\.example>.*status=sent")
 
 
 @partners_only

@@ -46,7 +46,7 @@ socket_group = "postfix"
 source = "/etc/closedmail/list.asc"
 key_file = "/etc/closedmail/network-key.asc"
 signing_keys = ["{signer}"]
-outbound.tls = "encrypt"
+outbound = {{tls = "encrypt", transport = "smtp"}}
 inbound = {{mode = "enforce", allow_from = ["127.0.0.10"]}}
 """
 CHECK = "check_policy_service unix:closedmail/policy.sock"

@@ -25,7 +25,7 @@ class OldRow:
 
 
 @dataclass(slots=True)
-class Comparison:
+class MapComparison:
     """Keys of the list and of the old table.
 
     `differ` has the old row and the list's value, `only_here` the old row. `own` are rows of own domains, which no list
@@ -76,9 +76,9 @@ class Comparison:
             yield f"not compared: {printable(key)}: {reason}"
 
 
-def compare_rows(rows: Mapping[str, str], snapshot: Snapshot) -> Comparison:
+def compare_rows(rows: Mapping[str, str], snapshot: Snapshot) -> MapComparison:
     """Compare the rows of an old table with what is in force."""
-    found, seen = Comparison(), set[str]()
+    found, seen = MapComparison(), set[str]()
     protected = ProtectedKeys(snapshot.own, snapshot.manifest.closed, snapshot.entry)
     for text, value in rows.items():
         key = "" if "@" in text else domain_key(text)
@@ -100,7 +100,7 @@ def compare_rows(rows: Mapping[str, str], snapshot: Snapshot) -> Comparison:
     return found
 
 
-def _place(found: Comparison, row: OldRow, delivery: Delivery) -> None:
+def _place(found: MapComparison, row: OldRow, delivery: Delivery) -> None:
     if row.parsed.kind != "other" and row.parsed == value_of(delivery):
         found.same.append(row.key)
     else:

@@ -43,6 +43,7 @@ from closedmail.core.model import (
     Require,
     Source,
     TlsLevel,
+    own_service_name,
 )
 
 MODES: tuple[Mode, ...] = get_args(Mode)
@@ -58,6 +59,8 @@ _NETWORK_KEYS = [
     *_SOURCE_KEYS,
     *keys_of(Brakes),
 ]
+OUTBOUND_KEYS = [key for key in keys_of(Outbound) if key != "own_service"]
+_INDEX_ENDINGS = ("db", "lmdb", "cdb", "dir", "pag")  # of the files that postmap makes
 _MOST = 1_000_000_000
 
 
@@ -72,6 +75,9 @@ def read_networks(top: Table) -> tuple[tuple[Network, ...], set[str]]:
             parse_network_name(name)
         except ValueError as error:
             table.fault("", str(error))
+        base, _, ending = name.rpartition(".")
+        if ending in _INDEX_ENDINGS and base in dict(top.members("network")):
+            table.fault("", f"its TLS policy table would be the index of that of {base}; choose another name")
         network = _read_network(name, table)
         check_network_rule(table, network, has_partners=name in with_partners)
         networks.append(network)
@@ -83,8 +89,8 @@ def read_networks(top: Table) -> tuple[tuple[Network, ...], set[str]]:
 def _read_network(name: str, table: Table) -> Network:
     source = _read_source(table)
     inbound = read_inbound(table.table("inbound", keys_of(Inbound)))
-    outbound_table = table.table("outbound", keys_of(Outbound))
-    outbound = read_outbound(outbound_table)
+    outbound_table = table.table("outbound", OUTBOUND_KEYS)
+    outbound = read_outbound(outbound_table, name)
     if table.sound and source and source.format != "mailertable" and not outbound.smarthost:
         outbound_table.fault(
             "smarthost", f'a list in the format "{source.format}" has no routes; name a relay: ["[relay.example]:25"]'
@@ -192,15 +198,21 @@ def _read_certificate(table: Table) -> CertificatePin:
     return pin
 
 
-def read_outbound(table: Table, base: Outbound | None = None, *, required: bool = True) -> Outbound:
+def read_outbound(table: Table, network: str, base: Outbound | None = None, *, required: bool = True) -> Outbound:
     """Read an `outbound` table over the one that it inherits, if any.
 
-    Without a base, `tls` must be set, unless it is not `required`.
+    `network` is "" for a partner without one. Without a base, `tls` must be set, unless it is not `required`.
     """
-    default = base or Outbound(tls="none")
+    own = Outbound("none", own_service_name(network), own_service=True)
+    default = base or own
+    service = default
+    if table.has("transport"):
+        name = table.text("transport", "", TRANSPORT)
+        service = Outbound("none", name) if name else own
     outbound = Outbound(
         tls=table.choice("tls", TLS_LEVELS, None if base is None and required else default.tls),
-        transport=table.text("transport", default.transport, TRANSPORT),
+        transport=service.transport,
+        own_service=service.own_service,
         smarthost=table.texts("smarthost", default.smarthost, NEXTHOP),
         port=table.integer("port", default.port, 0, 65535),
         tls_protocols=table.text("tls_protocols", default.tls_protocols, TLS_PROTOCOLS),

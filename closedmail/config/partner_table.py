@@ -2,7 +2,7 @@
 
 from closedmail.config.addresses import NEXTHOP, ROUTE, parse_partner_key
 from closedmail.config.checks import check_partner_rule
-from closedmail.config.network_tables import read_inbound, read_outbound
+from closedmail.config.network_tables import OUTBOUND_KEYS, read_inbound, read_outbound
 from closedmail.config.toml_table import Kind, Table, keys_of
 from closedmail.config.values import NOTE
 from closedmail.config.wording import one_of
@@ -60,13 +60,13 @@ def _read_partner(key: str, table: Table, network: Network | None) -> Partner:
 
 def _read_outbound(table: Table, network: Network | None, route: str) -> Outbound | None:
     """Read `outbound`; None where nothing is delivered: no network, no tls, and no route or an `error:` one."""
-    own = table.table("outbound", keys_of(Outbound))
+    own = table.table("outbound", OUTBOUND_KEYS)
     if network is None:
         routed = isinstance(parse_value(route), Route) if route else bool(own.texts("smarthost", (), NEXTHOP))
         delivered = routed or own.has("tls")
-        outbound = read_outbound(own, required=delivered)
+        outbound = read_outbound(own, "", required=delivered)
         return outbound if delivered else None
-    outbound = read_outbound(own, network.outbound)
+    outbound = read_outbound(own, network.name, network.outbound)
     has_routes = network.source is None or network.source.format == "mailertable"
     if network.outbound.smarthost and not (outbound.smarthost or route or has_routes):
         own.fault("smarthost", f'found an empty array, and the list of "{network.name}" has no routes; set route')

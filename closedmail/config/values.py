@@ -130,12 +130,14 @@ parse_authserv_id = _pattern(
 parse_postfix_map_type = _pattern(r"[a-z]+", 'write a type that postmap makes, such as "hash", or ""', empty=True)
 parse_sendmail_map_type = _pattern(r"[a-z]+", 'write a type that makemap makes: "hash" or "btree"')
 _master_service = _pattern(
-    r"[A-Za-z0-9_-]+", 'write the name of a delivery service of master.cf, such as "smtp" or "closed-smtp"'
+    r"[A-Za-z0-9_-]+",
+    'write the name of a delivery service of master.cf, such as "smtp" or "closed-smtp", or ""',
+    empty=True,
 )
 
 
 def parse_transport(text: str) -> str:
-    """Parse the name of a service in master.cf that delivers by SMTP."""
+    """Parse the name of a service in master.cf that delivers by SMTP; "" for the network's own."""
     if text.lower() in _NO_TRANSPORTS:
         raise ValueError(f'found {quote(text)}, which does not deliver by SMTP; write "smtp" or a service like it')
     return _master_service(text)

@@ -51,9 +51,21 @@ class Inbound:
     reject_text: str = ""
 
 
+SHARED_TABLE = "tls_policy"  # the TLS policy table of all services that are not a network's own
+_DOOR = "closedmail"  # how the own services are named
+
+
+def own_service_name(network: str) -> str:
+    """Return the name of a network's own delivery service; "" stands for partners without a network."""
+    return f"{_DOOR}-{network}" if network else _DOOR
+
+
 @dataclass(frozen=True, slots=True)
 class Outbound:
-    """The delivery of mail to a partner by Postfix."""
+    """The delivery of mail to a partner by Postfix.
+
+    `transport` is the service of master.cf; `own_service` says that it is the network's own, which setup makes.
+    """
 
     tls: TlsLevel
     transport: str = "smtp"
@@ -62,6 +74,12 @@ class Outbound:
     tls_match: tuple[str, ...] = ()
     tls_protocols: str = ""
     tls_ciphers: str = ""
+    own_service: bool = False
+
+    @property
+    def tls_table(self) -> str:
+        """The name of the table that has its TLS policies."""
+        return SHARED_TABLE + self.transport.removeprefix(_DOOR) if self.own_service else SHARED_TABLE
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,15 +8,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from closedmail.core.model import Outbound, own_service_name
 from closedmail.core.where import parse_where
 from closedmail.demo.demo_certificates import Authority, CertificateFiles, self_signed
-from closedmail.demo.demo_network import LIST, OWN, DemoNetwork, make_network
+from closedmail.demo.demo_network import LIST, NAME, OWN, DemoNetwork, make_network
 from closedmail.demo.demo_postfix import DemoPostfix
 from closedmail.demo.mails import MAILS, DemoMail
 from closedmail.demo.smtp_client import SmtpReply, deliver
 from closedmail.errors import ClosedmailError
 from closedmail.explain.explain import explain_inbound, explain_outbound
 from closedmail.inbound.facts import ClientCertificate, Envelope
+from closedmail.mta.network_service import NetworkService, service_entry
 from closedmail.programs import own_module
 from closedmail.store.environment import store_path
 from closedmail.store.snapshot import Snapshot, StoreReader
@@ -44,7 +46,8 @@ def run_demo(say: Say) -> bool:
             "wrong": self_signed(directory / "other", "mail.clinic.example"),
         }
         server = Authority(directory / "ca").issue(f"gateway.{OWN}")
-        postfix = DemoPostfix(directory / "postfix", _main_cf(directory, socket, server))
+        services = [_network_service(directory)]
+        postfix = DemoPostfix(directory / "postfix", _main_cf(directory, socket, server), services=services)
         # Postfix runs before the first sync, as on a real gateway: its configuration is what sync asks.
         say("1. A private Postfix on loopback, with closedmail's maps and policy service in its main.cf")
         (directory / "maps").mkdir()
@@ -77,7 +80,6 @@ def _main_cf(directory: Path, socket: Path, server: CertificateFiles) -> Mapping
     return {
         "mydestination": OWN,
         "transport_maps": f"lmdb:{directory}/maps/transport",
-        "smtp_tls_policy_maps": f"lmdb:{directory}/maps/tls_policy",
         # The policy service also runs in the data restrictions: RCPT TO:<postmaster> skips all earlier ones.
         "smtpd_sender_restrictions": check,
         "smtpd_data_restrictions": check,
@@ -87,6 +89,13 @@ def _main_cf(directory: Path, socket: Path, server: CertificateFiles) -> Mapping
         "smtpd_tls_ask_ccert": "yes",
         "smtpd_tls_fingerprint_digest": "sha256",
     }
+
+
+def _network_service(directory: Path) -> str:
+    """Render the entry of master.cf by which the network's mail leaves; in earnest setup makes it."""
+    outbound = Outbound("encrypt", own_service_name(NAME), own_service=True)
+    path = f"{directory}/maps/{outbound.tls_table}"
+    return service_entry(NetworkService(outbound.transport, path, "lmdb", outbound.tls))
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from closedmail.demo.demo_certificates import CertificateFiles
 from closedmail.errors import ClosedmailError
 from closedmail.programs import run
 
+NAME = "demo"
 OWN = "city.example"
 RELAY = "127.0.0.10"  # the network's mail relay: the one client that may bring partners' mail
 ROUTE_HOST = "127.0.0.20"  # the clinic's own mail server, as it comes here; no list may route to loopback
@@ -66,23 +67,23 @@ config_directory = "{config_directory}"
 listen = ["unix:{socket}"]
 socket_mode = "0666"                    # for this demo; in earnest: socket_group = "postfix"
 
-[network.demo]
+[network.{NAME}]
 title = "Demo closed network"
 source = "{directory}/mailertable.asc"  # in earnest an https:// URL
 key_file = "{directory}/network-key.asc"
 signing_keys = ["{signer}"]
 closed_domains = ["inside.example"]     # must never reach the Internet, listed or not
 
-[network.demo.outbound]
+[network.{NAME}.outbound]
 tls = "encrypt"
 port = 25
 
-[network.demo.inbound]
+[network.{NAME}.inbound]
 mode = "enforce"
 allow_from = ["{RELAY}/32"]
 
 [partner."clinic.example"]              # proves itself by its own certificate instead
-network = "demo"
+network = "{NAME}"
 inbound = {{ require = "cert", certificates = [{{ pubkey_fingerprint = "{pinned.pubkey_fingerprint}" }}] }}
 """
     path.write_text(text, encoding="utf-8")

@@ -10,8 +10,9 @@ from closedmail.doctor.checks.postfix_clients import client_findings
 from closedmail.doctor.checks.postfix_domains import domain_findings
 from closedmail.doctor.checks.postfix_own_rows import own_row_findings
 from closedmail.doctor.checks.postfix_senders import sender_findings
+from closedmail.doctor.checks.postfix_services import service_findings
 from closedmail.doctor.checks.postfix_tables import map_findings
-from closedmail.doctor.checks.postfix_transports import missing_findings, transport_findings, version_findings
+from closedmail.doctor.checks.postfix_transports import transport_findings, version_findings
 from closedmail.doctor.checks.running import state_findings
 from closedmail.doctor.finding import Finding
 from closedmail.doctor.postfix_facts import PostfixFacts
@@ -28,7 +29,7 @@ from closedmail.store.snapshot import Snapshot
 
 _THEMES = (
     version_findings,
-    missing_findings,
+    service_findings,
     check_findings,
     certificate_findings,
     map_findings,

@@ -41,10 +41,11 @@ FINDINGS: dict[str, FindingKind] = {
         "error",
         {
             "makemap": "There is no makemap, which makes Sendmail's maps.",
+            "network-service": "A network's own service in master.cf lacks what it needs, or differs from smtp.",
             "own-rows": "A file of your own rows (own_mailertable, own_access) can't be read by sync.",
             "postfix": "Postfix can't be asked for its configuration.",
             "postfix-version": "Postfix is older than 3.5.",
-            "transport-missing": "master.cf lacks a service that outbound.transport names.",
+            "transport-missing": "master.cf lacks the service that delivers to partners.",
         },
     ),
     **_kinds(
@@ -124,6 +125,7 @@ FINDINGS: dict[str, FindingKind] = {
             "own-domains": "The mail server takes mail for a domain that own_domains does not cover.",
             "permit-mx-backup": "The gateway relays to whichever domain names it as its MX.",
             "sendmail-mc": "sendmail.mc was changed since sendmail.cf was made of it.",
+            "shared-service": "A list can loosen the TLS policy of other mail.",
             "tls-loglevel": "The log lacks certificates, and mail can't be replayed from it.",
             "tls-perm-err": "Sendmail returns mail at once to its sender when a partner's TLS fails.",
             "transport-order": "closedmail's table comes before a transport map of yours.",

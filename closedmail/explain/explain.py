@@ -165,7 +165,11 @@ def _explain_postfix(snapshot: Snapshot, recipient: str, closedmail: str) -> Exp
         return ExplainedRecipient("error", number, text, transport_value(CLOSED), {}, network, guard.key)
     key, entry, delivery = found
     verdict, text = _in_words(name, key, delivery, closedmail)
-    policies = {nexthop: str(row.policy) for nexthop in delivery.nexthops if (row := snapshot.tls_row(nexthop))}
+    policies = {
+        nexthop: str(row.policy)
+        for nexthop, name in zip(delivery.nexthops, delivery.rows, strict=True)
+        if (row := snapshot.tls_row(name))
+    }
     if policies:
         tls = ", ".join(f"{nexthop}: {policy}" for nexthop, policy in policies.items())
         text += f", with TLS policy {tls}"

@@ -153,7 +153,7 @@ def _route(key: str, row: ExportRow, notes: Notes) -> _Route:
         return _HELD
     if outbound.tls_protocols or outbound.tls_ciphers:
         notes.add("tls_protocols and tls_ciphers are the server's own (Schannel), not a connector's", key)
-    if outbound.transport != "smtp":
+    if outbound.transport != "smtp" and not outbound.own_service:
         notes.add(f"what the transport {outbound.transport!r} adds (a client certificate?) is not known here", key)
     return _Route(tuple(sorted({_spelled(host) for host in hosts})), port or 25, tls)
 

@@ -54,11 +54,11 @@ class Generation:
     """The content of a generation that is about to be in force.
 
     `listed` has each network's plain entries (key to value), disjoint; `special` every other record. `policies` are
-    the TLS policies that routes want. `spellings` maps folded U-label spellings to their key, or to "" where two
-    domains share one. `changes` is by network name, "" for partners without a network. `beyond` has the records that
-    lists and configuration alone would not give again: what is held or kept since a former list, what keeps its route
-    for a bad line, the owner of a key that several lists give; `released` the marks of bad lines whose domains
-    an administrator has released (by `settle.released_line`).
+    the TLS policies that routes want, by the name of their row (`tls_policy.row_name`). `spellings` maps folded U-label
+    spellings to their key, or to "" where two domains share one. `changes` is by network name, "" for partners without
+    a network. `beyond` has the records that lists and configuration alone would not give again: what is held or kept
+    since a former list, what keeps its route for a bad line, the owner of a key that several lists give; `released` the
+    marks of bad lines whose domains an administrator has released (by `settle.released_line`).
     """
 
     rules: list[Rule]

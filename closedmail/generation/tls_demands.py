@@ -13,34 +13,35 @@ from closedmail.routes.tls_policy import Policy, policy_of
 def settle_tls(generation: Generation, previous: Previous, now: int) -> None:
     """Settle one policy for each single nexthop; hold domains whose demands are impossible or contradict each other."""
     impossible: dict[tuple[str, Policy], str] = {}  # for the domains alone that want it
-    conflicts: dict[str, str] = {}  # for all domains that use the nexthop
+    conflicts: dict[str, str] = {}  # by the name of a row, for all domains that use its nexthop
     policies = generation.policies
 
     def want(value: str, outbound: Outbound, policy: Policy, report: Changes) -> None:
         found = route_of(value, outbound)
         reasons = {
-            (nexthop, policy): reason
-            for nexthop, host in zip(found.nexthops, found.hosts, strict=True)
+            (name, policy): reason
+            for name, host in zip(found.rows, found.hosts, strict=True)
             if (reason := tls_policy.why_impossible(host, policy))
         }
         if reasons:  # nothing is delivered so, and nobody else has to wait for it
             impossible.update(reasons)
             return
-        for nexthop in found.nexthops:
-            known = policies.setdefault(nexthop, policy)
+        for name, nexthop in zip(found.rows, found.nexthops, strict=True):
+            known = policies.setdefault(name, policy)
             if known is policy or known == policy:
                 continue
             chosen = tls_policy.joint(known, policy)
             if chosen is None:
                 conflicts.setdefault(
-                    nexthop,
+                    name,
                     f"nexthop {nexthop} is wanted with TLS policy {str(known)!r} and with {str(policy)!r}, and "
                     "neither is the stricter: give one of them an outbound.transport and port of its own, or one "
                     "policy for both",
                 )
             else:
-                policies[nexthop] = chosen
-                note = f"nexthop {nexthop} is wanted with TLS policies {known} and {policy}: the stricter one applies"
+                policies[name] = chosen
+                both = f"{known} and {policy}"
+                note = f"nexthop {nexthop} is wanted with TLS policies {both}: the stricter applies, {chosen}"
                 if note not in report.notes:
                     report.notes.append(note)
 
@@ -61,13 +62,11 @@ def settle_tls(generation: Generation, previous: Previous, now: int) -> None:
         outbound = generation.rules[entry.rule].outbound
         if outbound is None:
             return set()
-        nexthops, policy = route_of(entry.value, outbound).nexthops, policy_of(outbound)
-        return {
-            reason for nexthop in nexthops if (reason := impossible.get((nexthop, policy)) or conflicts.get(nexthop))
-        }
+        names, policy = route_of(entry.value, outbound).rows, policy_of(outbound)
+        return {reason for name in names if (reason := impossible.get((name, policy)) or conflicts.get(name))}
 
-    for nexthop in conflicts:
-        del policies[nexthop]
+    for name in conflicts:
+        del policies[name]
     for number, entries in enumerate(generation.listed):
         values = {value for value in set(entries.values()) if reasons(Entry(number, value, number))}
         for key in [key for key, value in entries.items() if value in values] if values else ():
@@ -77,5 +76,5 @@ def settle_tls(generation: Generation, previous: Previous, now: int) -> None:
         if entry.in_force and (why := reasons(entry)):
             generation.special[key] = held(entry, Why.TLS, previous.entry(key), now)
             notes.setdefault(generation.rules[entry.rule].network, set()).update(why)
-    for name, sentences in notes.items():
-        generation.changes[name].notes.extend(f"held: {sentence}" for sentence in sorted(sentences))
+    for network, sentences in notes.items():
+        generation.changes[network].notes.extend(f"held: {sentence}" for sentence in sorted(sentences))

@@ -1,21 +1,22 @@
-"""Render the rows of Postfix's transport table and TLS policy table for a generation.
+"""Render the rows of Postfix's transport table and TLS policy tables for a generation.
 
 Source: transport(5) for `domain`, `.domain`, `error:`, `retry:` and the empty result `:`, which means "as if there
 were no row". Postfix converts neither U- to A-labels nor back, so that a domain with a U-label has a row in both
 spellings.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import assert_never
 
 from closedmail.core.domain import DomainSet, fold, parse_key, to_unicode
 from closedmail.core.hold_reason import Why
+from closedmail.core.model import SHARED_TABLE
 from closedmail.core.record import Entry
 from closedmail.core.rule import Rule
 from closedmail.generation.generation import Generation, interleave
 from closedmail.maps.protected_keys import ProtectedKeys
 from closedmail.routes.delivery import CLOSED, HELD, OWN, Delivery, DeliveryKind, delivery_of, rendered
-from closedmail.routes.tls_policy import Policy, Row
+from closedmail.routes.tls_policy import Policy, Row, row_place
 
 Rows = Iterator[tuple[str, str]]
 
@@ -56,9 +57,22 @@ def transport_rows(generation: Generation, own: DomainSet, shields: Mapping[str,
 
 
 def policy_rows(policies: Mapping[str, Policy], staying: Mapping[str, Row]) -> Iterator[tuple[str, Row]]:
-    """Yield all rows of the TLS policy table, sorted by nexthop: what routes want, and what stays for a time."""
-    for nexthop in sorted(policies.keys() | staying.keys()):
-        yield nexthop, staying.get(nexthop) or Row(policies[nexthop])
+    """Yield all rows of the TLS policy tables, sorted by name: what routes want, and what stays for a time."""
+    for name in sorted(policies.keys() | staying.keys()):
+        yield name, staying.get(name) or Row(policies[name])
+
+
+def policy_tables(rules: Iterable[Rule], rows: Iterable[tuple[str, Row]]) -> dict[str, list[tuple[str, str]]]:
+    """Render the TLS policy tables by name, each sorted by nexthop: the shared one, and those of networks' services.
+
+    A table that no service of the configuration reads any more has what stays for a time.
+    """
+    names = (SHARED_TABLE, *(rule.outbound.tls_table for rule in rules if rule.outbound))
+    tables: dict[str, list[tuple[str, str]]] = {name: [] for name in names}
+    for name, row in rows:
+        table, nexthop = row_place(name)
+        tables.setdefault(table, []).append((nexthop, str(row.policy)))
+    return tables
 
 
 def _value(entry: Entry, rule: Rule) -> str | None:

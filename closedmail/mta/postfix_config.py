@@ -13,7 +13,7 @@ from closedmail.mta.restrictions import split_list
 class Service:
     """One entry of master.cf. `options` are its own -o settings as written there.
 
-    `values` are all settings as it sees them, with `$name` expanded.
+    `values` are all settings as it sees them, with `$name` expanded; `fields` what stands between type and command.
     """
 
     name: str
@@ -22,6 +22,7 @@ class Service:
     command: str
     options: Mapping[str, str] = field(default_factory=dict)
     values: Mapping[str, str] = field(default_factory=dict)
+    fields: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:

@@ -34,7 +34,7 @@ def _service(
     if own and entry.command in _INSPECTED:
         arguments = [argument for item, value in own.items() for argument in ("-o", f"{item}={value}")]
         values = read_values(run_postfix("postconf", "-c", config_directory, "-x", *arguments))
-    return Service(entry.name, entry.type, chrooted, entry.command, own, values)
+    return Service(entry.name, entry.type, chrooted, entry.command, own, values, entry.fields)
 
 
 def _version(text: str) -> tuple[int, ...]:

@@ -1,5 +1,6 @@
 """Read the settings of Postfix that a generation depends on, through postconf(1)."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ _NAMES = (
     "mydomain",
     "smtpd_tls_fingerprint_digest",
 )
+_POLICY_MAPS = re.compile(r"smtp_tls_policy_maps\s*=\s*([^}]*?)\s*(?:}|\s-o\s|$)")
 _TIME_LIMIT = 30  # seconds
 
 
@@ -27,29 +29,38 @@ _TIME_LIMIT = 30  # seconds
 class PostfixSettings:
     """The settings. `services` are the delivery services of master.cf that a transport table may name.
 
-    `fingerprint_digest` is the digest of smtpd's certificate fingerprints, "" where its listeners differ. `tables` are
-    all tables that main.cf and master.cf name, as (type, path), `types` the types that this Postfix can read. `main`
-    and `options` are what `lookup_chain` needs.
+    `fingerprint_digest` is the digest of smtpd's certificate fingerprints, "" where its listeners differ.
+    `policy_maps` are the TLS policy tables of services that have their own (-o smtp_tls_policy_maps). `tables` are all
+    tables that main.cf and master.cf name, as (type, path), `types` the types that this Postfix can read. `main` and
+    `options` are what `lookup_chain` needs.
     """
 
     default_database_type: str
     rewriting: Rewriting
     services: frozenset[str]
     fingerprint_digest: str = ""
+    policy_maps: Mapping[str, str] = field(default_factory=dict)
     tables: frozenset[tuple[str, str]] = frozenset()
     types: frozenset[str] = frozenset()
     main: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    def reads(self, service: str, path: str) -> bool:
+        """Check whether a service is there and takes its TLS policies from a table."""
+        tables = re.split(r"[\s,]+", self.policy_maps.get(service, ""))
+        return path in (table.removeprefix("proxy:").partition(":")[2] for table in tables)
 
 
 def read_settings(config_directory: str) -> PostfixSettings:
     """Ask the Postfix with that configuration. Raises ProgramError."""
     # -x expands $name, as Postfix will when it uses the value.
     values = read_values(run_postfix("postconf", "-c", config_directory, "-x", *_NAMES, *CHAIN_NAMES))
-    services, digest = set(), values.get("smtpd_tls_fingerprint_digest", "")
+    services, policy_maps, digest = set(), {}, values.get("smtpd_tls_fingerprint_digest", "")
     for entry in read_services(config_directory):
         if entry.type == "unix":
             services.add(entry.name)
+            if found := _POLICY_MAPS.search(" ".join(entry.arguments)):
+                policy_maps[entry.name] = found[1]
         if any("smtpd_tls_fingerprint_digest" in argument for argument in entry.arguments):
             digest = ""  # a listener has its own (-o), and which of them partners come to is not known here
     rewriting = Rewriting(
@@ -67,6 +78,7 @@ def read_settings(config_directory: str) -> PostfixSettings:
         rewriting,
         frozenset(services),
         digest,
+        policy_maps,
         tables_in(value for settings in own for value in settings.values()),
         frozenset(run_postfix("postconf", "-c", config_directory, "-m").split()),
         {name: values.get(name, "") for name in CHAIN_NAMES},
@@ -89,6 +101,7 @@ class MasterEntry(NamedTuple):
     chroot: str
     command: str
     arguments: tuple[str, ...]
+    fields: tuple[str, ...] = ()
 
 
 def read_services(config_directory: str) -> list[MasterEntry]:
@@ -97,7 +110,7 @@ def read_services(config_directory: str) -> list[MasterEntry]:
     for line in run_postfix("postconf", "-c", config_directory, "-M").splitlines():
         fields = line.split()
         if len(fields) >= 8:  # else postconf has complained of it
-            found.append(MasterEntry(fields[0], fields[1], fields[4], fields[7], tuple(fields[8:])))
+            found.append(MasterEntry(fields[0], fields[1], fields[4], fields[7], tuple(fields[8:]), tuple(fields[2:7])))
     return found
 
 

@@ -55,8 +55,8 @@ def postfix_targets(
             return ()
         found = route_of(value, outbound)
         made = []
-        for nexthop in found.nexthops:
-            row = snapshot.tls_row(nexthop)
+        for nexthop, name in zip(found.nexthops, found.rows, strict=True):
+            row = snapshot.tls_row(name)
             policy = row.policy if row else policy_of(outbound)
             policy = own.policies.get(nexthop, policy) if own else policy
             made.append(ProbeTarget(nexthop, found.service, str(policy), policy))

@@ -10,14 +10,14 @@ from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
 from closedmail.core.hold_reason import Why
-from closedmail.core.model import Outbound
+from closedmail.core.model import SHARED_TABLE, Outbound
 from closedmail.core.record import Entry, State
 from closedmail.core.rule import Rule
 from closedmail.mailertable.error_mailer import Refusal
 from closedmail.mailertable.grammar import parse_value
 from closedmail.mailertable.listing import SMARTHOST
 from closedmail.routes.nexthop import MailHost, mail_host
-from closedmail.routes.tls_policy import Policy, policy_of
+from closedmail.routes.tls_policy import Policy, policy_of, row_name
 from closedmail.words import ascii_text
 
 T = TypeVar("T")
@@ -45,8 +45,8 @@ class Delivery(NamedTuple):
 
     Where it waits or is refused, `dsn` and `text` are the answer; `why` is set where we hold it ourselves, and not
     the list. Where it is routed, `hosts` are tried in their order, by Postfix's `service`, under the policy `tls`;
-    `nexthops` are the hosts as Postfix spells them, each a key of its TLS policy; `value` is the route as the list
-    spells it, "" where smart hosts replace it.
+    `nexthops` are the hosts as Postfix spells them, each a key of the TLS policies in `table`; `value` is the route as
+    the list spells it, "" where smart hosts replace it.
     """
 
     kind: DeliveryKind
@@ -58,6 +58,12 @@ class Delivery(NamedTuple):
     value: str = ""
     service: str = ""
     tls: Policy | None = None
+    table: str = SHARED_TABLE
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """The names of the rows that have the nexthops' TLS policies."""
+        return tuple(row_name(self.table, nexthop) for nexthop in self.nexthops)
 
     @property
     def reply(self) -> str:
@@ -128,6 +134,7 @@ class _Routes(dict[str, Delivery]):
     def __init__(self, outbound: Outbound) -> None:
         super().__init__()
         self._service, self._port, self._tls = outbound.transport, outbound.port, policy_of(outbound)
+        self._table = outbound.tls_table
         spelled = _distinct(mail_host(text, 0, outbound.port) for text in outbound.smarthost)
         self._smarthosts = tuple(host._replace(preference=10 * at) for at, host in enumerate(spelled, 1))
 
@@ -158,7 +165,9 @@ class _Routes(dict[str, Delivery]):
 
     def _routed(self, hosts: tuple[MailHost, ...], value: str) -> Delivery:
         nexthops = (hosts[0].nexthop,) if len(hosts) == 1 else tuple(host.nexthop for host in hosts)
-        return Delivery(DeliveryKind.ROUTED, "", "", None, hosts, nexthops, value, self._service, self._tls)
+        return Delivery(
+            DeliveryKind.ROUTED, "", "", None, hosts, nexthops, value, self._service, self._tls, self._table
+        )
 
 
 _routes = lru_cache(maxsize=1024)(_Routes)

@@ -37,7 +37,7 @@ def _refused_in(outbound: Outbound, *, alone: bool) -> tuple[str, str] | None:
         return "tls_match", "Sendmail can ask for one name only (CN in TLS_Rcpt): name the one"
     if outbound.tls_match and not _is_name(outbound.tls_match[0]):
         return "tls_match", f"found {outbound.tls_match[0]!r}; Sendmail compares a whole name: write the certificate's"
-    if alone and outbound.transport != "smtp":
+    if alone and outbound.transport != "smtp" and not outbound.own_service:
         return "transport", "this is a service of Postfix's master.cf, and there is no [postfix] table: take it out"
     return None
 

@@ -134,7 +134,7 @@ class Snapshot:
             return int(self._txn.stat(self._domains)["entries"])
 
     def tls_rows(self) -> Iterator[tuple[str, Row]]:
-        """Read all rows of the TLS policy table, those that only stay for a time included."""
+        """Read all rows of the TLS policy tables by name, those that only stay for a time included."""
         parse = lru_cache(maxsize=1024)(Row.parse)  # nearly all are the same
         with store_errors(self._path), self._txn.cursor(db=self._tls) as cursor:
             for key, data in cursor:
@@ -154,9 +154,9 @@ class Snapshot:
         data = self._txn.get(RECIPIENT + name.encode(), db=self._tls)
         return None if data is None else Row.parse(str(data, "ascii"))
 
-    def tls_row(self, nexthop: str) -> Row | None:
-        """Read the TLS policy of one nexthop."""
-        data = self._txn.get(nexthop.encode(), db=self._tls)
+    def tls_row(self, name: str) -> Row | None:
+        """Read one row of the TLS policy tables by its name (`tls_policy.row_name`)."""
+        data = self._txn.get(name.encode(), db=self._tls)
         return None if data is None else Row.parse(str(data, "ascii"))
 
     def details(self, network: str) -> Details:

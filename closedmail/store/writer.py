@@ -47,12 +47,12 @@ class StoreWriter:
         self._replace(self._domains, ((key.encode(), encode(entry)) for key, entry in entries))
 
     def put_tls_rows(self, rows: Iterable[tuple[str, Row]], recipients: Mapping[str, Row] | None = None) -> None:
-        """Replace the TLS policy table; `rows` are in the order of their nexthops.
+        """Replace the TLS policy tables; `rows` are in the order of their names (`tls_policy.row_name`).
 
         `recipients` are Sendmail's rows that only stay for a time, by name; all others follow from the domains.
         """
         staying = sorted((RECIPIENT + name.encode(), str(row).encode()) for name, row in (recipients or {}).items())
-        self._replace(self._tls, merge(staying, ((nexthop.encode(), str(row).encode()) for nexthop, row in rows)))
+        self._replace(self._tls, merge(staying, ((name.encode(), str(row).encode()) for name, row in rows)))
 
     def _replace(self, database: Any, pairs: Iterable[tuple[bytes, bytes]]) -> None:
         with store_errors(self._path):

@@ -5,7 +5,7 @@ from pathlib import Path
 from closedmail.generation.difference import NothingInForce, Previous
 from closedmail.generation.standing import Standing
 from closedmail.maps.standing_rows import StandingRows
-from closedmail.publish.postfix_maps import TRANSPORT
+from closedmail.mta.map_types import TRANSPORT
 from closedmail.publish.sendmail_maps import MAILERTABLE
 from closedmail.publish.standing_maps import standing_rows
 from closedmail.publish.switch import interrupted

@@ -3,19 +3,28 @@ List, the administrator's own rows for Sendmail.
 """
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from closedmail import __version__
 from closedmail.core.model import Config, Rewriting
 from closedmail.core.rule import rules_of
-from closedmail.errors import ConfigError, Refused
+from closedmail.errors import ClosedmailError, ConfigError, Refused
 from closedmail.lists.obtain import key_file_digest
 from closedmail.lists.suffix_file import load_suffixes
 from closedmail.mailertable.admission import Admission
 from closedmail.maps.local_rows_file import LocalRows, read_local_rows
 from closedmail.mta.lookup_chain import lookup_chain
 from closedmail.mta.map_types import MapTypes, choose_types
+from closedmail.mta.network_service import (
+    named_service_command,
+    network_services,
+    postconf_command,
+    service_commands,
+)
 from closedmail.mta.own_tables import OwnTables, TableError, own_values
+from closedmail.mta.postfix_config import PostfixConfig
+from closedmail.mta.postfix_inspection import inspect_postfix
 from closedmail.mta.postfix_settings import PostfixSettings, read_settings
 from closedmail.programs import ProgramError
 from closedmail.publish.built_maps import files_in, read_rows
@@ -65,16 +74,46 @@ def gather(config: Config) -> Inputs:
 
 
 def check_services(inputs: Inputs) -> None:
-    """Raise Refused(publish-failed) for an `outbound.transport` that master.cf does not have."""
-    if inputs.postfix is None:
+    """Raise Refused(publish-failed) for a delivery service that master.cf does not have.
+
+    It is refused, too, where a network's own service does not read the network's TLS policies.
+    """
+    postfix, maps = inputs.postfix, inputs.config.postfix
+    if postfix is None or maps is None:
         return
-    for rule in rules_of(inputs.config):
-        if rule.outbound and rule.outbound.transport not in inputs.postfix.services:
+    for service in network_services(inputs.config, inputs.map_types.usual):
+        if not postfix.reads(service.name, service.path):
+            what = (
+                f"that reads {service.path}" if service.name in postfix.services else "for the mail to these partners"
+            )
+            found = _inspected(maps.config_directory)
             raise Refused(
                 "publish-failed",
-                f"{rule.table}.outbound.transport: master.cf has no unix service {rule.outbound.transport!r}; add it, "
-                "see postfix-examples",
+                f"master.cf has no unix service {service.name} {what}; run: "
+                f"{_commands(found, service_commands(found, service))}, or let it do all: "
+                f"{inputs.config.command('setup')}",
             )
+    for rule in rules_of(inputs.config):
+        outbound = rule.outbound
+        if outbound and not outbound.own_service and outbound.transport not in postfix.services:
+            found = _inspected(maps.config_directory)
+            command = _commands(found, [named_service_command(found, outbound.transport, maps, inputs.map_types.usual)])
+            raise Refused(
+                "publish-failed",
+                f"{rule.table}.outbound.transport: master.cf has no unix service {outbound.transport!r}; "
+                f"run: {command}",
+            )
+
+
+def _inspected(config_directory: str) -> PostfixConfig:
+    try:
+        return inspect_postfix(config_directory)
+    except ClosedmailError as error:
+        raise Refused("publish-failed", str(error)) from None
+
+
+def _commands(postfix: PostfixConfig, commands: Iterable[Iterable[str]]) -> str:
+    return " && ".join(postconf_command(postfix.directory, arguments) for arguments in commands)
 
 
 def _gather_sendmail(config: Config) -> LocalRows:
@@ -115,4 +154,5 @@ def _sorted(postfix: PostfixSettings | None) -> object:
     if postfix is None:
         return None
     services = sorted(postfix.services)
-    return postfix.default_database_type, postfix.rewriting, services, postfix.fingerprint_digest
+    policy_maps = sorted(postfix.policy_maps.items())
+    return postfix.default_database_type, postfix.rewriting, services, policy_maps, postfix.fingerprint_digest

@@ -10,7 +10,7 @@ from closedmail.files import make_folder, remove_tree, sync_path
 from closedmail.generation.generation import Generation
 from closedmail.generation.sendmail_tls_demands import recipient_policies
 from closedmail.maps.linger_times import SENDMAIL_LINGER, postfix_linger
-from closedmail.maps.postfix_transport import policy_rows, transport_rows
+from closedmail.maps.postfix_transport import policy_rows, policy_tables, transport_rows
 from closedmail.maps.sendmail_access import access_rows
 from closedmail.maps.sendmail_linger import DemandsInForce, staying_recipients
 from closedmail.maps.sendmail_mailertable import mailertable_rows
@@ -155,7 +155,7 @@ class Publication:
                     aside / "postfix-maps" if aside else Path(postfix.map_dir),
                     head,
                     transport_rows(generation, own, inputs.shields),
-                    ((nexthop, str(row.policy)) for nexthop, row in policy_rows(generation.policies, staying)),
+                    policy_tables(generation.rules, policy_rows(generation.policies, staying)),
                     inputs.map_types,
                     postfix.config_directory,
                 )

@@ -80,7 +80,11 @@ def test_minimal() -> None:
     assert config == Config(
         path=str(MINIMAL),
         gateway=Gateway(own_domains=("city.example",)),
-        networks=(Network("ndb", inbound, Outbound(tls="may"), closed_domains=("kim.example",)),),
+        networks=(
+            Network(
+                "ndb", inbound, Outbound("may", "closedmail-ndb", own_service=True), closed_domains=("kim.example",)
+            ),
+        ),
     )
 
 
@@ -161,7 +165,7 @@ def test_full_networks() -> None:
         ),
         dns_servers=("192.0.2.53", "2001:db8::53"),
     )
-    assert kim == Network("kim", Inbound(mode="defer"), Outbound(tls="none"))
+    assert kim == Network("kim", Inbound(mode="defer"), Outbound("none", "closedmail-kim", own_service=True))
 
 
 def test_full_partners() -> None:
@@ -181,12 +185,12 @@ def test_full_partners() -> None:
         key=".xn--kln-sna.example",
         network="kim",
         inbound=Inbound(mode="defer", require="cert", certificates=(CertificatePin(issuer="Closed Net CA"),)),
-        outbound=Outbound(tls="none", port=26),
+        outbound=Outbound("none", "closedmail-kim", port=26, own_service=True),
     )
     assert alone == Partner(key="alone.example", inbound=Inbound(mode="off"))
     assert gone.route == "error:5.1.2:gone"
     assert gone.outbound is None
-    assert form.outbound == Outbound(tls="encrypt")
+    assert form.outbound == Outbound("encrypt", "closedmail", own_service=True)
 
 
 def test_full_sets_every_key_and_each_is_checked() -> None:
@@ -211,7 +215,8 @@ def test_full_sets_every_key_and_each_is_checked() -> None:
         (Inbound, partner["inbound"]),
         (Outbound, partner["outbound"]),
     ):
-        assert set(table) == set(kind.__dataclass_fields__)
+        # What no key sets: whose service it is follows from `transport`.
+        assert set(table) == set(kind.__dataclass_fields__) - {"own_service"}
     fields = set(Network.__dataclass_fields__) | set(Source.__dataclass_fields__) | set(Brakes.__dataclass_fields__)
     assert set(network) == fields - {"name", "location", "brakes", "dns_servers"} | {"dns"}
     assert set(partner) == set(Partner.__dataclass_fields__) - {"key"}
@@ -303,7 +308,7 @@ def test_partner_inherits_key_by_key_and_replaces() -> None:
     assert partner.inbound == Inbound(
         mode="enforce", require="ip or cert", allow_from=(ip_network("192.0.2.0/24"),), subdomains=True
     )
-    assert partner.outbound == Outbound(tls="secure", tls_match=("mx.ndb.example",))
+    assert partner.outbound == Outbound("secure", "closedmail-ndb", tls_match=("mx.ndb.example",), own_service=True)
 
 
 def test_inherited_names_go_at_a_level_that_matches_nothing() -> None:
@@ -312,7 +317,34 @@ def test_inherited_names_go_at_a_level_that_matches_nothing() -> None:
         NETWORK.replace('"may"', '"secure", tls_match = ["mx.ndb.example"]')
         + '[partner."klinik.example"]\nnetwork = "ndb"\noutbound = {tls = "encrypt"}\n'
     )
-    assert partner.outbound == Outbound(tls="encrypt")
+    assert partner.outbound == Outbound("encrypt", "closedmail-ndb", own_service=True)
+
+
+@pytest.mark.parametrize(
+    ("network", "partner", "service", "table"),
+    [
+        ("", "", "closedmail-ndb", "tls_policy-ndb"),
+        ('transport = ""', "", "closedmail-ndb", "tls_policy-ndb"),
+        ('transport = "smtp"', "", "smtp", "tls_policy"),
+        ('transport = "smtp"', 'transport = ""', "closedmail-ndb", "tls_policy-ndb"),
+        ("", 'transport = "smtp"', "smtp", "tls_policy"),
+        # Named by hand it is a service like any other
+        ('transport = "closedmail-ndb"', "", "closedmail-ndb", "tls_policy"),
+    ],
+)
+def test_transport(network: str, partner: str, service: str, table: str) -> None:
+    """The service that delivers to a partner of a network, and the table of its TLS policies."""
+    found = partner_of(
+        f'[network.ndb]\n[network.ndb.inbound]\nmode = "off"\n[network.ndb.outbound]\ntls = "may"\n{network}\n'
+        f'[partner."klinik.example"]\nnetwork = "ndb"\n[partner."klinik.example".outbound]\n{partner}\n'
+    ).outbound
+    assert found is not None
+    assert (found.transport, found.tls_table) == (service, table)
+    alone = partner_of(
+        '[partner."x.example"]\ninbound.mode = "off"\nroute = "esmtp:[192.0.2.1]"\noutbound.tls = "may"\n'
+    )
+    assert alone.outbound is not None
+    assert (alone.outbound.transport, alone.outbound.tls_table) == ("closedmail", "tls_policy")
 
 
 def test_fingerprints_are_inherited() -> None:
@@ -320,7 +352,8 @@ def test_fingerprints_are_inherited() -> None:
         NETWORK.replace('"may"', f'"fingerprint", tls_match = ["{"ab" * 20}"]')
         + '[partner."klinik.example"]\nnetwork = "ndb"\noutbound = {port = 26}\n'
     )
-    assert partner.outbound == Outbound(tls="fingerprint", tls_match=(":".join(["AB"] * 20),), port=26)
+    match = (":".join(["AB"] * 20),)
+    assert partner.outbound == Outbound("fingerprint", "closedmail-ndb", port=26, tls_match=match, own_service=True)
 
 
 def test_verify_of_an_address_without_match_is_left_to_sync() -> None:

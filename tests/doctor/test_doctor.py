@@ -79,12 +79,29 @@ def toml(old: str, new: str) -> Callable[[Patient], object]:
     return lambda well: well.edit(well.config, old, new.replace("FOLDER", str(well.folder)))
 
 
+def shared(*options: str) -> Callable[[Patient], object]:
+    """A service `ndb` that the administrator made, by which the network delivers."""
+
+    def put(well: Patient) -> None:
+        toml('{ tls = "may" }', '{ tls = "may", transport = "ndb" }')(well)
+        own = "".join(f" -o {item.replace('FOLDER', str(well.folder))}" for item in options)
+        well.postconf("-M", "-e", f"ndb/unix=ndb unix - - y - - smtp{own}")
+
+    return put
+
+
 def both(*puts: Callable[[Patient], object]) -> Callable[[Patient], object]:
     return lambda well: [put(well) for put in puts]
 
 
 TRANSPORT = "-e 'transport_maps = $default_database_type:FOLDER/etc/transport, hash:FOLDER/state/postfix/transport'"
-POLICY = "-e 'smtp_tls_policy_maps = hash:FOLDER/state/postfix/tls_policy'"
+TABLE = "hash:FOLDER/state/postfix/tls_policy"
+POLICY = f"-e 'smtp_tls_policy_maps = {TABLE}'"
+SERVICE = (
+    f"-o syslog_name=postfix/closedmail-ndb -o smtp_tls_policy_maps={TABLE}-ndb -o smtp_tls_security_level=may "
+    "-o smtp_fallback_relay="
+)
+CAS = "-o smtp_tls_CAfile=FOLDER/ca.pem -o smtp_tls_CApath="  # what the example's service has beyond
 OWN_SENDER = "-P 'smtp/inet/smtpd_sender_restrictions=$closedmail_check,permit_mynetworks,reject'"
 CLASSES = "header_sender, header_recipient"
 FAULTS = {
@@ -306,9 +323,8 @@ FAULTS = {
         "leaves by the public MX",
         (TRANSPORT,),
     ),
-    "no-policies": Fault(main("smtp_tls_policy_maps ="), "tls-policy-maps", "may leave unencrypted", (POLICY,)),
     "no-policies-for-one-service": Fault(
-        master("-P", "ndb/unix/smtp_tls_policy_maps="),
+        shared("smtp_tls_policy_maps=", "smtp_fallback_relay="),
         "tls-policy-maps",
         "smtp_tls_policy_maps of ndb/unix in master.cf",
         ("-P ndb/unix/smtp_tls_policy_maps=hash:FOLDER/state/postfix/tls_policy",),
@@ -326,12 +342,6 @@ FAULTS = {
         (TRANSPORT,),
         severity="warning",
     ),
-    "the-administrators-policies-first": Fault(
-        main("smtp_tls_policy_maps = inline:{ a.example=none }, hash:FOLDER/state/postfix/tls_policy"),
-        "tls-policy-order",
-        "a row of yours loosens",
-        ("-e 'smtp_tls_policy_maps = hash:FOLDER/state/postfix/tls_policy, inline:{ a.example=none }'",),
-    ),
     "parents-match-routes": Fault(
         main("parent_domain_matches_subdomains = smtpd_access_maps, transport_maps"),
         "parent-domain-transport",
@@ -339,15 +349,10 @@ FAULTS = {
         ("-e 'parent_domain_matches_subdomains = smtpd_access_maps'",),
     ),
     "fallback": Fault(
-        both(master("-PX", "ndb/unix/smtp_fallback_relay"), main("smtp_fallback_relay = relay.example")),
+        both(shared(f"smtp_tls_policy_maps={TABLE}"), main("smtp_fallback_relay = relay.example")),
         "fallback-relay",
         "relay.example",
         ("-P ndb/unix/smtp_fallback_relay=",),
-    ),
-    "fallback-of-a-shared-service": Fault(
-        both(toml('transport = "ndb"', 'transport = "smtp"'), main("smtp_fallback_relay = relay.example")),
-        "fallback-relay",
-        "a service of its own",
     ),
     "fingerprints-out": Fault(
         main("smtp_tls_fingerprint_digest = sha1"),
@@ -356,25 +361,79 @@ FAULTS = {
         ("-e 'smtp_tls_fingerprint_digest = sha256'",),
     ),
     "fingerprints-out-of-one-service": Fault(
-        master("-P", "ndb/unix/smtp_tls_fingerprint_digest=md5"),
+        master("-P", "closedmail-ndb/unix/smtp_tls_fingerprint_digest=md5"),
         "smtp-fingerprint-digest",
-        "of ndb/unix",
-        ("-P ndb/unix/smtp_tls_fingerprint_digest=sha256",),
+        "of closedmail-ndb/unix",
+        ("-P closedmail-ndb/unix/smtp_tls_fingerprint_digest=sha256",),
     ),
     "dane": Fault(
-        toml('tls = "may"', 'tls = "dane"'),
+        both(
+            toml('{ tls = "may" }', '{ tls = "dane" }'),
+            master("-P", "closedmail-ndb/unix/smtp_tls_security_level=dane"),
+        ),
         "dane-dns",
         "plain text",
-        ("-P ndb/unix/smtp_dns_support_level=dnssec",),
+        ("-P closedmail-ndb/unix/smtp_dns_support_level=dnssec",),
     ),
     "no-transport": Fault(
-        master("-MX", "ndb/unix"),
+        toml('{ tls = "may" }', '{ tls = "may", transport = "ndb" }'),
         "transport-missing",
-        "master.cf has no unix service ndb",
+        "master.cf has no unix service ndb, which outbound.transport names",
         (
-            "-M 'ndb/unix=ndb unix - - y - - smtp -o syslog_name=postfix/$service_name -o smtp_fallback_relay= -o "
-            "smtp_tls_security_level=encrypt'",
+            "-M -e 'ndb/unix=ndb unix - - y - - smtp -o syslog_name=postfix/ndb -o smtp_fallback_relay= -o "
+            "smtp_tls_security_level=encrypt -o smtp_tls_policy_maps=hash:FOLDER/state/postfix/tls_policy'",
         ),
+    ),
+    "no-service-of-its-own": Fault(
+        master("-MX", "closedmail-ndb/unix"),
+        "transport-missing",
+        "master.cf has no unix service closedmail-ndb",
+        (f"-M -e 'closedmail-ndb/unix=closedmail-ndb unix - - y - - smtp {SERVICE}'",),
+    ),
+    "its-table-is-lost": Fault(
+        master("-PX", "closedmail-ndb/unix/smtp_tls_policy_maps"),
+        "network-service",
+        "it lacks -o smtp_tls_policy_maps=hash:",
+        (f"-M -e 'closedmail-ndb/unix=closedmail-ndb unix - - y - - smtp {SERVICE} {CAS}'",),
+    ),
+    "it-does-not-fail-closed": Fault(
+        both(
+            toml('{ tls = "may" }', '{ tls = "encrypt" }'),
+            master("-P", "closedmail-ndb/unix/smtp_fallback_relay=relay.example"),
+        ),
+        "network-service",
+        "its smtp_tls_security_level is may, not encrypt; its smtp_fallback_relay is relay.example, not empty",
+        (
+            "-M -e 'closedmail-ndb/unix=closedmail-ndb unix - - y - - smtp "
+            f"{SERVICE.replace('=may', '=encrypt')} {CAS}'",
+        ),
+    ),
+    "smtp-has-more": Fault(
+        both(
+            master("-P", "smtp/unix/smtp_bind_address=192.0.2.5"),
+            master("-F", "smtp/unix/process_limit=7", "smtp/unix/chroot=n"),
+            main(
+                "smtp_destination_concurrency_limit = 5", "smtp_destination_rate_delay=$default_destination_rate_delay"
+            ),
+        ),
+        "network-service",
+        "chroot is y, and that of smtp is n; process limit is -, and that of smtp is 7; "
+        "it lacks -o smtp_bind_address=192.0.2.5; main.cf lacks closedmail-ndb_destination_concurrency_limit = 5",
+        (
+            "-M -e 'closedmail-ndb/unix=closedmail-ndb unix - - n - 7 smtp "
+            f"{SERVICE} -o smtp_bind_address=192.0.2.5 {CAS}'",
+            "-e 'closedmail-ndb_destination_concurrency_limit = 5' "
+            "'closedmail-ndb_destination_rate_delay = $default_destination_rate_delay'",
+        ),
+    ),
+    "a-shared-service": Fault(
+        both(
+            shared(f"smtp_tls_policy_maps={TABLE}", "smtp_fallback_relay="),
+            main("smtp_tls_policy_maps = hash:FOLDER/state/postfix/tls_policy"),
+        ),
+        "shared-service",
+        "the lists of ndb can loosen the TLS policy of other mail to a host that they name, because smtp/unix, relay/",
+        severity="warning",
     ),
     "an-own-domain-is-missing": Fault(
         main("virtual_alias_domains = inline:{ stadt.example=x }", "relay_domains = other.example sub.city.example"),
@@ -529,6 +588,25 @@ def test_a_fault(well: Patient, name: str) -> None:
 # What the table can't hold
 
 
+def test_the_service_that_other_mail_has(well: Patient) -> None:
+    """Without a service of its own, the network's policies must be read by all mail, before those of others."""
+    toml('{ tls = "may" }', '{ tls = "may", transport = "smtp" }')(well)
+    well.set("smtp_fallback_relay = relay.example")
+    fallback, missing = well.findings()
+    assert (fallback.id, fallback.fix) == ("fallback-relay", ())
+    assert "a service of its own" in fallback.text
+    assert (missing.id, missing.fix) == ("tls-policy-maps", (command_of(well, POLICY),))
+    assert "may leave unencrypted" in missing.text
+    well.set("smtp_fallback_relay =")
+    well.mend(missing)
+    assert [item.id for item in well.findings()] == ["shared-service"]
+    well.set(f"smtp_tls_policy_maps = inline:{{ a.example=none }}, {TABLE}".replace("FOLDER", str(well.folder)))
+    _, order = well.findings()
+    assert order.id == "tls-policy-order"
+    assert "a row of yours loosens" in order.text
+    assert order.fix == (command_of(well, f"-e 'smtp_tls_policy_maps = {TABLE}, inline:{{ a.example=none }}'"),)
+
+
 def test_a_gateway_with_all_ways_in(well: Patient) -> None:
     """The listeners of postfix-examples/ways-in, which have the check or are behind a filter on loopback."""
     for name in ("submission", "content-filter", "behind-a-filter"):
@@ -569,7 +647,7 @@ def test_a_partners_network_in_mynetworks(well: Patient) -> None:
     assert [item.id for item in well.findings()] == ["allow-from-mynetworks", "mynetworks-trusted"]
 
 
-@pytest.mark.parametrize("name", ["transport.db", "tls_policy.db"])
+@pytest.mark.parametrize("name", ["transport.db", "tls_policy.db", "tls_policy-ndb.db"])
 def test_a_map_that_is_not_there(well: Patient, name: str) -> None:
     path = well.folder / "state" / "postfix" / name
     path.unlink()
@@ -652,7 +730,7 @@ def test_nothing_is_in_force(well: Patient) -> None:
     finally:
         (well.folder / "aside").rename(state)
     # policyd has no generation either, and closes the connection.
-    assert [item.id for item in found] == ["no-generation", "policyd", "map-missing", "map-missing"]
+    assert [item.id for item in found] == ["no-generation", "policyd", *["map-missing"] * 3]
     assert found[0].fix == (f"closedmail --config {well.config} sync",)
 
 

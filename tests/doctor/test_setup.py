@@ -35,9 +35,10 @@ PARTNER, OWN = "office@koeln.example", "info@city.example"
 @pytest.fixture(scope="module")
 def gateway() -> Iterator[Patient]:
     with patient(wired=False) as made:
-        made.postconf("-M", "ndb/unix=ndb unix - - y - - smtp")
+        table = f"hash:{made.folder}/state/postfix/tls_policy-ndb"
+        made.postconf("-M", f"closedmail-ndb/unix=closedmail-ndb unix - - y - - smtp -o smtp_tls_policy_maps={table}")
         made.sync()
-        made.postconf("-MX", "ndb/unix")
+        made.postconf("-MX", "closedmail-ndb/unix")
         made.keep()
         yield made
 
@@ -164,12 +165,12 @@ def test_what_was_changed_by_hand_stays(plain: Patient) -> None:
     main, master = texts(plain)
     run(plain)
     plain.set("smtpd_data_restrictions = reject_unauth_pipelining", "smtpd_helo_required = yes")
-    plain.postconf("-P", "ndb/unix/smtp_helo_name=a.example")
+    plain.postconf("-P", "closedmail-ndb/unix/smtp_helo_name=a.example")
     with plain.main.open("a") as file:
         file.write("# a remark\n")
     said = undo(plain)
     assert f"{plain.main}: smtpd_data_restrictions was changed since setup, and is left as it is" in said
-    assert f"{plain.master}: ndb/unix was changed since setup, and is left as it is" in said
+    assert f"{plain.master}: closedmail-ndb/unix was changed since setup, and is left as it is" in said
     assert len([line for line in said if "left as it is" in line]) == 2
     added = "smtpd_data_restrictions = reject_unauth_pipelining\nsmtpd_helo_required = yes\n# a remark\n"
     assert plain.main.read_text() == main + added
@@ -396,7 +397,7 @@ socket_group = "postfix"
 [network.ndb]
 source = "{folder}/list"
 signature = "none"
-outbound = {{ transport = "ndb", tls = "encrypt" }}
+outbound = {{ tls = "encrypt" }}
 inbound = {{ mode = "enforce", allow_from = ["127.0.0.10"] }}
 """
 

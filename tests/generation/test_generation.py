@@ -411,7 +411,13 @@ def test_impossible_for_one_alone(swap: bool) -> None:
         (OUTBOUND, Outbound("verify", tls_match=("mx.p.example",)), "secure match=mx.p.example"),
         (Outbound("encrypt"), Outbound("fingerprint", tls_match=("AA",)), None),
         (OUTBOUND, Outbound("secure", tls_match=("other.example",)), None),
-        (Outbound("encrypt", tls_ciphers="high"), Outbound("encrypt"), None),
+        (Outbound("encrypt", tls_ciphers="high"), Outbound("encrypt"), "encrypt ciphers=high"),
+        (
+            Outbound("encrypt", tls_protocols=">=TLSv1.3", tls_ciphers="high"),
+            Outbound("secure", tls_match=("a",), tls_protocols=">=TLSv1.2"),
+            "secure match=a protocols=>=TLSv1.3 ciphers=high",
+        ),
+        (Outbound("encrypt", tls_protocols="TLSv1.2"), Outbound("encrypt", tls_protocols="TLSv1.3"), None),
     ],
 )
 def test_shared_nexthop(one: Outbound, other: Outbound, policy: str | None) -> None:

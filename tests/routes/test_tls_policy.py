@@ -7,7 +7,7 @@ from support import core_samples as samples
 
 from closedmail.core.model import Outbound, TlsLevel
 from closedmail.routes.nexthop import mail_host
-from closedmail.routes.tls_policy import Policy, Row, joint, linger, policy_of, stricter, why_impossible
+from closedmail.routes.tls_policy import Policy, Row, joint, keeps, linger, policy_of, why_impossible
 
 assert samples  # its hypothesis profile
 
@@ -49,7 +49,7 @@ def test_stricter(one: str, other: str) -> None:
         wanted = None
     else:
         wanted = max(one, other, key=ORDER.index)
-    assert stricter(Policy(one), Policy(other)) == (None if wanted is None else Policy(wanted))
+    assert joint(Policy(one), Policy(other)) == (None if wanted is None else Policy(wanted))
 
 
 @pytest.mark.parametrize(
@@ -61,13 +61,24 @@ def test_stricter(one: str, other: str) -> None:
         ("encrypt", "secure match=a.example", "secure match=a.example"),
         ("encrypt protocols=TLSv1.3", "secure protocols=TLSv1.3 match=a", "secure protocols=TLSv1.3 match=a"),
         ("encrypt ciphers=high", "secure match=a", "secure match=a ciphers=high"),
-        ("encrypt ciphers=high", "secure match=a ciphers=low", "secure match=a ciphers=low"),
+        ("encrypt ciphers=high", "secure match=a ciphers=low", "secure match=a ciphers=high"),
+        (
+            "encrypt protocols=>=TLSv1.3 ciphers=high",
+            "secure protocols=>=TLSv1.2",
+            "secure protocols=>=TLSv1.3 ciphers=high",
+        ),
+        ("encrypt protocols=>=TLSv1.2", "encrypt ciphers=high", "encrypt protocols=>=TLSv1.2 ciphers=high"),
+        ("encrypt protocols=!TLSv1", "encrypt protocols=>=TLSv1.2", "encrypt protocols=>=TLSv1.2"),
+        ("encrypt protocols=TLSv1.2", "secure protocols=>=TLSv1.3", None),
+        ("encrypt ciphers=null", "encrypt ciphers=high", None),
+        ("dane ciphers=medium", "dane ciphers=high", "dane ciphers=high"),
+        ("may protocols=>=TLSv1.2", "none", "may protocols=>=TLSv1.2"),
         ("verify match=b", "secure", "secure"),
         ("encrypt ciphers=high", "dane", None),
     ],
 )
 def test_attributes(one: str, other: str, wanted: str | None) -> None:
-    """The stricter level must not lose what the other one demands; at one level they have to be the same."""
+    """The stricter level must not lose what the other one demands; at one level they ask for the same name."""
     found = joint(Policy.parse(one), Policy.parse(other))
     assert found == joint(Policy.parse(other), Policy.parse(one))
     assert (None if found is None else str(found)) == wanted
@@ -115,6 +126,7 @@ def publish(rows: dict[str, Row], wanted: dict[str, str], now: int) -> dict[str,
 
 Step = tuple[int, str | None, str | None]
 SECURE = "secure match=a"
+STRONG = "encrypt protocols=>=TLSv1.3 ciphers=high"
 
 
 @pytest.mark.parametrize(
@@ -134,7 +146,24 @@ SECURE = "secure match=a"
             (50, None, SECURE),
             (149, None, SECURE),
         ],
-        [(0, "dane", "dane"), (10, "encrypt", "encrypt")],  # not comparable: what is wanted stands at once
+        # Not comparable: what never sends in the clear stays, and what may is made stricter
+        [(0, "encrypt", "encrypt"), (10, "dane", "encrypt"), (109, "dane", "encrypt"), (110, "dane", "dane")],
+        [(0, "dane-only", "dane-only"), (10, "dane", "dane-only"), (110, "dane", "dane")],
+        [
+            (0, "fingerprint match=A", "fingerprint match=A"),
+            (10, "encrypt", "fingerprint match=A"),
+            (110, "encrypt", "encrypt"),
+        ],
+        [(0, SECURE, SECURE), (10, "dane", SECURE), (110, "dane", "dane")],
+        [(0, "dane", "dane"), (10, "encrypt", "dane-only"), (110, "encrypt", "encrypt")],
+        [(0, "may", "may"), (10, "dane", "dane")],
+        [(0, "encrypt", "encrypt"), (10, "dane-only", "dane-only")],
+        [(0, STRONG, STRONG), (10, "encrypt", STRONG), (110, "encrypt", "encrypt")],
+        [(0, STRONG, STRONG), (10, SECURE, f"{SECURE} protocols=>=TLSv1.3 ciphers=high"), (110, SECURE, SECURE)],
+        [(0, SECURE, SECURE), (10, STRONG, f"{SECURE} protocols=>=TLSv1.3 ciphers=high"), (110, STRONG, STRONG)],
+        [(0, "encrypt ciphers=high", "encrypt ciphers=high"), (10, "encrypt ciphers=low", "encrypt ciphers=high")],
+        # Another name: the partner has another certificate
+        [(0, SECURE, SECURE), (10, "secure match=b", "secure match=b")],
         # The looser row is wanted while the stricter one stays: it has its own time to stay afterwards
         [(0, SECURE, SECURE), (10, "encrypt", SECURE), (100, None, SECURE), (120, None, "some"), (199, None, "some")],
         [(0, SECURE, SECURE), (10, "encrypt", SECURE), (100, "may", SECURE), (199, "may", "some"), (300, "may", "may")],
@@ -148,6 +177,25 @@ def test_linger(steps: list[Step]) -> None:
         rows = publish(rows, {} if wanted is None else {HOP: wanted}, now)
         found = str(rows[HOP].policy) if HOP in rows else None
         assert found in ("encrypt", SECURE) if stands == "some" else found == stands, now
+
+
+POLICIES = st.builds(
+    lambda level, protocols, ciphers: Policy(level, (*protocols, *ciphers)),
+    st.sampled_from([*ORDER, *INCOMPARABLE]),
+    st.sampled_from([(), ("protocols=>=TLSv1.2",), ("protocols=>=TLSv1.3",), ("protocols=TLSv1.2",)]),
+    st.sampled_from([(), ("ciphers=medium",), ("ciphers=high",)]),
+)
+
+
+@given(POLICIES, POLICIES)
+def test_replaced(old: Policy, new: Policy) -> None:
+    """Whatever is wanted next, for its time a row gives up nothing, and a joint policy gives up nothing of either."""
+    rows = linger([(HOP, Row(old))], {HOP: new}, 10, LINGER)
+    stands = rows[HOP].policy if rows else new
+    assert keeps(stands, old)
+    assert linger([(HOP, Row(stands, 110, new))], {HOP: new}, 110, LINGER) == {}
+    both = joint(old, new)
+    assert both is None or (keeps(both, old) and keeps(both, new))
 
 
 WANTS = st.lists(st.tuples(st.integers(1, 60), st.sampled_from([None, *ORDER])), min_size=1, max_size=8)

@@ -35,6 +35,7 @@ OUTBOUND = Outbound(
     tls_match=("a.example", ".b.example"),
     tls_protocols=">=TLSv1.2",
     tls_ciphers="high",
+    own_service=True,
 )
 FULL = Manifest(
     generation=7,

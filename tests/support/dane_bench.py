@@ -182,6 +182,7 @@ def _command(folder: Path, etc: str) -> tuple[int, str]:
         "network.ndb.signature": "none",
         "network.ndb.inbound.mode": "off",
         "network.ndb.outbound.tls": "dane",
+        "network.ndb.outbound.transport": "smtp",
     }
     (folder / "closedmail.toml").write_text(toml(settings))
     words = [sys.executable, "-m", "closedmail", "--config", str(folder / "closedmail.toml")]

@@ -68,7 +68,7 @@ class Gateway:
         gateway: str = "",
         network: str = 'signature = "none"\nsource = "{list}"',
         inbound: str = 'mode = "enforce"\nallow_from = ["192.0.2.1", "2001:db8::/32"]',
-        outbound: str = 'tls = "encrypt"',
+        outbound: str = 'tls = "encrypt"\ntransport = "smtp"',
         partners: str = PARTNERS,
         more: str = "",
         listen: Iterable[str] = (),

@@ -52,12 +52,15 @@ myhostname = mail.city.example
 mydomain = city.example
 myorigin = city.example
 """
+# Networks deliver by `smtp` in most tests (`Site.add_network`), partners without a network by a service of their own.
 MASTER_CF = """\
 smtp      inet  n       -       n       -       -       smtpd
 rewrite   unix  -       -       n       -       -       trivial-rewrite
 smtp      unix  -       -       n       -       -       smtp
 closed    unix  -       -       n       -       -       smtp
   -o smtp_fallback_relay=
+closedmail unix -       -       n       -       -       smtp
+  -o smtp_tls_policy_maps=hash:{folder}/maps/tls_policy
 relay     unix  -       -       n       -       -       smtp
 error     unix  -       -       n       -       -       error
 retry     unix  -       -       n       -       -       error
@@ -141,7 +144,7 @@ class Site:
         self.config_path, self.etc = folder / "closedmail.toml", folder / "etc"
         self.now = int(time.time())
         self.etc.mkdir()
-        (self.etc / "master.cf").write_text(MASTER_CF)
+        (self.etc / "master.cf").write_text(MASTER_CF.format(folder=folder))
         self.main_cf = MAIN_CF.format(folder=folder)
         self.write_main_cf()
         self.key_file = folder / "network.asc"
@@ -165,7 +168,8 @@ class Site:
             more |= {"signature": "none"}
         # Tests put hundreds of domains at a time; the brake has its own tests, with what is the default.
         more |= {"grow_floor": 1_000_000}
-        more |= {"inbound.mode": "enforce", "inbound.allow_from": ["192.0.2.0/24"], "outbound.tls": "encrypt"}
+        more |= {"inbound.mode": "enforce", "inbound.allow_from": ["192.0.2.0/24"]}
+        more |= {"outbound.tls": "encrypt", "outbound.transport": "smtp"}
         self.set(name, **{key.replace(".", "__"): value for key, value in more.items()})
 
     def set(self, network: str = "ndb", **keys: Any) -> None:
@@ -185,6 +189,12 @@ class Site:
         path = self.etc / "main.cf"
         path.write_text(self.main_cf + more)
         os.utime(path, (self.now - DAY, self.now - DAY))
+
+    def own_service(self, network: str) -> None:
+        """Make the network's own service in master.cf."""
+        table = f"{self.map_type}:{self.map_dir}/tls_policy-{network}"
+        with (self.etc / "master.cf").open("a") as file:
+            file.write(f"closedmail-{network} unix - - n - - smtp -o smtp_tls_policy_maps={table}\n")
 
     def write_config(self) -> None:
         """Write closedmail.toml, unless it says so already."""

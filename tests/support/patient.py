@@ -84,7 +84,7 @@ socket_group = "postfix"
 source = "{{folder}}/list"
 signature = "none"
 closed_domains = ["closed.example"]
-outbound = {{{{ transport = "ndb", tls = "may" }}}}
+outbound = {{{{ tls = "may" }}}}
 inbound = {{{{ mode = "enforce", allow_from = ["198.51.100.0/24"] }}}}
 [partner."clinic.example"]
 network = "ndb"

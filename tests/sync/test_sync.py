@@ -860,7 +860,7 @@ def test_unknown_network_is_a_usage_error(plain: Site) -> None:
 def test_a_network_without_a_list(plain: Site) -> None:
     plain.drop("network.ndb")
     plain.set("kim", closed_domains=["kim.example"], inbound__mode="enforce", outbound__tls="may",
-              inbound__allow_from=["198.51.100.0/24"])  # fmt: skip
+              outbound__transport="smtp", inbound__allow_from=["198.51.100.0/24"])  # fmt: skip
     plain.partner("praxis.kim.example", network="kim", route="relay:[198.51.100.1]")
     report = plain.sync()
     assert (report.generation, report.networks["kim"].result) == (1, "published")
@@ -879,7 +879,7 @@ def test_partners_alone(plain: Site) -> None:
                   inbound__allow_from=["192.0.2.20"])  # fmt: skip
     outcome = plain.run("sync", "--json")
     assert (outcome.status, outcome.json["generation"], outcome.json["networks"]) == (0, 1, {})
-    assert plain.rows() == {"klinik.example": "smtp:[192.0.2.20]"}
+    assert plain.rows() == {"klinik.example": "closedmail:[192.0.2.20]"}
     assert verdict(plain, "a@klinik.example") == "defer"
     plain.partner("klinik.example", outbound__transport="nowhere")
     outcome = plain.run("sync", "--json")
@@ -1126,6 +1126,29 @@ def test_without_linger_a_row_still_outlives_its_route(plain: Site, monkeypatch:
     plain.now += MINUTE
     plain.sync()
     assert set(plain.rows("tls_policy")) == {"[198.51.100.1]", "[198.51.100.2]"}
+
+
+def test_a_nexthop_that_another_network_takes_over(plain: Site) -> None:
+    """What waits for a nexthop keeps its policy for tls_linger, also where the next one can't be compared with it."""
+    plain.settings["postfix.tls_linger"] = "1h"
+    plain.add_network("hin")
+    plain.set(on_removed="release")
+    plain.set("hin", outbound__tls="dane", outbound__tls_protocols=">=TLSv1.3")
+    plain.put("koeln.example esmtp:[relay.example]\nbonn.example esmtp:[192.0.2.2]\n")
+    plain.put("bern.example esmtp:[other.example]\n", network="hin")
+    plain.published()
+    plain.put("bonn.example esmtp:[192.0.2.2]\n")
+    plain.put("bern.example esmtp:[relay.example]\n", network="hin")
+    plain.published()
+    assert plain.policy("[relay.example]") == "encrypt"
+    plain.now += 3600
+    plain.sync()
+    assert plain.policy("[relay.example]") == "dane protocols=>=TLSv1.3"
+    plain.drop("network.hin.outbound.tls_protocols")
+    plain.set("hin", outbound__tls="dane-only")
+    plain.published()
+    assert plain.policy("[relay.example]") == "dane-only protocols=>=TLSv1.3"
+    plain.assert_consistent()
 
 
 def test_of_two_policies_the_stricter_stands(plain: Site) -> None:

@@ -3,13 +3,11 @@
 import re
 from collections.abc import Iterator
 
-from closedmail.core.model import PostfixMaps
+from closedmail.core.model import SHARED_TABLE
 from closedmail.doctor.finding import Finding, Fix
-from closedmail.doctor.postfix_facts import PostfixFacts, Setting, closed_services, settings_of
-from closedmail.mta.map_types import SUFFIXES, TRANSPORT, MapTypes, choose_types, tables_in
+from closedmail.doctor.postfix_facts import PostfixFacts, Setting, settings_of
+from closedmail.mta.map_types import SUFFIXES, TRANSPORT
 from closedmail.mta.restrictions import split_list
-
-TLS_POLICY = "tls_policy"
 
 
 def map_findings(facts: PostfixFacts) -> Iterator[Finding]:
@@ -23,18 +21,10 @@ def map_findings(facts: PostfixFacts) -> Iterator[Finding]:
         else (Setting(facts.postfix, "transport_maps"),)
     ):
         yield from _reference_findings(facts, setting, TRANSPORT)
-    for setting in settings_of(facts.postfix, closed_services(facts), "smtp_tls_policy_maps"):
-        yield from _reference_findings(facts, setting, TLS_POLICY)
+    for setting in settings_of(facts.postfix, facts.shared_services, "smtp_tls_policy_maps"):
+        yield from _reference_findings(facts, setting, SHARED_TABLE)
     yield from _file_findings(facts)
     yield from _parent_findings(facts)
-
-
-def _map_types(facts: PostfixFacts) -> MapTypes:
-    """Choose the types of our maps, as sync does."""
-    maps, main = facts.config.postfix or PostfixMaps(), facts.postfix.main
-    values = [main[name] for name in facts.postfix.raw if name in main]
-    values += [item.get(name) for item in facts.postfix.services for name in item.options]
-    return choose_types(maps.map_type, main.get("default_database_type", ""), tables_in(values), maps.map_dir)
 
 
 def _path(facts: PostfixFacts, name: str) -> str:
@@ -46,9 +36,9 @@ def _reference_findings(facts: PostfixFacts, setting: Setting, name: str) -> Ite
     items = split_list(setting.value)
     ours = [item for item in items if _names(item, path)]
     raw = [item for item in split_list(setting.raw) if not _names(_expand(facts, item), path)]
-    made = _map_types(facts).of(name)
+    made = facts.map_types.of(name)
     table = f"{made[0]}:{path}"
-    first = name == TLS_POLICY
+    first = name == SHARED_TABLE
     fix = setting.set(", ".join([table, *raw] if first else [*raw, table]))
     if not ours:
         what = "partners' mail leaves by the public MX" if name == TRANSPORT else "partners' mail may leave unencrypted"
@@ -74,7 +64,7 @@ def _reference_findings(facts: PostfixFacts, setting: Setting, name: str) -> Ite
             "no list routes what is yours",
             fix,
         )
-    if name == TLS_POLICY and at > 0:
+    if name == SHARED_TABLE and at > 0:
         yield Finding.of(
             "tls-policy-order",
             f"{setting} has {items[0]} before closedmail's table: a row of yours loosens a partner's TLS policy",
@@ -96,9 +86,10 @@ def _type(item: str) -> str:
 
 
 def _file_findings(facts: PostfixFacts) -> Iterator[Finding]:
-    for name in (TRANSPORT, TLS_POLICY):
+    tables = dict.fromkeys(rule.outbound.tls_table for rule in facts.rules if rule.outbound)
+    for name in dict.fromkeys((TRANSPORT, SHARED_TABLE, *tables)):
         path = _path(facts, name)
-        for kind in _map_types(facts).of(name):
+        for kind in facts.map_types.of(name):
             yield from _index_findings(facts, path, path + SUFFIXES.get(kind, ""))
 
 

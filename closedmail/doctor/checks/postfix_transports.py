@@ -1,10 +1,10 @@
-"""Check the services that deliver to partners: present, with no way around a partner's route or TLS policy."""
+"""Check the settings of the services that deliver to partners: no way around a partner's route or TLS policy."""
 
 from collections.abc import Iterator
 
 from closedmail.core.model import Outbound
 from closedmail.doctor.finding import Finding
-from closedmail.doctor.postfix_facts import PostfixFacts, closed_services, setting_of, settings_of
+from closedmail.doctor.postfix_facts import PostfixFacts, setting_of, settings_of
 from closedmail.inbound.digests import LENGTHS, digest_length, digest_name
 from closedmail.mta.postfix_config import Service
 
@@ -24,38 +24,15 @@ def version_findings(facts: PostfixFacts) -> Iterator[Finding]:
         )
 
 
-def missing_findings(facts: PostfixFacts) -> Iterator[Finding]:
-    """Find transports that the configuration names and master.cf lacks: then nothing is published."""
-    pattern = facts.postfix.service("smtp")
-    chroot = "y" if pattern and pattern.chroot else "n"
-    for name in _transports(facts):
-        if not facts.postfix.service(name):
-            entry = (
-                f"{name} unix - - {chroot} - - smtp -o syslog_name=postfix/$service_name -o smtp_fallback_relay= "
-                "-o smtp_tls_security_level=encrypt"
-            )
-            yield Finding.of(
-                "transport-missing",
-                f"master.cf has no unix service {name}, which outbound.transport names: sync publishes nothing",
-                (facts.postconf("-M", f"{name}/unix={entry}"),),
-            )
-
-
 def transport_findings(facts: PostfixFacts) -> Iterator[Finding]:
     """Find what is wrong with the settings of the services that exist."""
-    services = closed_services(facts)
-    yield from _fallback_findings(facts, services)
-    yield from _tls_required_findings(facts, services)
-    for service in services:
+    shared = facts.shared_services
+    yield from _fallback_findings(facts, shared)
+    yield from _tls_required_findings(facts, shared)
+    for service in facts.closed_services:
         used = [rule.outbound for rule in facts.rules if rule.outbound and rule.outbound.transport == service.name]
         yield from _fingerprint_findings(facts, service, used)
         yield from _dane_findings(facts, service, used)
-
-
-def _transports(facts: PostfixFacts) -> dict[str, None]:
-    if not facts.config.postfix:
-        return {}
-    return dict.fromkeys(rule.outbound.transport for rule in facts.rules if rule.outbound)
 
 
 def _fallback_findings(facts: PostfixFacts, services: list[Service]) -> Iterator[Finding]:
@@ -63,10 +40,7 @@ def _fallback_findings(facts: PostfixFacts, services: list[Service]) -> Iterator
         relay = service.get("smtp_fallback_relay")
         if relay:
             shared = service.name in _SHARED
-            advice = (
-                "; give the network a service of its own in master.cf, with -o smtp_fallback_relay=, and name it in "
-                "outbound.transport"
-            )
+            advice = "; leave outbound.transport out, so that the network has a service of its own, and run setup"
             yield Finding.of(
                 "fallback-relay",
                 f"smtp_fallback_relay of {service.key} in master.cf is {relay}: partners' mail goes there when their "
