@@ -48,13 +48,16 @@ def _outbound_of_best(own: Outbound | None, best: Entry, listed: Outbound | None
 
 
 def _best_match(generation: Generation, key: str, home: int) -> Entry | None:
-    """Find the list entry that would route a key: its own, else the longest suffix; of its own network first."""
-    order = sorted(range(len(generation.listed)), key=lambda number: number != home)
+    """Find the list entry that would route a key: its own, else the longest suffix.
+
+    In the list of its network alone where it names one; -1 for none.
+    """
+    lists = [home] if home >= 0 else range(len(generation.listed))
     for candidate in (key, *("." + parent for parent in parents(key.removeprefix(".")))):
         special = generation.special.get(candidate)
-        if special is not None:
+        if special is not None and (home < 0 or special.network == home):
             return special
-        for number in order:
+        for number in lists:
             if candidate in generation.listed[number]:
                 return Entry(number, generation.listed[number][candidate], number)
     return None

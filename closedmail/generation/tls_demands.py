@@ -15,8 +15,9 @@ def settle_tls(generation: Generation, previous: Previous, now: int) -> None:
     impossible: dict[tuple[str, Policy], str] = {}  # for the domains alone that want it
     conflicts: dict[str, str] = {}  # by the name of a row, for all domains that use its nexthop
     policies = generation.policies
+    wanted_by: dict[str, str] = {}  # the network that wants a row first: another one can't change it
 
-    def want(value: str, outbound: Outbound, policy: Policy, report: Changes) -> None:
+    def want(value: str, outbound: Outbound, policy: Policy, network: str, report: Changes) -> None:
         found = route_of(value, outbound)
         reasons = {
             (name, policy): reason
@@ -27,8 +28,16 @@ def settle_tls(generation: Generation, previous: Previous, now: int) -> None:
             impossible.update(reasons)
             return
         for name, nexthop in zip(found.rows, found.nexthops, strict=True):
-            known = policies.setdefault(name, policy)
+            known, first = policies.setdefault(name, policy), wanted_by.setdefault(name, network)
             if known is policy or known == policy:
+                continue
+            if first != network:
+                whose = f"network {first}" if first else "a [partner] table"
+                impossible[name, policy] = (
+                    f"nexthop {nexthop} is wanted with TLS policy {str(policy)!r}, and {whose} has it with "
+                    f"{str(known)!r}: "
+                    'leave outbound.transport = "", so that each network delivers by a service of its own'
+                )
                 continue
             chosen = tls_policy.joint(known, policy)
             if chosen is None:
@@ -50,11 +59,11 @@ def settle_tls(generation: Generation, previous: Previous, now: int) -> None:
         if entries and rule.outbound:
             policy, report = policy_of(rule.outbound), generation.changes[rule.network]
             for value in sorted(set(entries.values())):
-                want(value, rule.outbound, policy, report)
+                want(value, rule.outbound, policy, rule.network, report)
     for entry in generation.special.values():
         rule = generation.rules[entry.rule]
         if entry.in_force and rule.outbound:
-            want(entry.value, rule.outbound, policy_of(rule.outbound), generation.changes[rule.network])
+            want(entry.value, rule.outbound, policy_of(rule.outbound), rule.network, generation.changes[rule.network])
     if not impossible and not conflicts:
         return
 

@@ -422,21 +422,30 @@ def test_impossible_for_one_alone(swap: bool) -> None:
 )
 def test_shared_nexthop(one: Outbound, other: Outbound, policy: str | None) -> None:
     """Of two levels for one nexthop the stricter stands, and is reported; incomparable ones hold their domains."""
-    config = configuration(network("ndb", one), network("hin", other))
-    generation = advance(config, lines(a=ONE, c=TWO), lines(b=ONE, d=THREE))
-    notes = [note for name in ("ndb", "hin") for note in generation.changes[name].notes]
+    partners = [Partner(f"{name}.example", INBOUND, other, "ndb") for name in "bd"]
+    generation = advance(configuration(network("ndb", one), partners=partners), lines(a=ONE, b=ONE, c=TWO, d=THREE))
+    notes = generation.changes["ndb"].notes
     assert set(routes(generation)) >= {"c.example", "d.example"}
     if policy is None:
         assert held(generation) == ["a.example", "b.example"]
         assert "[192.0.2.1]" not in generation.policies
-        assert generation.changes["ndb"].notes
-        assert generation.changes["hin"].notes
+        assert notes
         assert all("outbound.transport" in note for note in notes)
     else:
         assert held(generation) == []
         assert str(generation.policies["[192.0.2.1]"]) == policy
         assert bool(notes) is (one != other)
         assert all("stricter" in note for note in notes)
+
+
+def test_a_nexthop_that_two_networks_share() -> None:
+    """No network changes another one's TLS policy in the table that they share, neither to looser nor to stricter."""
+    for one, other in ((Outbound("may"), Outbound("encrypt")), (OUTBOUND, Outbound("encrypt"))):
+        generation = advance(configuration(network("ndb", one), network("hin", other)), lines(a=ONE), lines(b=ONE))
+        assert held(generation) == ["b.example"]
+        assert generation.policies["[192.0.2.1]"].level == one.tls
+        assert generation.changes["ndb"].notes == []
+        assert "service of its own" in generation.changes["hin"].notes[0]
 
 
 def test_other_ports() -> None:
@@ -491,10 +500,26 @@ def test_two_domains_one_spelling(names: tuple[str, str]) -> None:
 
 
 def test_two_networks_one_spelling() -> None:
-    """Of different networks, too."""
+    """The one that has its domain in force stays as it is, at first that which is first in the file."""
+    (mine,), (theirs,) = keys(GRUESSE_SZ), keys(GRUESSE)
     generation = advance(TWO_NETWORKS, spelled(GRUESSE_SZ), spelled(GRUESSE))
-    assert list(generation.spellings.values()) == [""]
-    assert generation.changes["ndb"].notes or generation.changes["hin"].notes
+    assert (list(routes(generation)), held(generation)) == ([mine], [theirs])
+    assert list(generation.spellings.values()) == [mine]
+    assert "another network" in generation.changes["hin"].notes[0]
+    previous = in_force(advance(TWO_NETWORKS, "", spelled(GRUESSE)))
+    generation = advance(TWO_NETWORKS, spelled(GRUESSE_SZ), spelled(GRUESSE), previous=previous)
+    assert (list(routes(generation)), held(generation)) == ([theirs], [mine])
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_an_ascii_name_of_another_network(turned: bool) -> None:
+    """A line `straße.example` of one network does not hold another one's `strasse.example`, and the reverse."""
+    texts = ["strasse.example esmtp:[192.0.2.1]\n", "straße.example esmtp:[192.0.2.2]\n"]
+    mine, theirs = ("straße.example", "strasse.example") if turned else ("strasse.example", "straße.example")
+    texts = texts[::-1] if turned else texts
+    previous = in_force(advance(TWO_NETWORKS, texts[0], ""))
+    generation = advance(TWO_NETWORKS, *texts, previous=previous)
+    assert (list(routes(generation)), held(generation)) == (keys(mine), keys(theirs))
 
 
 def test_spelling_of_a_listed_ascii_name() -> None:
