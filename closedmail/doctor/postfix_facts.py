@@ -5,10 +5,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from closedmail.core.model import Config
+from closedmail.core.model import Config, PostfixMaps
 from closedmail.core.rule import Rule
 from closedmail.doctor.finding import Fix
 from closedmail.maps.own_rows import OwnRows
+from closedmail.mta.map_types import MapTypes, choose_types, tables_in
 from closedmail.mta.postfix_config import PostfixConfig, Service
 
 # The restrictions that must have the check.
@@ -125,6 +126,14 @@ class PostfixFacts:
         """Those that are not a network's own: their TLS policies are in the table that all of them share."""
         own = {rule.outbound.transport for rule in self.rules if rule.outbound and rule.outbound.own_service}
         return [service for service in self.closed_services if service.name not in own]
+
+    @property
+    def map_types(self) -> MapTypes:
+        """The types of our maps, as sync chooses them."""
+        maps, main = self.config.postfix or PostfixMaps(), self.postfix.main
+        values = [main[name] for name in self.postfix.raw if name in main]
+        values += [item.get(name) for item in self.postfix.services for name in item.options]
+        return choose_types(maps.map_type, main.get("default_database_type", ""), tables_in(values), maps.map_dir)
 
     def postconf(self, *arguments: str) -> Fix:
         """Make a change of this Postfix's configuration."""

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 from closedmail.core.model import SHARED_TABLE
-from closedmail.doctor.checks.postfix_tables import map_types_of
 from closedmail.doctor.finding import Finding
 from closedmail.doctor.postfix_facts import PostfixFacts
 from closedmail.mta.network_service import (
@@ -21,7 +20,7 @@ def service_findings(facts: PostfixFacts) -> Iterator[Finding]:
     maps = facts.config.postfix
     if not maps:
         return
-    for service in network_services(facts.config, map_types_of(facts).usual):
+    for service in network_services(facts.config, facts.map_types.usual):
         yield from _own_findings(facts, service)
     for name in dict.fromkeys(
         rule.outbound.transport for rule in facts.rules if rule.outbound and not rule.outbound.own_service
@@ -30,7 +29,7 @@ def service_findings(facts: PostfixFacts) -> Iterator[Finding]:
             yield Finding.of(
                 "transport-missing",
                 f"master.cf has no unix service {name}, which outbound.transport names: sync publishes nothing",
-                (facts.postconf(*named_service_command(facts.postfix, name, maps, map_types_of(facts).usual)),),
+                (facts.postconf(*named_service_command(facts.postfix, name, maps, facts.map_types.usual)),),
             )
     yield from _shared_findings(facts)
 

@@ -3,10 +3,10 @@
 import re
 from collections.abc import Iterator
 
-from closedmail.core.model import SHARED_TABLE, PostfixMaps
+from closedmail.core.model import SHARED_TABLE
 from closedmail.doctor.finding import Finding, Fix
 from closedmail.doctor.postfix_facts import PostfixFacts, Setting, settings_of
-from closedmail.mta.map_types import SUFFIXES, TRANSPORT, MapTypes, choose_types, tables_in
+from closedmail.mta.map_types import SUFFIXES, TRANSPORT
 from closedmail.mta.restrictions import split_list
 
 
@@ -27,14 +27,6 @@ def map_findings(facts: PostfixFacts) -> Iterator[Finding]:
     yield from _parent_findings(facts)
 
 
-def map_types_of(facts: PostfixFacts) -> MapTypes:
-    """Choose the types of our maps, as sync does."""
-    maps, main = facts.config.postfix or PostfixMaps(), facts.postfix.main
-    values = [main[name] for name in facts.postfix.raw if name in main]
-    values += [item.get(name) for item in facts.postfix.services for name in item.options]
-    return choose_types(maps.map_type, main.get("default_database_type", ""), tables_in(values), maps.map_dir)
-
-
 def _path(facts: PostfixFacts, name: str) -> str:
     return f"{facts.config.postfix.map_dir.rstrip('/') if facts.config.postfix else ''}/{name}"
 
@@ -44,7 +36,7 @@ def _reference_findings(facts: PostfixFacts, setting: Setting, name: str) -> Ite
     items = split_list(setting.value)
     ours = [item for item in items if _names(item, path)]
     raw = [item for item in split_list(setting.raw) if not _names(_expand(facts, item), path)]
-    made = map_types_of(facts).of(name)
+    made = facts.map_types.of(name)
     table = f"{made[0]}:{path}"
     first = name == SHARED_TABLE
     fix = setting.set(", ".join([table, *raw] if first else [*raw, table]))
@@ -97,7 +89,7 @@ def _file_findings(facts: PostfixFacts) -> Iterator[Finding]:
     tables = dict.fromkeys(rule.outbound.tls_table for rule in facts.rules if rule.outbound)
     for name in dict.fromkeys((TRANSPORT, SHARED_TABLE, *tables)):
         path = _path(facts, name)
-        for kind in map_types_of(facts).of(name):
+        for kind in facts.map_types.of(name):
             yield from _index_findings(facts, path, path + SUFFIXES.get(kind, ""))
 
 
