@@ -20,7 +20,7 @@ from closedmail.milter.authentication_results import bears_our_mark
 from closedmail.milter.milter_macros import read_macros
 from closedmail.milter.milter_session import internal_form
 from closedmail.mta.config_text import entries, marks, take_back
-from closedmail.mta.postfix_settings import read_options, read_values
+from closedmail.mta.postconf import read_options, read_values
 from closedmail.mta.sendmail_cf import parse_cf
 from closedmail.policyd.policy_protocol import ProtocolError, RequestReader, envelope_of
 from closedmail.probe.dane import read_answer

@@ -147,7 +147,7 @@ def finding_walk() -> set[str]:
     found: set[str] = set()
     for check in sorted(checks):
         others = {other for other in checks - {check} if other not in reachable(check)}
-        way = walk("cli.doctor_command", check, others) | walk("cli.doctor_command", "mta.postfix_settings", others)
+        way = walk("cli.doctor_command", check, others) | walk("cli.doctor_command", "mta.postconf", others)
         way |= {module for module in reachable(check) if room_of(module) in ("doctor", "mta")}
         found = max(found, way, key=len)
     return found

@@ -24,7 +24,7 @@ MAY_DO_IO = {
     "programs": "programs",
     "maps": "local_rows_file own_rows_file",
     "store": "environment private_copy snapshot writer",
-    "mta": "own_addresses own_tables postfix_settings sendmail_client",
+    "mta": "own_addresses own_tables postconf postfix_settings sendmail_client",
     "config": "config config_files",
     "lists": "envelope fetch fetch_log gpg https_source obtain openpgp packets suffix_file transfer",
     "publish": "built_maps makemap postfix_maps postmap sendmail_maps standing_maps switch",

@@ -23,8 +23,8 @@ from closedmail.errors import ClosedmailError
 from closedmail.maps.own_rows import OwnRows
 from closedmail.mta.lookup_chain import lookup_chain
 from closedmail.mta.own_tables import OwnTables, find_own_rows
+from closedmail.mta.postconf import inspect_postfix
 from closedmail.mta.postfix_config import PostfixConfig
-from closedmail.mta.postfix_inspection import inspect_postfix
 from closedmail.store.snapshot import Snapshot
 
 _THEMES = (

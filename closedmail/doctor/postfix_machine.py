@@ -10,7 +10,7 @@ from pathlib import Path
 from closedmail.doctor.path_access import groups_of, stopped_at
 from closedmail.doctor.postfix_facts import FileState
 from closedmail.doctor.socket_query import ask
-from closedmail.mta.postfix_settings import run_postfix
+from closedmail.mta.postconf import run_postfix
 from closedmail.mta.restrictions import split_list
 from closedmail.programs import ProgramError
 

@@ -10,7 +10,7 @@ from closedmail.doctor.setup_record import SetupRecord, SetupStep
 from closedmail.errors import ClosedmailError
 from closedmail.files import replace_file
 from closedmail.mta.config_text import entries, marks, take_back
-from closedmail.mta.postfix_settings import run_postfix
+from closedmail.mta.postconf import run_postfix
 
 
 def undo(record: SetupRecord) -> Iterator[str]:

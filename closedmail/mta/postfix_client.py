@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import get_args
 
 from closedmail.mta.client_settings import ClientSettings, Families
-from closedmail.mta.postfix_settings import read_options, read_values, run_postfix
+from closedmail.mta.postconf import read_options, read_values, run_postfix
 from closedmail.routes.tls_protocols import GRADES
 
 _INSECURE_MX = "smtp_tls_dane_insecure_mx_policy"

@@ -4,12 +4,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 from closedmail.core.model import Rewriting
 from closedmail.mta.lookup_chain import CHAIN_NAMES, LookupChain, lookup_chain
 from closedmail.mta.map_types import tables_in
-from closedmail.programs import run
+from closedmail.mta.postconf import read_options, read_services, read_values, run_postfix
 
 _NAMES = (
     "default_database_type",
@@ -22,7 +21,6 @@ _NAMES = (
     "smtpd_tls_fingerprint_digest",
 )
 _POLICY_MAPS = re.compile(r"smtp_tls_policy_maps\s*=\s*([^}]*?)\s*(?:}|\s-o\s|$)")
-_TIME_LIMIT = 30  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,64 +89,6 @@ def read_chain(config_directory: str, map_dir: str) -> LookupChain:
     main = read_values(run_postfix("postconf", "-c", config_directory, "-x", *CHAIN_NAMES))
     options = read_options(run_postfix("postconf", "-c", config_directory, "-x", "-P"))
     return lookup_chain(main, options, map_dir)
-
-
-class MasterEntry(NamedTuple):
-    """A service of master.cf, with the fields of master(5) that matter here, as written there."""
-
-    name: str
-    type: str
-    chroot: str
-    command: str
-    arguments: tuple[str, ...]
-    fields: tuple[str, ...] = ()
-
-
-def read_services(config_directory: str) -> list[MasterEntry]:
-    """Read master.cf through `postconf -M`, one line a service. Raises ProgramError."""
-    found = []
-    for line in run_postfix("postconf", "-c", config_directory, "-M").splitlines():
-        fields = line.split()
-        if len(fields) >= 8:  # else postconf has complained of it
-            found.append(MasterEntry(fields[0], fields[1], fields[4], fields[7], tuple(fields[8:]), tuple(fields[2:7])))
-    return found
-
-
-def read_values(text: str) -> dict[str, str]:
-    """Parse the output of postconf: lines of `name = value`."""
-    pairs = (line.partition("=") for line in text.splitlines())
-    return {name.strip(): value.strip() for name, _, value in pairs}
-
-
-def read_options(text: str) -> dict[str, dict[str, str]]:
-    """Parse the output of postconf -P, the -o settings of master.cf, by `name/type` of the service.
-
-    Its lines are `name/type/parameter = value`.
-    """
-    found: dict[str, dict[str, str]] = {}
-    for name, value in read_values(text).items():
-        service, _, parameter = name.rpartition("/")
-        found.setdefault(service, {})[parameter] = value
-    return found
-
-
-def run_postfix(*command: str, stdin: Path | None = None, stdout: Path | None = None) -> str:
-    """Run a Postfix command and return what it prints (nothing where that goes to a file).
-
-    Raises ProgramError when it fails, does not end or is missing, and OSError where a file can't be opened.
-    """
-    ended = run(
-        command,
-        time_limit=_TIME_LIMIT * (20 if stdin or stdout else 4),
-        stdin=stdin or b"",
-        stdout=stdout,
-        package="Postfix",
-        # postmap -q exits 1 when a key was not found, which the caller sees from the output.
-        accepted=(0, 1) if stdout else (0,),
-    )
-    if ended.status and ended.stderr:
-        raise ended.error()
-    return ended.stdout.decode("utf-8", "replace")
 
 
 def _origin(value: str) -> str:

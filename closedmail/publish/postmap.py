@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from closedmail.errors import Refused
 from closedmail.files import sync_path, write_synced
-from closedmail.mta.postfix_settings import run_postfix
+from closedmail.mta.postconf import run_postfix
 from closedmail.programs import ProgramError
 from closedmail.words import printable
 

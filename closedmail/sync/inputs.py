@@ -23,8 +23,8 @@ from closedmail.mta.network_service import (
     service_commands,
 )
 from closedmail.mta.own_tables import OwnTables, TableError, own_values
+from closedmail.mta.postconf import inspect_postfix
 from closedmail.mta.postfix_config import PostfixConfig
-from closedmail.mta.postfix_inspection import inspect_postfix
 from closedmail.mta.postfix_settings import PostfixSettings, read_settings
 from closedmail.programs import ProgramError
 from closedmail.publish.built_maps import files_in, read_rows

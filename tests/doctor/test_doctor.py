@@ -12,7 +12,7 @@ from support.daemon import Daemon, closedmail_as, closedmail_inside
 from support.keys import Signer
 from support.patient import Patient, patient
 
-from closedmail.mta.postfix_inspection import inspect_postfix
+from closedmail.mta.postconf import inspect_postfix
 
 pytestmark = pytest.mark.real("root", "postconf", "postmap", "openssl")
 NOBODY = 65534

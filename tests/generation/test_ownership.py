@@ -135,7 +135,7 @@ LEVELS = st.sampled_from([Outbound("may"), Outbound("encrypt"), Outbound("finger
 
 def seen(generation: Generation, network_name: str) -> dict[str, tuple[str, str, str]]:
     """What a network has in force, by key: its value, the row for its U-labels, and its TLS policy."""
-    found = {}
+    found: dict[str, tuple[str, str, str]] = {}
     for key, entry in generation.entries():
         rule = generation.rules[entry.rule]
         if rule.network == network_name and entry.in_force:

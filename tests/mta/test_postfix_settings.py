@@ -8,8 +8,8 @@ from support.network import put_program
 
 from closedmail.doctor import undo
 from closedmail.errors import ClosedmailError, Refused
+from closedmail.mta.postconf import inspect_postfix
 from closedmail.mta.postfix_client import PostfixClients
-from closedmail.mta.postfix_inspection import inspect_postfix
 from closedmail.mta.postfix_settings import read_settings
 
 CALLERS: dict[str, Callable[[str], object]] = {

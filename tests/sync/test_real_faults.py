@@ -609,7 +609,7 @@ def test_a_postmap_that_dies(plain: Site, monkeypatch: pytest.MonkeyPatch, kind:
         put_in_path(plain, "postmap", script, context)
         if "hangs" in kind:
             settings = read_settings(str(plain.etc))
-            context.setattr("closedmail.mta.postfix_settings._TIME_LIMIT", 0.05)
+            context.setattr("closedmail.mta.postconf._TIME_LIMIT", 0.05)
             context.setattr("closedmail.sync.inputs.read_settings", lambda _: settings)  # postconf needs more
         line = error_of(plain.fork("sync"))
         assert line.startswith("publish-failed: ")
@@ -651,7 +651,7 @@ def test_a_postconf_that_dies(plain: Site, monkeypatch: pytest.MonkeyPatch, kind
     with put_in_force(plain) as daemon, monkeypatch.context() as context:
         in_force = InForce(plain, daemon)
         put_in_path(plain, "postconf", script, context)
-        context.setattr("closedmail.mta.postfix_settings._TIME_LIMIT", 0.02)
+        context.setattr("closedmail.mta.postconf._TIME_LIMIT", 0.02)
         line = error_of(plain.fork("sync"))
         assert line.startswith("publish-failed: ")
         assert word in line
