@@ -27,7 +27,7 @@ MAY_DO_IO = {
     "mta": "own_addresses postfix_settings sendmail_client",
     "config": "config config_files",
     "lists": "envelope fetch fetch_log gpg https_source obtain openpgp packets suffix_file transfer",
-    "publish": "built_maps makemap postfix_maps postmap sendmail_maps switch",
+    "publish": "built_maps makemap postfix_maps postmap regexp_table sendmail_maps switch",
     "daemon": "counters_file listener servers systemd_notify systemd_sockets",
     "policyd": "metrics metrics_http policy_connection policy_daemon policy_health",
     "milter": "milter_callbacks milter_child milter_daemon milter_health milter_process milter_service",

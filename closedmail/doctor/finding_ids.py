@@ -142,6 +142,7 @@ FINDINGS: dict[str, FindingKind] = {
             "milter-missing": "Sendmail does not ask the milter.",
             "milter-socket": "Sendmail connects to another socket than the milter listens on.",
             "milter-unused": "A listener of Sendmail's does not ask the milter.",
+            "recipient-spellings": "Postfix does not refuse unusual spellings of a partner's domain.",
             "sender-restrictions": "Postfix does not ask closedmail about senders.",
             "sendmail-map-type": "Sendmail expects a map of another type than sync makes.",
             "sendmail-stale": "Sendmail runs with files that have changed since it was started.",

@@ -1,12 +1,14 @@
-"""Build Postfix's maps for a generation: `tls_policy` and `transport`."""
+"""Build Postfix's maps for a generation: `tls_policy`, `recipients_unusual` and `transport`."""
 
 from collections.abc import Iterable
 from pathlib import Path
 
+from closedmail.maps.unusual_spellings import REFUSAL, UNUSUAL, USUAL, unusual_table
 from closedmail.publish.built_maps import BuiltMaps, build_folder
 from closedmail.publish.postmap import build_table
+from closedmail.publish.regexp_table import build_regexp_table
 
-TRANSPORT, TLS_POLICY = "transport", "tls_policy"
+TRANSPORT, TLS_POLICY, UNUSUAL_RECIPIENTS = "transport", "tls_policy", "recipients_unusual"
 
 
 def build_maps(
@@ -17,10 +19,16 @@ def build_maps(
     map_type: str,
     config_directory: str,
 ) -> BuiltMaps:
-    """Build both maps aside and look all keys up again. Raises Refused(publish-failed), and then nothing is left."""
+    """Build all maps aside and look their keys up again. Raises Refused(publish-failed), and then nothing is left.
+
+    What refuses unusual spellings stands before the routes that these spellings would go around.
+    """
+    spellings = {f"x@{name}": REFUSAL for name in UNUSUAL} | {f"x@{name}": "" for name in USUAL}
     with build_folder(map_dir) as folder:
+        policies = build_table(folder, TLS_POLICY, head, tls_policy, map_type, config_directory)
+        guard = build_regexp_table(folder, UNUSUAL_RECIPIENTS, head, unusual_table(), spellings, config_directory)
         return BuiltMaps(
             folder,
-            build_table(folder, TLS_POLICY, head, tls_policy, map_type, config_directory),
+            [*policies, guard],
             build_table(folder, TRANSPORT, head, transport, map_type, config_directory),
         )

@@ -8,7 +8,7 @@ from closedmail.doctor.postfix_facts import PostfixFacts, Setting, settings_of
 from closedmail.mta.postfix_config import Service
 from closedmail.mta.restrictions import split_list
 
-TRANSPORT, TLS_POLICY = "transport", "tls_policy"
+TRANSPORT, TLS_POLICY, UNUSUAL_RECIPIENTS = "transport", "tls_policy", "recipients_unusual"
 # How postmap names what it makes.
 _INDEX = {"hash": ".db", "btree": ".db", "lmdb": ".lmdb", "cdb": ".cdb", "dbm": ".pag", "sdbm": ".pag"}
 
@@ -36,12 +36,13 @@ def _path(facts: PostfixFacts, name: str) -> str:
 
 def _reference_findings(facts: PostfixFacts, setting: Setting, name: str) -> Iterator[Finding]:
     path = _path(facts, name)
-    items = split_list(setting.value)
+    guard = f"regexp:{_path(facts, UNUSUAL_RECIPIENTS)}" if name == TRANSPORT else ""
+    items = [item for item in split_list(setting.value) if item != guard]
     ours = [item for item in items if _names(item, path)]
     raw = [item for item in split_list(setting.raw) if not _names(_expand(facts, item), path)]
+    raw = [item for item in raw if _expand(facts, item) != guard]
     table = f"{facts.map_type}:{path}"
-    first = name == TLS_POLICY
-    fix = setting.set(", ".join([table, *raw] if first else [*raw, table]))
+    fix = setting.set(", ".join([*raw, table, guard] if guard else [table, *raw]))
     if not ours:
         what = "partners' mail leaves by the public MX" if name == TRANSPORT else "partners' mail may leave unencrypted"
         yield Finding.of(
@@ -50,6 +51,13 @@ def _reference_findings(facts: PostfixFacts, setting: Setting, name: str) -> Ite
             fix,
         )
         return
+    if guard and guard not in split_list(setting.value):
+        yield Finding.of(
+            "recipient-spellings",
+            f"{setting} does not name {guard}: mail to a partner spelled in an unusual way (a decomposed "
+            "umlaut, a soft hyphen) leaves by the public MX",
+            fix,
+        )
     wrong = [item for item in ours if _type(item) != facts.map_type]
     if wrong:
         yield Finding.of(
@@ -88,9 +96,9 @@ def _type(item: str) -> str:
 
 
 def _file_findings(facts: PostfixFacts) -> Iterator[Finding]:
-    for name in (TRANSPORT, TLS_POLICY):
+    for name in (TRANSPORT, TLS_POLICY, UNUSUAL_RECIPIENTS):
         path = _path(facts, name)
-        index = path + _INDEX.get(facts.map_type, "")
+        index = path + (_INDEX.get(facts.map_type, "") if name != UNUSUAL_RECIPIENTS else "")
         state = facts.machine.file(index)
         if not state.kind and not facts.machine.file(path).stopped_at:
             made = "as a text only" if facts.machine.file(path).kind else "not there"
