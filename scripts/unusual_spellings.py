@@ -24,6 +24,8 @@ _IGNORABLE = (
     *((0xFEFF, 0xFEFF), (0xFFA0, 0xFFA0), (0xFFF0, 0xFFF8), (0x1BCA0, 0x1BCA3), (0x1D173, 0x1D17A)),
     (0xE0000, 0xE0FFF),
 )
+# Where to look: neither the ideographs and syllables that map to themselves, nor the empty planes.
+_BLOCKS = ((0x80, 0x3400), (0x4DC0, 0x4E00), (0xA000, 0xAC00), (0xF900, 0x20000), (0x2F800, 0x2FA20))
 # Conjoining jamo, of which NFC makes syllables: no U-label has one (RFC 5892 2.9, OldHangulJamo).
 _JAMO = ((0x1100, 0x11FF), (0xA960, 0xA97C), (0xD7B0, 0xD7FB))
 
@@ -42,7 +44,7 @@ def expressions() -> list[bytes]:
     marks: dict[int, set[str]] = {}  # by their combining class
     first: dict[str, set[str]] = {}  # what composes with a character behind it
     ends: dict[str, set[str]] = {}  # characters that become the key, or something that ends with it
-    for char in map(chr, (*range(0x80, 0xD800), *range(0xE000, 0x110000))):
+    for char in (chr(code) for start, end in _BLOCKS for code in range(start, end)):
         if kind := unicodedata.combining(char):
             marks.setdefault(kind, set()).add(char)
         parts = unicodedata.decomposition(char).split()
