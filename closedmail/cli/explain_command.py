@@ -11,6 +11,7 @@ from closedmail.errors import ClosedmailError
 from closedmail.explain.explain import ExplainedRecipient, ExplainedSender, explain_inbound, explain_outbound
 from closedmail.inbound.sender import SenderError
 from closedmail.maps.local_rows_file import read_local_rows
+from closedmail.mta.recipient_guard import read_lacks_guard
 from closedmail.policyd.policy_protocol import Request, envelope_of
 from closedmail.store.environment import store_path
 from closedmail.store.snapshot import StoreReader
@@ -49,7 +50,8 @@ def command(settings: Settings, /, recipient: str | None, as_json: bool, **attri
         try:
             if recipient is not None:
                 local_rows = read_local_rows(config.sendmail) if config.sendmail else None
-                found = explain_outbound(snapshot, recipient, local_rows, config.command())
+                guarded = None if config.postfix is None else not read_lacks_guard(config)
+                found = explain_outbound(snapshot, recipient, local_rows, config.command(), guarded=guarded)
             else:
                 asked = {name: os.fsencode(value) for name, value in attributes.items() if value}
                 request = Request(**{name: value for name, value in asked.items() if name in Request._fields})

@@ -13,6 +13,7 @@ import re
 from functools import cache
 from importlib import resources
 
+TABLE = "recipients_unusual"  # its file in map_dir
 REFUSAL = (
     "error:5.1.3 The domain of this address is spelled in an unusual way: type it anew, or write its labels as xn--..."
 )

@@ -16,6 +16,7 @@ _NAMES = (
     "append_dot_mydomain",
     "mydomain",
     "smtpd_tls_fingerprint_digest",
+    "transport_maps",
 )
 _TIME_LIMIT = 30  # seconds
 
@@ -31,6 +32,7 @@ class PostfixSettings:
     rewriting: Rewriting
     services: frozenset[str]
     fingerprint_digest: str = ""
+    transport_maps: str = ""
 
 
 def read_settings(config_directory: str) -> PostfixSettings:
@@ -51,7 +53,8 @@ def read_settings(config_directory: str) -> PostfixSettings:
         append_dot_mydomain=values.get("append_dot_mydomain") == "yes",
         mydomain=values.get("mydomain", "").lower(),
     )
-    return PostfixSettings(values.get("default_database_type", "hash"), rewriting, frozenset(services), digest)
+    database = values.get("default_database_type", "hash")
+    return PostfixSettings(database, rewriting, frozenset(services), digest, values.get("transport_maps", ""))
 
 
 class MasterEntry(NamedTuple):

@@ -3,12 +3,12 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from closedmail.maps.unusual_spellings import REFUSAL, UNUSUAL, USUAL, unusual_table
+from closedmail.maps.unusual_spellings import REFUSAL, TABLE, UNUSUAL, USUAL, unusual_table
 from closedmail.publish.built_maps import BuiltMaps, build_folder
 from closedmail.publish.postmap import build_table
 from closedmail.publish.regexp_table import build_regexp_table
 
-TRANSPORT, TLS_POLICY, UNUSUAL_RECIPIENTS = "transport", "tls_policy", "recipients_unusual"
+TRANSPORT, TLS_POLICY = "transport", "tls_policy"
 
 
 def build_maps(
@@ -26,7 +26,7 @@ def build_maps(
     spellings = {f"x@{name}": REFUSAL for name in UNUSUAL} | {f"x@{name}": "" for name in USUAL}
     with build_folder(map_dir) as folder:
         policies = build_table(folder, TLS_POLICY, head, tls_policy, map_type, config_directory)
-        guard = build_regexp_table(folder, UNUSUAL_RECIPIENTS, head, unusual_table(), spellings, config_directory)
+        guard = build_regexp_table(folder, TABLE, head, unusual_table(), spellings, config_directory)
         return BuiltMaps(
             folder,
             [*policies, guard],

@@ -13,6 +13,7 @@ from closedmail.inbound.header_decision import unenforceable_headers
 from closedmail.lists.fetch_log import FetchRecord, read_log
 from closedmail.lists.gpg_status import CLOCK_SKEW, KeyState
 from closedmail.lists.openpgp import key_states
+from closedmail.mta.recipient_guard import guard_sentence, read_lacks_guard
 from closedmail.status.map_check import map_problems
 from closedmail.status.problems import Problem, Problems, State, worst
 from closedmail.status.traffic import Traffic, find_traffic
@@ -118,6 +119,8 @@ def find_status(config: Config, now: int) -> Status:
         try:
             for sentence in map_problems(config, store):
                 general.alarm("maps", sentence)
+            if read_lacks_guard(config):
+                general.warn("recipient-spellings", guard_sentence(config))
             snapshot = store.current()
             status.generation, status.published_at = snapshot.generation, snapshot.manifest.published_at
             status.held = snapshot.details("").held

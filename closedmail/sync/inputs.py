@@ -13,7 +13,9 @@ from closedmail.lists.obtain import key_file_digest
 from closedmail.lists.suffix_file import load_suffixes
 from closedmail.mailertable.admission import Admission
 from closedmail.maps.local_rows_file import LocalRows, read_local_rows
+from closedmail.maps.unusual_spellings import unusual_table
 from closedmail.mta.postfix_settings import PostfixSettings, read_settings
+from closedmail.mta.recipient_guard import lacks_guard
 from closedmail.programs import ProgramError
 from closedmail.routes.sendmail_limits import why_refused
 from closedmail.sync.host_admission import admission_of
@@ -41,6 +43,12 @@ class Inputs:
         return self.postfix.rewriting if self.postfix else Rewriting()
 
     @property
+    def lacks_guard(self) -> bool:
+        """Whether Postfix reads our routes, and not the table that refuses unusual spellings of recipients."""
+        maps = self.config.postfix
+        return maps is not None and self.postfix is not None and lacks_guard(self.postfix.transport_maps, maps)
+
+    @property
     def map_type(self) -> str:
         """The type of Postfix's maps."""
         asked = self.config.postfix.map_type if self.config.postfix else ""
@@ -58,6 +66,8 @@ def gather(config: Config) -> Inputs:
         raise Refused("publish-failed", str(error)) from None
     rules = rules_digest(config)
     seed = "\n".join((__version__, rules, repr(_sorted(postfix)), suffix_digest, repr(local_rows)))
+    if postfix:
+        seed += f"\n{unusual_table()!r}"
     digest = hashlib.sha256(seed.encode()).hexdigest()
     return Inputs(config, admission_of(config, suffixes), postfix, rules, digest, key_digests, local_rows)
 

@@ -9,6 +9,7 @@ from closedmail.errors import ClosedmailError, ConfigError, Refused, StoreError
 from closedmail.files import remove_tree
 from closedmail.generation.difference import NothingInForce
 from closedmail.lists.fetch_log import FetchRecord, write_log
+from closedmail.mta.recipient_guard import guard_sentence
 from closedmail.publish.built_maps import maps_in_force
 from closedmail.publish.switch import interrupted
 from closedmail.store.environment import store_path
@@ -85,6 +86,8 @@ class _Sync:
         names = names or [network.name for network in self.config.networks]
         try:
             inputs = gather(self.config)
+            if inputs.lacks_guard:
+                self.report.unguarded = guard_sentence(self.config)
             self._bring_in(names, inputs)
             check_services(inputs)
             if self._is_due(inputs):

@@ -135,7 +135,7 @@ def test_every_composition_of_unicode() -> None:
 
 
 def test_the_file_is_what_the_script_makes() -> None:
-    if generator.unicodedata.unidata_version != "14.0.0" or idna.__version__ != "3.20":
+    if unicodedata.unidata_version != "14.0.0" or idna.__version__ != "3.20":
         pytest.skip("the file was made by another idna or Unicode")
     lines = [
         line.encode().decode("unicode_escape").encode("latin-1") for line in generator.DATA.read_text().splitlines()

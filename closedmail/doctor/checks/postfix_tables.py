@@ -5,10 +5,11 @@ from collections.abc import Iterator
 
 from closedmail.doctor.finding import Finding, Fix
 from closedmail.doctor.postfix_facts import PostfixFacts, Setting, settings_of
+from closedmail.maps.unusual_spellings import TABLE as UNUSUAL
 from closedmail.mta.postfix_config import Service
 from closedmail.mta.restrictions import split_list
 
-TRANSPORT, TLS_POLICY, UNUSUAL_RECIPIENTS = "transport", "tls_policy", "recipients_unusual"
+TRANSPORT, TLS_POLICY = "transport", "tls_policy"
 # How postmap names what it makes.
 _INDEX = {"hash": ".db", "btree": ".db", "lmdb": ".lmdb", "cdb": ".cdb", "dbm": ".pag", "sdbm": ".pag"}
 
@@ -36,7 +37,7 @@ def _path(facts: PostfixFacts, name: str) -> str:
 
 def _reference_findings(facts: PostfixFacts, setting: Setting, name: str) -> Iterator[Finding]:
     path = _path(facts, name)
-    guard = f"regexp:{_path(facts, UNUSUAL_RECIPIENTS)}" if name == TRANSPORT else ""
+    guard = f"regexp:{_path(facts, UNUSUAL)}" if name == TRANSPORT else ""
     items = [item for item in split_list(setting.value) if item != guard]
     ours = [item for item in items if _names(item, path)]
     raw = [item for item in split_list(setting.raw) if not _names(_expand(facts, item), path)]
@@ -96,9 +97,9 @@ def _type(item: str) -> str:
 
 
 def _file_findings(facts: PostfixFacts) -> Iterator[Finding]:
-    for name in (TRANSPORT, TLS_POLICY, UNUSUAL_RECIPIENTS):
+    for name in (TRANSPORT, TLS_POLICY, UNUSUAL):
         path = _path(facts, name)
-        index = path + (_INDEX.get(facts.map_type, "") if name != UNUSUAL_RECIPIENTS else "")
+        index = path + (_INDEX.get(facts.map_type, "") if name != UNUSUAL else "")
         state = facts.machine.file(index)
         if not state.kind and not facts.machine.file(path).stopped_at:
             made = "as a text only" if facts.machine.file(path).kind else "not there"
