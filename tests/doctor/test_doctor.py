@@ -322,6 +322,12 @@ FAULTS = {
         "a decomposed umlaut",
         (TRANSPORT,),
     ),
+    "mapping-of-idna-2003": Fault(
+        main("enable_idna2003_compatibility = yes"),
+        "idna2003",
+        "a joiner (U+200D)",
+        ("-e 'enable_idna2003_compatibility = no'",),
+    ),
     "another-type": Fault(
         main(
             "transport_maps = $default_database_type:FOLDER/etc/transport, proxy:lmdb:FOLDER/state/postfix/transport, "

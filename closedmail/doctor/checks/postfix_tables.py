@@ -23,6 +23,7 @@ def map_findings(facts: PostfixFacts) -> Iterator[Finding]:
         yield from _reference_findings(facts, setting, TLS_POLICY)
     yield from _file_findings(facts)
     yield from _parent_findings(facts)
+    yield from _mapping_findings(facts)
 
 
 def closed_services(facts: PostfixFacts) -> list[Service]:
@@ -126,4 +127,16 @@ def _parent_findings(facts: PostfixFacts) -> Iterator[Finding]:
             "parent-domain-transport",
             f"{setting} contains transport_maps: rows for .domain are never found, and mail for what is below leaves",
             setting.set(", ".join(rest)),
+        )
+
+
+def _mapping_findings(facts: PostfixFacts) -> Iterator[Finding]:
+    """Find transitional mapping by UTS 46, which drops the joiners that some scripts need, and the table lets pass."""
+    setting = Setting(facts.postfix, "enable_idna2003_compatibility")
+    if setting.value == "yes":
+        yield Finding.of(
+            "idna2003",
+            f"{setting} = yes: a joiner (U+200D) in a partner's name is dropped only after its row is looked up, and "
+            "the mail leaves by the public MX",
+            setting.set("no"),
         )
