@@ -17,6 +17,7 @@ from closedmail.maps.local_rows_file import read_local_rows
 from closedmail.mta.own_tables import OwnTables
 from closedmail.mta.postfix_settings import read_chain
 from closedmail.mta.recipient_chain import RecipientChain
+from closedmail.mta.recipient_guard import read_lacks_guard
 from closedmail.policyd.policy_protocol import Request, envelope_of
 from closedmail.programs import ProgramError
 from closedmail.store.environment import store_path
@@ -56,7 +57,8 @@ def command(settings: Settings, /, recipient: str | None, as_json: bool, **attri
         try:
             if recipient is not None:
                 local_rows = read_local_rows(config.sendmail) if config.sendmail else None
-                found = explain_outbound(snapshot, recipient, local_rows, config.command())
+                guarded = None if config.postfix is None else not read_lacks_guard(config)
+                found = explain_outbound(snapshot, recipient, local_rows, config.command(), guarded=guarded)
                 found = _follow(config, snapshot, recipient, found)
             else:
                 asked = {name: os.fsencode(value) for name, value in attributes.items() if value}

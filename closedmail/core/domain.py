@@ -47,15 +47,10 @@ def to_unicode(key: str) -> str | None:
     """Return the spelling of a key (or name) with U-labels, or None where it has none."""
     if "xn--" not in key:
         return None
-    labels = []
-    for label in key.split("."):
-        if label.startswith("xn--"):
-            try:
-                label = idna.ulabel(label)
-            except (idna.IDNAError, UnicodeError):
-                return None
-        labels.append(label)
-    spelled = ".".join(labels)
+    try:
+        spelled = ".".join(_to_u_label(label) if label.startswith("xn--") else label for label in key.split("."))
+    except (idna.IDNAError, UnicodeError):
+        return None
     return None if spelled.isascii() else spelled
 
 
@@ -109,6 +104,22 @@ def _to_ascii(text: str) -> str:
         ).lower()
     except (idna.IDNAError, UnicodeError) as error:
         raise DomainError(f"not a valid internationalised domain name ({error})") from None
+
+
+def _to_u_label(label: str) -> str:
+    """Return the U-label of an A-label, or what mail servers map onto it though IDNA 2008 has no such label.
+
+    UTS 46 is wider: it takes symbols (☃), and leaves the rules for bidirectional and contextual characters to its
+    caller; Postfix checks neither (midna_domain.c). Raises IDNAError or UnicodeError where nothing is mapped onto it.
+    """
+    try:
+        return idna.ulabel(label)
+    except (idna.IDNAError, UnicodeError):
+        spelled = label[4:].encode("ascii").decode("punycode")
+        again = "xn--" + spelled.encode("punycode").decode("ascii")
+        if again != label or idna.uts46_remap(spelled, std3_rules=False, transitional=False) != spelled:
+            raise
+        return spelled
 
 
 def _why_not(name: str) -> str:

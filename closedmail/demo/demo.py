@@ -79,7 +79,7 @@ def _main_cf(directory: Path, socket: Path, server: CertificateFiles) -> Mapping
     check = f"check_policy_service unix:{socket}"
     return {
         "mydestination": OWN,
-        "transport_maps": f"lmdb:{directory}/maps/transport",
+        "transport_maps": f"lmdb:{directory}/maps/transport, regexp:{directory}/maps/recipients_unusual",
         # The policy service also runs in the data restrictions: RCPT TO:<postmaster> skips all earlier ones.
         "smtpd_sender_restrictions": check,
         "smtpd_data_restrictions": check,

@@ -10,8 +10,8 @@ from closedmail.doctor.systemd_unit import UnitState, start_fix
 from closedmail.errors import StoreError
 from closedmail.lists.fetch_log import FetchRecord, read_log
 from closedmail.programs import ProgramError, run
+from closedmail.status.list_state import judge_age, judge_keys
 from closedmail.status.problems import Problem, Problems
-from closedmail.status.status import judge_age, judge_keys
 from closedmail.store.environment import store_path
 from closedmail.store.snapshot import Snapshot, StoreReader
 

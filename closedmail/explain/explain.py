@@ -13,6 +13,7 @@ from closedmail.inbound.sender import queued_domains
 from closedmail.maps.local_rows_file import LocalRows
 from closedmail.maps.postfix_transport import transport_value
 from closedmail.maps.protected_keys import ProtectedKeys
+from closedmail.maps.unusual_spellings import REFUSAL, is_unusual
 from closedmail.policyd.policy_reply import action_of
 from closedmail.routes.delivery import CLOSED, HELD, Delivery, DeliveryKind, delivery_of, has_row
 from closedmail.store.snapshot import Snapshot
@@ -123,14 +124,21 @@ class ExplainedRecipient:
 
 
 def explain_outbound(
-    snapshot: Snapshot, recipient: str, local_rows: LocalRows | None = None, closedmail: str = "closedmail"
+    snapshot: Snapshot,
+    recipient: str,
+    local_rows: LocalRows | None = None,
+    closedmail: str = "closedmail",
+    *,
+    guarded: bool | None = None,
 ) -> ExplainedRecipient:
     """Look a recipient (or a bare domain) up as Postfix would, and as Sendmail would where its maps are made.
 
     `local_rows` are the administrator's rows of Sendmail's maps. `closedmail` is what proposed commands begin with.
+    `guarded` says whether Postfix asks the table that refuses unusual spellings, None where it has no maps of ours.
     Raises SenderError.
     """
-    found = _explain_postfix(snapshot, recipient, closedmail)
+    found = None if guarded is None else _explain_spelling(snapshot, recipient, closedmail, guarded=guarded)
+    found = found or _explain_postfix(snapshot, recipient, closedmail)
     if local_rows is None:
         return found
     names = queued_domains(with_user(recipient), snapshot.rewriting)
@@ -140,6 +148,31 @@ def explain_outbound(
 def with_user(recipient: str) -> str:
     """Make an address of a bare domain."""
     return recipient if "@" in recipient or "!" in recipient or "%" in recipient else f"x@{recipient}"
+
+
+def _explain_spelling(
+    snapshot: Snapshot, recipient: str, closedmail: str, *, guarded: bool
+) -> ExplainedRecipient | None:
+    """Explain what becomes of a domain that is not spelled as its U-label; None for all others."""
+    domain = _domain_as_spelled(recipient)
+    if not is_unusual(domain):
+        return None
+    if guarded:
+        text = "The domain is spelled in an unusual way, which Postfix refuses: type it anew, or write its A-labels."
+        return ExplainedRecipient("error", snapshot.generation, text, REFUSAL)
+    text = (
+        "The domain is spelled in an unusual way, which no row is for, and transport_maps does not name the table that "
+        f"refuses it: Postfix asks the public DNS, for a partner's name too. Run: {closedmail} setup"
+    )
+    return ExplainedRecipient("none", snapshot.generation, text)
+
+
+def _domain_as_spelled(recipient: str) -> str:
+    """Return the domain that the recipient ends with after rewriting, character by character as it was written."""
+    for mark in "@%":
+        if mark in recipient:
+            return recipient.rpartition(mark)[2]
+    return recipient.partition("!")[0]
 
 
 def _explain_postfix(snapshot: Snapshot, recipient: str, closedmail: str) -> ExplainedRecipient:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from closedmail.maps.unusual_spellings import TABLE
 from closedmail.mta.map_types import tables_in
 from closedmail.mta.restrictions import split_list
 
@@ -85,8 +86,9 @@ def lookup_chain(main: Mapping[str, str], options: Mapping[str, Mapping[str, str
 
 
 def split_tables(value: str, ours_begin: str) -> TableList:
-    """Split a list of tables at ours, whose paths begin so."""
-    items = split_list(value)
+    """Split a list of tables at ours, whose paths begin so. What refuses unusual spellings is in neither part."""
+    guard = f"regexp:{ours_begin.rpartition('/')[0]}/{TABLE}"
+    items = [item for item in split_list(value) if item != guard]
     ours = [at for at, item in enumerate(items) if any(path.startswith(ours_begin) for _, path in tables_in([item]))]
     others = [(at, item) for at, item in enumerate(items) if at not in ours]
     first = ours[0] if ours else len(items)

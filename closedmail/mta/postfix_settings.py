@@ -19,6 +19,7 @@ _NAMES = (
     "append_dot_mydomain",
     "mydomain",
     "smtpd_tls_fingerprint_digest",
+    "transport_maps",
 )
 _POLICY_MAPS = re.compile(r"smtp_tls_policy_maps\s*=\s*([^}]*?)\s*(?:}|\s-o\s|$)")
 

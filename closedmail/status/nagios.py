@@ -5,8 +5,9 @@ Source: Monitoring Plugins Development Guidelines (plugin output, performance da
 
 from collections.abc import Iterable, Iterator
 
+from closedmail.status.list_state import KEY_WARNING, usable_keys
 from closedmail.status.problems import STATES, State
-from closedmail.status.status import KEY_WARNING, Status, usable_keys
+from closedmail.status.status import Status
 from closedmail.words import counted, iso, one_line
 
 UNKNOWN = 3

@@ -3,19 +3,19 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-from closedmail.core.model import Config, Network, Source
-from closedmail.errors import Refused, StoreError
+from closedmail.core.model import Config, Network
+from closedmail.errors import StoreError
 from closedmail.inbound.digests import incomparable
 from closedmail.inbound.header_decision import unenforceable_headers
 from closedmail.lists.fetch_log import FetchRecord, read_log
 from closedmail.lists.gpg_status import CLOCK_SKEW, KeyState
 from closedmail.lists.obtain import signed_ahead
-from closedmail.lists.openpgp import key_states
 from closedmail.maps.linger_times import longest_linger
 from closedmail.maps.own_rows_file import read_own_rows
+from closedmail.mta.recipient_guard import guard_sentence, read_lacks_guard
+from closedmail.status.list_state import judge_age, judge_keys
 from closedmail.status.map_check import map_problems
 from closedmail.status.problems import Problem, Problems, State, worst
 from closedmail.status.traffic import Traffic, find_traffic
@@ -26,8 +26,6 @@ from closedmail.sync.rules import is_set_aside, set_aside_sentence
 from closedmail.sync.sync_report import NOBODY_SIGNS
 from closedmail.words import counted, iso, iso_or_none
 
-_DAY = 86400
-KEY_WARNING = 30 * _DAY  # seconds before a key expires
 _NAMED = 5
 
 
@@ -121,6 +119,8 @@ def find_status(config: Config, now: int) -> Status:
         try:
             for sentence in map_problems(config, store):
                 general.alarm("maps", sentence)
+            if read_lacks_guard(config):
+                general.warn("recipient-spellings", guard_sentence(config))
             snapshot = store.current()
             status.generation, status.published_at = snapshot.generation, snapshot.manifest.published_at
             status.held = snapshot.details("").held
@@ -191,68 +191,8 @@ def judge_times(found: Problems, config: Config, manifest: Manifest, now: int) -
         )
 
 
-def judge_age(
-    found: Problems, config: Config, source: Source, in_force: ListInForce | None, record: FetchRecord, now: int
-) -> None:
-    """Judge how long ago a list was fetched, and signed."""
-    if not record.fetched_at:
-        found.alarm("never-fetched", f"the list was never fetched; run: {config.command('sync')}")
-    elif record.fetched_at > now + CLOCK_SKEW:
-        found.warn(
-            "fetch-clock",
-            f"the last fetch was {iso(record.fetched_at)}, ahead of this machine's clock: check the clock",
-        )
-    elif now - record.fetched_at > source.fetch_max_age:
-        found.alarm(
-            "fetch-age",
-            f"no successful fetch since {iso(record.fetched_at)} (fetch_max_age); see {config.command('sync')}",
-        )
-    if source.signature == "none":
-        return
-    if source.max_age is not None and in_force and in_force.signed_at and now - in_force.signed_at > source.max_age:
-        found.warn(
-            "signature-age", f"the list was signed {iso(in_force.signed_at)}, longer ago than max_age; ask the network"
-        )
-
-
-def judge_keys(found: Problems, source: Source, signer: str, now: int) -> Sequence[KeyState]:
-    """Judge the pinned keys of a list that is signed, and return them; `signer` signed what is in force."""
-    keys: Sequence[KeyState] = ()
-    try:
-        with TemporaryDirectory(prefix="closedmail-") as work:
-            keys = key_states(Path(source.key_file), source.signing_keys, Path(work), now)
-        _judge_states(found, keys, signer, now)
-    except Refused as refusal:
-        found.warn("keys", f"the pinned keys can't be checked: {refusal.reason}")
-    return keys
-
-
 def _judge_held(found: Problems, held: Sequence[str]) -> None:
     if held:
         more = ", …" if len(held) > _NAMED else ""
         are = "is" if len(held) == 1 else "are"
         found.warn("held", f"{counted(len(held), 'domain')} {are} held: {', '.join(held[:_NAMED])}{more}")
-
-
-def _judge_states(found: Problems, keys: Sequence[KeyState], signer: str, now: int) -> None:
-    """Judge pinned keys: of several, one that has expired is a matter of tidiness; without a usable one, all stops."""
-    usable = usable_keys(keys)
-    for key in keys:
-        what = "is not in key_file" if not key.present else "is revoked" if key.revoked else "has expired"
-        if key not in usable:
-            advice = "get the network's new key, verify its fingerprint and pin it"
-            if usable and key.fingerprint != signer:
-                found.warn("key-unusable", f"key {key.fingerprint} {what}: take it out of signing_keys")
-            else:
-                found.alarm("key-unusable", f"key {key.fingerprint} {what}: {advice}")
-        elif key.expires_at is not None and key.expires_at - now < KEY_WARNING:
-            days = max(0, key.expires_at - now) // _DAY
-            found.warn(
-                "key-expires",
-                f"key {key.fingerprint} expires in {days} days: ask the network for its next one and pin both",
-            )
-
-
-def usable_keys(keys: Sequence[KeyState]) -> list[KeyState]:
-    """Return the keys that can sign at this moment."""
-    return [key for key in keys if key.present and not key.expired and not key.revoked]

@@ -10,8 +10,9 @@ from pathlib import Path
 from closedmail.daemon.exposition import Family, exposition
 from closedmail.files import replace_file
 from closedmail.inbound.counters import ALONE
+from closedmail.status.list_state import usable_keys
 from closedmail.status.problems import STATES
-from closedmail.status.status import Status, usable_keys
+from closedmail.status.status import Status
 
 
 def write_textfile(path: Path, status: Status, now: int) -> None:

@@ -14,6 +14,7 @@ from closedmail.lists.obtain import key_file_digest
 from closedmail.lists.suffix_file import load_suffixes
 from closedmail.mailertable.admission import Admission
 from closedmail.maps.local_rows_file import LocalRows, read_local_rows
+from closedmail.maps.unusual_spellings import unusual_table
 from closedmail.mta.lookup_chain import lookup_chain
 from closedmail.mta.map_types import MapTypes, choose_types
 from closedmail.mta.network_service import (
@@ -26,6 +27,7 @@ from closedmail.mta.own_tables import OwnTables, TableError, own_values
 from closedmail.mta.postconf import inspect_postfix
 from closedmail.mta.postfix_config import PostfixConfig
 from closedmail.mta.postfix_settings import PostfixSettings, read_settings
+from closedmail.mta.recipient_guard import lacks_guard
 from closedmail.programs import ProgramError
 from closedmail.publish.built_maps import files_in, read_rows
 from closedmail.routes.sendmail_limits import why_refused
@@ -55,6 +57,16 @@ class Inputs:
         """The settings by which Postfix completes senders."""
         return self.postfix.rewriting if self.postfix else Rewriting()
 
+    @property
+    def lacks_guard(self) -> bool:
+        """Whether Postfix reads our routes, and not the table that refuses unusual spellings of recipients."""
+        maps = self.config.postfix
+        return (
+            maps is not None
+            and self.postfix is not None
+            and lacks_guard(self.postfix.main.get("transport_maps", ""), maps)
+        )
+
 
 def gather(config: Config) -> Inputs:
     """Read everything. Raises ConfigError, and Refused(publish-failed) when postconf fails."""
@@ -68,6 +80,8 @@ def gather(config: Config) -> Inputs:
     rules, map_types, shields = rules_digest(config), _map_types(config, postfix), _shields(config, postfix)
     parts = (repr(_sorted(postfix)), repr(map_types), repr(shields), suffix_digest, repr(local_rows))
     seed = "\n".join((__version__, rules, *parts))
+    if postfix:
+        seed += f"\n{unusual_table()!r}"
     digest = hashlib.sha256(seed.encode()).hexdigest()
     admission = admission_of(config, suffixes)
     return Inputs(config, admission, postfix, rules, digest, key_digests, local_rows, map_types, shields)

@@ -10,6 +10,7 @@ from closedmail.files import remove_tree
 from closedmail.lists.fetch_log import FetchRecord, write_log
 from closedmail.lists.gpg_status import CLOCK_SKEW
 from closedmail.maps.linger_times import longest_linger
+from closedmail.mta.recipient_guard import guard_sentence
 from closedmail.publish.built_maps import maps_in_force
 from closedmail.publish.switch import interrupted
 from closedmail.store.environment import store_path
@@ -91,6 +92,8 @@ class _Sync:
         self.names = names = names or [network.name for network in self.config.networks]
         try:
             inputs = gather(self.config)
+            if inputs.lacks_guard:
+                self.report.unguarded = guard_sentence(self.config)
             self._bring_in(names, inputs)
             due = self.manifest.holds_due if self.manifest else {}
             check_services(inputs)

@@ -60,9 +60,9 @@ class SyncReport:
     """The report of a whole run.
 
     `generation` is the number in force afterwards, None where there is none. `set_aside` is the sentence that the
-    file's rules are not in force since a rollback. `failure` is what stopped the whole run (`busy`, `publish-failed`);
-    every network of the run is refused by it then. `own_rows` are rows of the administrator's that stand in front of
-    ours.
+    file's rules are not in force since a rollback, `unguarded` that Postfix takes unusual spellings of recipients.
+    `failure` is what stopped the whole run (`busy`, `publish-failed`); every network of the run is refused by it then.
+    `own_rows` are rows of the administrator's that stand in front of ours.
     """
 
     generation: int | None = None
@@ -70,6 +70,7 @@ class SyncReport:
     partners_held: Sequence[str] = ()
     partners_notes: Sequence[str] = ()
     set_aside: str = ""
+    unguarded: str = ""
     published: bool = False
     dry_run: bool = False
     failure: Refused | None = None
@@ -107,6 +108,8 @@ class SyncReport:
         yield from (f"Note: {sentence}." for sentence in self.own_rows.sentences())
         if self.set_aside:
             yield f"Note: {self.set_aside}."
+        if self.unguarded:
+            yield f"Note: {self.unguarded}."
         if self.generation is None:
             yield "No generation is in force."
         elif self.published:

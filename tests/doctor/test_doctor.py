@@ -94,7 +94,10 @@ def both(*puts: Callable[[Patient], object]) -> Callable[[Patient], object]:
     return lambda well: [put(well) for put in puts]
 
 
-TRANSPORT = "-e 'transport_maps = $default_database_type:FOLDER/etc/transport, hash:FOLDER/state/postfix/transport'"
+GUARD = "regexp:FOLDER/state/postfix/recipients_unusual"
+TRANSPORT = (
+    f"-e 'transport_maps = $default_database_type:FOLDER/etc/transport, hash:FOLDER/state/postfix/transport, {GUARD}'"
+)
 TABLE = "hash:FOLDER/state/postfix/tls_policy"
 POLICY = f"-e 'smtp_tls_policy_maps = {TABLE}'"
 SERVICE = (
@@ -329,14 +332,31 @@ FAULTS = {
         "smtp_tls_policy_maps of ndb/unix in master.cf",
         ("-P ndb/unix/smtp_tls_policy_maps=hash:FOLDER/state/postfix/tls_policy",),
     ),
+    "unusual-spellings-pass": Fault(
+        main("transport_maps = $default_database_type:FOLDER/etc/transport, hash:FOLDER/state/postfix/transport"),
+        "recipient-spellings",
+        "a decomposed umlaut",
+        (TRANSPORT,),
+    ),
+    "mapping-of-idna-2003": Fault(
+        main("enable_idna2003_compatibility = yes"),
+        "idna2003",
+        "a joiner (U+200D)",
+        ("-e 'enable_idna2003_compatibility = no'",),
+    ),
     "a-type-without-an-index": Fault(
-        main("transport_maps = $default_database_type:FOLDER/etc/transport, texthash:FOLDER/state/postfix/transport"),
+        main(
+            "transport_maps = $default_database_type:FOLDER/etc/transport, texthash:FOLDER/state/postfix/transport, "
+            + GUARD
+        ),
         "map-type",
         "but sync makes tables of type hash",
         (TRANSPORT,),
     ),
     "ours-before-the-administrators": Fault(
-        main("transport_maps = hash:FOLDER/state/postfix/transport $default_database_type:FOLDER/etc/transport"),
+        main(
+            f"transport_maps = hash:FOLDER/state/postfix/transport $default_database_type:FOLDER/etc/transport {GUARD}"
+        ),
         "transport-order",
         "before your own",
         (TRANSPORT,),
@@ -730,7 +750,7 @@ def test_nothing_is_in_force(well: Patient) -> None:
     finally:
         (well.folder / "aside").rename(state)
     # policyd has no generation either, and closes the connection.
-    assert [item.id for item in found] == ["no-generation", "policyd", *["map-missing"] * 3]
+    assert [item.id for item in found] == ["no-generation", "policyd", *["map-missing"] * 4]
     assert found[0].fix == (f"closedmail --config {well.config} sync",)
 
 

@@ -69,7 +69,7 @@ def test_demands_store_routes(both: Site, monkeypatch: pytest.MonkeyPatch) -> No
     both.published()
     index = next(both.map_dir.glob("transport.*")).suffix
     assert steps[steps.index(f"tls_policy{index}") : steps.index("touch 4") + 1] == [
-        *(f"tls_policy{index}", "tls_policy", "access.db", "access", "touch 2"),
+        *(f"tls_policy{index}", "tls_policy", "recipients_unusual", "access.db", "access", "touch 2"),
         *("store", "touch 2"),
         *(f"transport{index}", "transport", "mailertable.db", "mailertable", "touch 4"),
     ]

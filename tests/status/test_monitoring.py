@@ -419,7 +419,7 @@ def test_maps_that_are_not_in_force(synced: Site, name: str, how: str, index: bo
 
 def test_a_map_folder_that_is_gone(synced: Site) -> None:
     shutil.rmtree(synced.map_dir)
-    assert re.search(r"/tls_policy\.\S+ is missing, and 3 more: ", maps_problem(synced))
+    assert re.search(r"/tls_policy\.\S+ is missing, and 4 more: ", maps_problem(synced))
 
 
 def test_maps_of_another_mta_that_are_not_made_yet(plain: Site) -> None:

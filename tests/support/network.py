@@ -378,7 +378,7 @@ class Site:
             rows = {nexthop: str(row.policy) for nexthop, row in store.current().tls_rows()}
         assert rows == self.rows("tls_policy")
         assert not {"work", "switching"} & {path.name for path in self.state_dir.iterdir()}
-        assert {path.stem for path in self.map_dir.iterdir()} == {"transport", "tls_policy"}
+        assert {path.stem for path in self.map_dir.iterdir()} == {"transport", "tls_policy", "recipients_unusual"}
 
 
 def text_rows(path: Path) -> dict[str, str]:

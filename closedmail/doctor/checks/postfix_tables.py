@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from closedmail.core.model import SHARED_TABLE
 from closedmail.doctor.finding import Finding, Fix
 from closedmail.doctor.postfix_facts import PostfixFacts, Setting, settings_of
+from closedmail.maps.unusual_spellings import TABLE as UNUSUAL
 from closedmail.mta.map_types import SUFFIXES, TRANSPORT
 from closedmail.mta.restrictions import split_list
 
@@ -25,6 +26,7 @@ def map_findings(facts: PostfixFacts) -> Iterator[Finding]:
         yield from _reference_findings(facts, setting, SHARED_TABLE)
     yield from _file_findings(facts)
     yield from _parent_findings(facts)
+    yield from _mapping_findings(facts)
 
 
 def _path(facts: PostfixFacts, name: str) -> str:
@@ -33,13 +35,15 @@ def _path(facts: PostfixFacts, name: str) -> str:
 
 def _reference_findings(facts: PostfixFacts, setting: Setting, name: str) -> Iterator[Finding]:
     path = _path(facts, name)
-    items = split_list(setting.value)
+    guard = f"regexp:{_path(facts, UNUSUAL)}" if name == TRANSPORT else ""
+    items = [item for item in split_list(setting.value) if item != guard]
     ours = [item for item in items if _names(item, path)]
     raw = [item for item in split_list(setting.raw) if not _names(_expand(facts, item), path)]
+    raw = [item for item in raw if _expand(facts, item) != guard]
     made = facts.map_types.of(name)
     table = f"{made[0]}:{path}"
-    first = name == SHARED_TABLE
-    fix = setting.set(", ".join([table, *raw] if first else [*raw, table]))
+    order = [*raw, table, guard] if guard else [table, *raw]
+    fix = setting.set(", ".join(order))
     if not ours:
         what = "partners' mail leaves by the public MX" if name == TRANSPORT else "partners' mail may leave unencrypted"
         yield Finding.of(
@@ -48,6 +52,13 @@ def _reference_findings(facts: PostfixFacts, setting: Setting, name: str) -> Ite
             fix,
         )
         return
+    if guard and guard not in split_list(setting.value):
+        yield Finding.of(
+            "recipient-spellings",
+            f"{setting} does not name {guard}: mail to a partner spelled in an unusual way (a decomposed "
+            "umlaut, a soft hyphen) leaves by the public MX",
+            fix,
+        )
     wrong = [item for item in ours if _type(item) not in made]
     if wrong:
         yield Finding.of(
@@ -91,6 +102,7 @@ def _file_findings(facts: PostfixFacts) -> Iterator[Finding]:
         path = _path(facts, name)
         for kind in facts.map_types.of(name):
             yield from _index_findings(facts, path, path + SUFFIXES.get(kind, ""))
+    yield from _index_findings(facts, _path(facts, UNUSUAL), _path(facts, UNUSUAL))
 
 
 def _index_findings(facts: PostfixFacts, path: str, index: str) -> Iterator[Finding]:
@@ -120,4 +132,16 @@ def _parent_findings(facts: PostfixFacts) -> Iterator[Finding]:
             "parent-domain-transport",
             f"{setting} contains transport_maps: rows for .domain are never found, and mail for what is below leaves",
             setting.set(", ".join(rest)),
+        )
+
+
+def _mapping_findings(facts: PostfixFacts) -> Iterator[Finding]:
+    """Find transitional mapping by UTS 46, which drops the joiners that some scripts need, and the table lets pass."""
+    setting = Setting(facts.postfix, "enable_idna2003_compatibility")
+    if setting.value == "yes":
+        yield Finding.of(
+            "idna2003",
+            f"{setting} = yes: a joiner (U+200D) in a partner's name is dropped only after its row is looked up, and "
+            "the mail leaves by the public MX",
+            setting.set("no"),
         )
