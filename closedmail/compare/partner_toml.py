@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from closedmail.compare.comparison import OldRow
 from closedmail.config.addresses import parse_partner_key
+from closedmail.mailertable.mailers import ROUTING_MAILERS
 from closedmail.routes.nexthop import MailHost, Nexthop
 from closedmail.words import printable, quote
 
@@ -34,12 +35,19 @@ def _table(key: str, row: OldRow) -> list[str]:
     hosts = row.parsed.hosts
     lines = [f"[partner.{quote(key)}]", 'inbound = { mode = "off" }']
     ports = {host.port for host in hosts}
+    delivers = f'tls = "may", transport = {quote(_service(row.value))}'
     if len(ports) > 1:
         smarthosts = ", ".join(quote(str(host)) for host in hosts)
-        return [*lines, f'outbound = {{ tls = "may", smarthost = [{smarthosts}] }}']
+        return [*lines, f"outbound = {{ {delivers}, smarthost = [{smarthosts}] }}"]
     port = f", port = {ports.pop()}" if any(ports) else ""
     route = "esmtp:" + ":".join(map(_spelled, hosts))
-    return [*lines, f"route = {quote(route)}", f'outbound = {{ tls = "may"{port} }}']
+    return [*lines, f"route = {quote(route)}", f"outbound = {{ {delivers}{port} }}"]
+
+
+def _service(value: str) -> str:
+    """Name the service of master.cf that delivered before; `smtp` for the mailers of a mailertable."""
+    service = value.strip().partition(":")[0]
+    return "smtp" if service.lower() in ROUTING_MAILERS else service
 
 
 def _spelled(host: Nexthop) -> str:

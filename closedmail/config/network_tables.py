@@ -19,7 +19,7 @@ from closedmail.config.credentials import (
     TLS_PROTOCOLS,
 )
 from closedmail.config.locations import OPTIONAL_LOCATION, OPTIONAL_PATH, SIGNATURE
-from closedmail.config.toml_table import Table, keys_of
+from closedmail.config.toml_table import Kind, Table, keys_of
 from closedmail.config.values import (
     LIMIT,
     LINE,
@@ -30,6 +30,8 @@ from closedmail.config.values import (
     TRANSPORT,
     parse_network_name,
 )
+from closedmail.config.wording import one_of
+from closedmail.core.host import parse_line
 from closedmail.core.model import (
     Brakes,
     CertificatePin,
@@ -45,6 +47,7 @@ from closedmail.core.model import (
     TlsLevel,
     own_service_name,
 )
+from closedmail.words import quote
 
 MODES: tuple[Mode, ...] = get_args(Mode)
 REQUIRES: tuple[Require, ...] = get_args(Require)
@@ -53,9 +56,10 @@ HEADER_FROM: tuple[HeaderFrom, ...] = get_args(HeaderFrom)
 ON_REMOVED: tuple[OnRemoved, ...] = get_args(OnRemoved)
 FORMATS: tuple[ListFormat, ...] = get_args(ListFormat)
 
+NETWORK_NAME = Kind(parse_line, '"ndb"')
 _SOURCE_KEYS = [key for key in keys_of(Source) if key != "location"]
 _NETWORK_KEYS = [
-    *("title", "source", "on_removed", "hold_for", "within", "closed_domains", "outbound", "inbound", "dns"),
+    *("title", "source", "on_removed", "hold_for", "within", "over", "closed_domains", "outbound", "inbound", "dns"),
     *_SOURCE_KEYS,
     *keys_of(Brakes),
 ]
@@ -78,7 +82,7 @@ def read_networks(top: Table) -> tuple[tuple[Network, ...], set[str]]:
         base, _, ending = name.rpartition(".")
         if ending in _INDEX_ENDINGS and base in dict(top.members("network")):
             table.fault("", f"its TLS policy table would be the index of that of {base}; choose another name")
-        network = _read_network(name, table)
+        network = _read_network(name, table, [other for other, _ in top.members("network")])
         check_network_rule(table, network, has_partners=name in with_partners)
         networks.append(network)
         if table.sound:
@@ -86,7 +90,7 @@ def read_networks(top: Table) -> tuple[tuple[Network, ...], set[str]]:
     return tuple(networks), sound
 
 
-def _read_network(name: str, table: Table) -> Network:
+def _read_network(name: str, table: Table, names: list[str]) -> Network:
     source = _read_source(table)
     inbound = read_inbound(table.table("inbound", keys_of(Inbound)))
     outbound_table = table.table("outbound", OUTBOUND_KEYS)
@@ -107,9 +111,24 @@ def _read_network(name: str, table: Table) -> Network:
         on_removed=table.choice("on_removed", ON_REMOVED, default.on_removed),
         hold_for=table.text("hold_for", default.hold_for, LIMIT),
         within=tuple(dict.fromkeys(table.texts("within", default.within, KEY))),
+        over=tuple(dict.fromkeys(table.texts("over", default.over, _other_network(name, names)))),
         closed_domains=tuple(dict.fromkeys(table.texts("closed_domains", default.closed_domains, DOMAIN))),
         dns_servers=dns.texts("servers", default.dns_servers, ADDRESS),
     )
+
+
+def _other_network(name: str, names: list[str]) -> Kind[str]:
+    """Make the kind of values that name a network beside this one."""
+    others = tuple(other for other in names if other != name)
+
+    def parse(text: str) -> str:
+        if text not in others:
+            what = "this very network" if text == name else "unknown network"
+            known = f"known are {one_of(others)}" if others else "the file has no other network"
+            raise ValueError(f"{what} {quote(text)}; {known}")
+        return text
+
+    return Kind(parse, '"ndb"')
 
 
 def _read_source(table: Table) -> Source | None:

@@ -2,17 +2,15 @@
 
 from closedmail.config.addresses import NEXTHOP, ROUTE, parse_partner_key
 from closedmail.config.checks import check_partner_rule
-from closedmail.config.network_tables import OUTBOUND_KEYS, read_inbound, read_outbound
-from closedmail.config.toml_table import Kind, Table, keys_of
+from closedmail.config.network_tables import NETWORK_NAME, OUTBOUND_KEYS, read_inbound, read_outbound
+from closedmail.config.toml_table import Table, keys_of
 from closedmail.config.values import NOTE
 from closedmail.config.wording import one_of
-from closedmail.core.host import parse_line
 from closedmail.core.model import Inbound, Network, Outbound, Partner
 from closedmail.mailertable.grammar import Route, parse_value
 from closedmail.words import quote
 
 _PARTNER_KEYS = [key for key in keys_of(Partner) if key != "key"]
-_NETWORK_NAME = Kind(parse_line, '"ndb"')
 
 
 def read_partners(top: Table, networks: tuple[Network, ...], sound: set[str]) -> tuple[Partner, ...]:
@@ -30,7 +28,7 @@ def read_partners(top: Table, networks: tuple[Network, ...], sound: set[str]) ->
         if key in first_spelling:
             table.fault("", f"the same domain as {first_spelling[key]}; make one table of the two")
         first_spelling.setdefault(key, table.key)
-        named = table.text("network", "", _NETWORK_NAME)
+        named = table.text("network", "", NETWORK_NAME)
         if named and named not in by_name:
             known = f"known are {one_of(tuple(by_name))}" if by_name else "the file has no [network] tables"
             table.fault("network", f"unknown network {quote(named)}; {known}")

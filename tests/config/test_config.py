@@ -135,6 +135,7 @@ def test_full_networks() -> None:
         ),
         brakes=Brakes(0.025, shrink_floor=0, bad_line_limit=0.0, bad_line_floor=1, grow_limit=0.5, grow_floor=100),
         within=("bund.example", ".xn--gre-6ka8l.example"),
+        over=("kim",),
         on_removed="keep",
         hold_for=None,
         closed_domains=("kim.example", "xn--gre-6ka8l.example"),
