@@ -81,7 +81,7 @@ FINDINGS: dict[str, FindingKind] = {
             "default-action": "Mail passes unchecked while the policy service does not answer.",
             "fallback-relay": "Partners' mail goes to another relay when their hosts are down.",
             "fingerprint-digest": "The mail server makes fingerprints of another digest than is configured.",
-            "idna2003": "Postfix maps recipients' domains in the old way, past closedmail's rows.",
+            "old-mapping": "Postfix maps recipients' domains in the old way, past closedmail's rows.",
             "list-age": "A list was never fetched, not for too long, or was signed too long ago.",
             "map-optional": "Sendmail ignores a map that it can't read.",
             "milter-default-action": "Mail passes unchecked while the milter does not answer (Postfix).",

@@ -1,5 +1,6 @@
 """Build a `regexp:` table of Postfix aside, a text that needs no index, and ask Postfix what it answers."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,6 +21,8 @@ def build_regexp_table(
     path, keys, found = (folder / f"{name}{end}" for end in ("", ".keys", ".answers"))
     write_synced(path, [header.encode(), rules])
     keys.write_text("".join(f"{key}\n" for key in answers), encoding="utf-8")
+    with found.open("wb") as room:  # postmap does not say that its answers did not fit on the disk
+        os.posix_fallocate(room.fileno(), 0, sum(len(f"{key}\t{answer}\n".encode()) for key, answer in answers.items()))
     try:
         run_postfix("postmap", "-c", config_directory, "-q", "-", f"regexp:{path}", stdin=keys, stdout=found)
     except ProgramError as error:

@@ -340,7 +340,7 @@ FAULTS = {
     ),
     "mapping-of-idna-2003": Fault(
         main("enable_idna2003_compatibility = yes"),
-        "idna2003",
+        "old-mapping",
         "a joiner (U+200D)",
         ("-e 'enable_idna2003_compatibility = no'",),
     ),
@@ -681,7 +681,9 @@ def test_a_map_that_is_not_there(well: Patient, name: str) -> None:
 def test_another_type_that_main_cf_names_is_made(well: Patient) -> None:
     """By the next run; nothing is to be changed in main.cf."""
     maps = well.folder / "state" / "postfix"
-    well.set(f"transport_maps = $default_database_type:{well.etc}/transport, proxy:lmdb:{maps}/transport")
+    well.set(
+        f"transport_maps = $default_database_type:{well.etc}/transport, proxy:lmdb:{maps}/transport, regexp:{maps}/recipients_unusual"
+    )
     (finding,) = well.findings()
     assert (finding.id, finding.fix) == ("map-missing", (f"closedmail --config {well.config} sync",))
     assert f"{maps}/transport.lmdb is as a text only" in finding.text

@@ -175,6 +175,7 @@ def test_going_back_to_before_a_table(plain: Site) -> None:
     plain.published()
     plain.partner("klinik.example", outbound__tls="may", inbound__mode="enforce", route="esmtp:[192.0.2.9]")
     plain.settings['partner."klinik.example".inbound.allow_from'] = ["192.0.2.9"]
+    plain.settings['partner."klinik.example".outbound.transport'] = "smtp"
     plain.set(closed_domains=["kim.example"])
     plain.sync()
     outcome = plain.run("rollback", "1")

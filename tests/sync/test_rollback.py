@@ -448,6 +448,8 @@ def test_whose_a_shared_domain_was(plain: Site) -> None:
     plain.put(OLD + "aachen.example esmtp:[192.0.2.3]\n")
     plain.put("basel.example\tesmtp:[192.0.2.9]\n", network="hin")
     plain.sync(force=True)
+    assert plain.records["koeln.example"].value == "esmtp:[192.0.2.9]"  # held
+    assert plain.run("release", "koeln.example").status == 0
     assert plain.records["koeln.example"].value == "esmtp:[192.0.2.1]"
     back(plain, 2)
     assert plain.records["koeln.example"].value == "esmtp:[192.0.2.9]"

@@ -916,10 +916,13 @@ def test_the_same_domain_in_two_networks(plain: Site) -> None:
     (skipped,) = report.networks["kim"].skipped
     assert (skipped.line, skipped.text) == (2, "bonn.example esmtp:[198.51.100.2]")
     assert plain.route("bonn.example") == "smtp:[192.0.2.2]"
-    # Who has it in force keeps it, whatever stands first in the file.
+    # What the first list loses is held, and goes to the other network when it is let go.
     plain.put("koeln.example esmtp:[192.0.2.1]\n")
     plain.sync()
+    assert (plain.route("bonn.example") or "").startswith("retry:4.")
+    assert plain.run("release", "bonn.example").status == 0
     assert plain.route("bonn.example") == "smtp:[198.51.100.2]"
+    # Who has it in force keeps it, whatever stands first in the file.
     plain.put(TWO)
     assert [line.line for line in plain.sync().networks["ndb"].skipped] == [2]
     assert plain.route("bonn.example") == "smtp:[198.51.100.2]"

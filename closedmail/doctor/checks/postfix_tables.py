@@ -140,7 +140,7 @@ def _mapping_findings(facts: PostfixFacts) -> Iterator[Finding]:
     setting = Setting(facts.postfix, "enable_idna2003_compatibility")
     if setting.value == "yes":
         yield Finding.of(
-            "idna2003",
+            "old-mapping",
             f"{setting} = yes: a joiner (U+200D) in a partner's name is dropped only after its row is looked up, and "
             "the mail leaves by the public MX",
             setting.set("no"),
