@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from closedmail.core.model import SHARED_TABLE, Config, PostfixMaps
+from closedmail.mta.map_types import MapTypes
 from closedmail.mta.postfix_config import PostfixConfig, Service
 
 # postconf(5), "transport_…": main.cf's parameters that begin with the name of a service.
@@ -62,7 +63,7 @@ class NetworkService:
         return found | ({"tls_required_enable": "no"} if version >= _TLS_REQUIRED else {})
 
 
-def network_services(config: Config, map_type: str) -> list[NetworkService]:
+def network_services(config: Config, types: MapTypes) -> list[NetworkService]:
     """List the services that are the networks' own, in the order of the file; without maps for Postfix there are none.
 
     The level is that of the network; of partners without a network that of them all, or `encrypt`. A network without a
@@ -84,6 +85,8 @@ def network_services(config: Config, map_type: str) -> list[NetworkService]:
     for network, outbound in users:
         if outbound.own_service:
             path = f"{config.postfix.map_dir.rstrip('/')}/{outbound.tls_table}"
+            # A table that master.cf names already keeps its type.
+            map_type = types.of(outbound.tls_table)[0]
             found[outbound.transport] = NetworkService(outbound.transport, path, map_type, levels[network])
     return list(found.values())
 
@@ -128,14 +131,14 @@ def service_commands(postfix: PostfixConfig, service: NetworkService) -> list[tu
     return commands
 
 
-def named_service_command(postfix: PostfixConfig, name: str, maps: PostfixMaps, map_type: str) -> tuple[str, ...]:
+def named_service_command(postfix: PostfixConfig, name: str, maps: PostfixMaps, types: MapTypes) -> tuple[str, ...]:
     """Return the arguments of postconf that make a service which `outbound.transport` names."""
     like = postfix.service("smtp")
     options = {
         "syslog_name": f"postfix/{name}",
         "smtp_fallback_relay": "",
         "smtp_tls_security_level": _MIXED_LEVEL,
-        "smtp_tls_policy_maps": f"{map_type}:{maps.map_dir.rstrip('/')}/{SHARED_TABLE}",
+        "smtp_tls_policy_maps": f"{types.of(SHARED_TABLE)[0]}:{maps.map_dir.rstrip('/')}/{SHARED_TABLE}",
     }
     return ("-M", "-e", f"{name}/unix={_entry(name, like.fields if like else (), options)}")
 

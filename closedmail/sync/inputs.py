@@ -95,7 +95,7 @@ def check_services(inputs: Inputs) -> None:
     postfix, maps = inputs.postfix, inputs.config.postfix
     if postfix is None or maps is None:
         return
-    for service in network_services(inputs.config, inputs.map_types.usual):
+    for service in network_services(inputs.config, inputs.map_types):
         if not postfix.reads(service.name, service.path):
             what = (
                 f"that reads {service.path}" if service.name in postfix.services else "for the mail to these partners"
@@ -111,7 +111,7 @@ def check_services(inputs: Inputs) -> None:
         outbound = rule.outbound
         if outbound and not outbound.own_service and outbound.transport not in postfix.services:
             found = _inspected(maps.config_directory)
-            command = _commands(found, [named_service_command(found, outbound.transport, maps, inputs.map_types.usual)])
+            command = _commands(found, [named_service_command(found, outbound.transport, maps, inputs.map_types)])
             raise Refused(
                 "publish-failed",
                 f"{rule.table}.outbound.transport: master.cf has no unix service {outbound.transport!r}; "

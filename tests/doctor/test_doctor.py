@@ -681,12 +681,12 @@ def test_a_map_that_is_not_there(well: Patient, name: str) -> None:
 def test_another_type_that_main_cf_names_is_made(well: Patient) -> None:
     """By the next run; nothing is to be changed in main.cf."""
     maps = well.folder / "state" / "postfix"
-    well.set(
-        f"transport_maps = $default_database_type:{well.etc}/transport, proxy:lmdb:{maps}/transport, regexp:{maps}/recipients_unusual"
-    )
-    (finding,) = well.findings()
-    assert (finding.id, finding.fix) == ("map-missing", (f"closedmail --config {well.config} sync",))
-    assert f"{maps}/transport.lmdb is as a text only" in finding.text
+    guard = f"regexp:{maps}/recipients_unusual"
+    well.set(f"transport_maps = $default_database_type:{well.etc}/transport, proxy:lmdb:{maps}/transport, {guard}")
+    finding, shared = well.findings()
+    for item, name in ((finding, "transport"), (shared, "tls_policy")):  # which nothing names, and gets the same type
+        assert (item.id, item.fix) == ("map-missing", (f"closedmail --config {well.config} sync",))
+        assert f"{maps}/{name}.lmdb is as a text only" in item.text
     well.mend(finding)
     assert well.findings() == []
 

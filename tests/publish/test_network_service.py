@@ -16,6 +16,7 @@ from support.real import SBIN, require
 from support.sink import Sink
 
 from closedmail.config import parse
+from closedmail.mta.map_types import MapTypes
 from closedmail.mta.network_service import (
     NetworkService,
     network_services,
@@ -245,10 +246,13 @@ def of_ndb(name: str, outbound: str) -> str:
 )
 def test_services(text: str, services: dict[str, tuple[str, str]]) -> None:
     """Which services there are, their tables, and the level of what has no row."""
-    found = network_services(parse(HEAD + text, "/etc/closedmail/closedmail.toml"), "hash")
+    found = network_services(parse(HEAD + text, "/etc/closedmail/closedmail.toml"), MapTypes("hash"))
     assert {service.name: (service.path, service.level) for service in found} == services
     assert (
-        network_services(parse(HEAD.partition("[postfix]")[0] + text, "/etc/closedmail/closedmail.toml"), "hash") == []
+        network_services(
+            parse(HEAD.partition("[postfix]")[0] + text, "/etc/closedmail/closedmail.toml"), MapTypes("hash")
+        )
+        == []
     )
 
 

@@ -20,7 +20,7 @@ def service_findings(facts: PostfixFacts) -> Iterator[Finding]:
     maps = facts.config.postfix
     if not maps:
         return
-    for service in network_services(facts.config, facts.map_types.usual):
+    for service in network_services(facts.config, facts.map_types):
         yield from _own_findings(facts, service)
     for name in dict.fromkeys(
         rule.outbound.transport for rule in facts.rules if rule.outbound and not rule.outbound.own_service
@@ -29,7 +29,7 @@ def service_findings(facts: PostfixFacts) -> Iterator[Finding]:
             yield Finding.of(
                 "transport-missing",
                 f"master.cf has no unix service {name}, which outbound.transport names: sync publishes nothing",
-                (facts.postconf(*named_service_command(facts.postfix, name, maps, facts.map_types.usual)),),
+                (facts.postconf(*named_service_command(facts.postfix, name, maps, facts.map_types)),),
             )
     yield from _shared_findings(facts)
 
