@@ -8,6 +8,7 @@ from closedmail.doctor.checks.policy_endpoint import policyd_findings
 from closedmail.doctor.checks.postfix_certificates import certificate_findings
 from closedmail.doctor.checks.postfix_clients import client_findings
 from closedmail.doctor.checks.postfix_domains import domain_findings
+from closedmail.doctor.checks.postfix_filters import filter_findings
 from closedmail.doctor.checks.postfix_senders import sender_findings
 from closedmail.doctor.checks.postfix_tables import map_findings
 from closedmail.doctor.checks.postfix_transports import missing_findings, transport_findings, version_findings
@@ -31,6 +32,7 @@ _THEMES = (
     domain_findings,
     sender_findings,
     client_findings,
+    filter_findings,
 )
 
 

@@ -117,6 +117,7 @@ FINDINGS: dict[str, FindingKind] = {
             "client-ca-public": "The mail server trusts public CAs: anybody can get a certificate with the right name.",
             "command-filter": "SMTP commands are rewritten before the check.",
             "delay-reject": "Mail is refused before its recipient is known.",
+            "filter-route": "A filter on another machine gets partners' mail, whatever their routes are.",
             "masquerade": "Senders are masqueraded after the check.",
             "mynetworks-trusted": "Clients that may relay are not in trusted_clients.",
             "own-domains": "The mail server takes mail for a domain that own_domains does not cover.",
