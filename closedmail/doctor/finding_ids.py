@@ -84,6 +84,7 @@ FINDINGS: dict[str, FindingKind] = {
             "map-optional": "Sendmail ignores a map that it can't read.",
             "milter-default-action": "Mail passes unchecked while the milter does not answer (Postfix).",
             "milter-flags": "Mail passes unchecked, or is refused, while the milter does not answer (Sendmail).",
+            "nocanonify": "The public DNS may redirect partners' mail: Sendmail asks it before the mailertable.",
             "open-relay": "Sendmail relays for everybody.",
             "outbound-ca": "Partners' certificates are to be verified, and Sendmail trusts no CA.",
             "parent-domain-transport": "Rows for all below a domain are never found in transport maps.",
