@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from support.dns_servers import static_server
 from support.machines.sendmail import HEAD, Sendmail
 from support.machines.sendmail_gateway import CONFIG, MAPS
 from support.machines.tree import CHECKOUT, NEEDS, Machine
@@ -66,6 +67,36 @@ def test_mail_waits_while_the_milter_does_not_answer(machine: Machine) -> None:
     with Sendmail(machine, mc, name="milter") as sendmail:
         reply = sendmail.deliver("a@koeln.example", "u@city.example")
         assert (reply.code, reply.text[:5]) == (451, "4.3.2"), reply
+
+
+@pytest.mark.real("unbound", "dig")
+def test_the_public_dns_redirects_nothing(machine: Machine, tmp_path: Path) -> None:
+    """A CNAME for a partner's domain: its mail goes by the mailertable. Without the example's line it does not."""
+    example = (EXAMPLE / "gateway.mc").read_text().replace("MAILER(`local')", f"{BENCH}\nMAILER(`local')")
+    example = re.sub(r"^INPUT_MAIL_FILTER.*$", "", example, flags=re.MULTILINE)
+    example = example.replace("Port=smtp", "Port=smtp, Addr=127.0.0.1")
+    public = ["koeln.example. 60 IN CNAME elsewhere.example.", "elsewhere.example. 60 IN A 198.18.0.66"]
+    server = static_server(tmp_path / "dns", public, port=53)
+    machine.write("/etc/resolv.conf", "nameserver 127.0.0.1\n")
+    machine.call(server.__enter__)
+    try:
+        without = Sendmail(machine, example.replace("FEATURE(`nocanonify')", ""), name="canonify")
+        gateway = Sendmail(machine, example, name="dns")
+        machine.write("/etc/mail/service.switch", "hosts dns files\naliases files\npasswd files\n")
+        assert without.route("u@koeln.example").startswith("$#esmtp$@elsewhere.example.$:")
+        pair = Authority(tmp_path).issue("mx.koeln.example").pair
+        with (
+            gateway,
+            machine.call(partial(Sink, "198.18.0.11", 25, certificate=pair)) as koeln,
+            machine.call(partial(Sink, "198.18.0.66", 25, certificate=pair)) as internet,
+        ):
+            assert gateway.deliver("a@city.example", "u@koeln.example").accepted
+            gateway.log.wait_for(r"to=<u@koeln\.example>.*stat=Sent")
+            assert [mail.recipients for mail in koeln.mails] == [("u@koeln.example",)]
+            assert internet.mails == []
+    finally:
+        machine.call(partial(server.__exit__, None, None, None))
+        machine.write("/etc/resolv.conf", "")
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from closedmail.config.config_files import ConfigFault, ConfigFile, flat_text, merge, parse_toml, read_files
+from closedmail.config.config_files import (
+    ConfigFault,
+    ConfigFile,
+    find_state_dir,
+    flat_text,
+    merge,
+    parse_toml,
+    read_files,
+)
 from closedmail.config.key_lines import nearest
 from closedmail.config.tables import read_config
 from closedmail.config.toml_table import Faults
@@ -16,7 +24,7 @@ from closedmail.core.model import Config
 from closedmail.errors import ConfigError, NothingSet
 from closedmail.words import printable
 
-__all__ = ["ConfigFault", "build", "find_faults", "load", "parse"]
+__all__ = ["ConfigFault", "build", "find_faults", "find_state_dir", "load", "parse"]
 
 
 def load(path: Path) -> Config:

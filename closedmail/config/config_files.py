@@ -22,6 +22,9 @@ MAX_FILE = 64 * 1024 * 1024
 DROP_INS = "conf.d"
 
 _LINE = re.compile(r": line (\d+)[:,]")
+_STATE_DIR = re.compile(
+    r"""^\s*(?:gateway\s*\.\s*)?state_dir\s*=\s*(?:"(?P<double>[^"\\\n]+)"|'(?P<single>[^'\n]+)')""", re.M
+)
 _TOML_ERROR = re.compile(r"(?P<what>.*) \(at (?P<where>line \d+, column \d+|end of document)\)", re.DOTALL)
 
 
@@ -101,6 +104,25 @@ def read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise ConfigError("", f"{name}: line {line}: not UTF-8; save the file in that encoding") from None
+
+
+def find_state_dir(path: Path) -> str | None:
+    """Find state_dir in a configuration, even one that has errors or is no TOML; None where nothing sets it."""
+    found = None
+    for each in read_files(path):
+        if isinstance(each, ConfigFile):
+            gateway = each.data.get("gateway")
+            value = gateway.get("state_dir") if isinstance(gateway, dict) else None
+            found = value if isinstance(value, str) else found
+            continue
+        try:
+            with Path(each.file).open("rb") as file:
+                text = file.read(MAX_FILE).decode("utf-8", "surrogateescape")
+        except (OSError, ValueError):
+            continue
+        if line := _STATE_DIR.search(text):
+            found = line["double"] or line["single"]
+    return found if found and found.startswith("/") else None
 
 
 def parse_toml(text: str, path: str) -> dict[str, object]:

@@ -62,6 +62,12 @@ def parse_where(text: str) -> Where:
     return Where(host=parse_domain(host), port=port)
 
 
+def socket_path(where: str) -> str:
+    """Return the path of a WHERE that is a UNIX socket, "" of any other; it may be one that `parse_where` refuses."""
+    kind, _, path = where.partition(":")
+    return path if kind == "unix" else ""
+
+
 def parse_libmilter(text: str) -> str:
     """Parse a milter's socket as in Sendmail's X lines; return its WHERE, "" where none is known.
 

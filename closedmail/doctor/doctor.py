@@ -8,6 +8,7 @@ from closedmail.doctor.checks.policy_endpoint import policyd_findings
 from closedmail.doctor.checks.postfix_certificates import certificate_findings
 from closedmail.doctor.checks.postfix_clients import client_findings
 from closedmail.doctor.checks.postfix_domains import domain_findings
+from closedmail.doctor.checks.postfix_filters import filter_findings
 from closedmail.doctor.checks.postfix_own_rows import own_row_findings
 from closedmail.doctor.checks.postfix_senders import sender_findings
 from closedmail.doctor.checks.postfix_services import service_findings
@@ -38,6 +39,7 @@ _THEMES = (
     domain_findings,
     sender_findings,
     client_findings,
+    filter_findings,
 )
 
 

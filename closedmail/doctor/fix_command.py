@@ -7,7 +7,7 @@ from typing import assert_never
 
 from closedmail import programs
 from closedmail.doctor.finding import Fix, Program
-from closedmail.doctor.setup_record import SetupRecord, SetupStep
+from closedmail.doctor.setup_record import SetupRecord, SetupStep, file_text
 
 FILES = ("main.cf", "master.cf")
 _TIME_LIMIT = 120  # seconds
@@ -30,13 +30,13 @@ def apply_fix(fix: Fix, finding: str, config_directory: str, record: SetupRecord
         case Program.ENABLE:
             step.units = {fix.target: [_systemctl("is-active", fix.target), _systemctl("is-enabled", fix.target)]}
         case Program.RESTART:
-            pass  # nothing to take back
+            pass  # nothing to undo
         case _:
             assert_never(fix.program)
     record.add(step)
     run(list(fix.argv))
     for path in step.files:
-        step.files[path][1] = Path(path).read_text(encoding="utf-8", errors="surrogateescape")
+        step.files[path][1] = file_text(Path(path))
     for path, modes in step.modes.items():
         modes.append(_mode(path))
     record.save()
@@ -53,9 +53,7 @@ def predict(fix: Fix, config_directory: str) -> dict[str, list[str]]:
         run(["postconf", "-c", folder, *fix.arguments])
         for name in FILES:
             path = Path(config_directory) / name
-            before, after = (
-                each.read_text(encoding="utf-8", errors="surrogateescape") for each in (path, Path(folder) / name)
-            )
+            before, after = file_text(path), file_text(Path(folder) / name)
             if before != after:
                 found[str(path)] = [before, after]
     return found

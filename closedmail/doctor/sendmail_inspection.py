@@ -11,6 +11,7 @@ from closedmail.doctor.checks.sendmail_certificates import sendmail_certificate_
 from closedmail.doctor.checks.sendmail_clients import sendmail_client_findings
 from closedmail.doctor.checks.sendmail_domains import sendmail_domain_findings
 from closedmail.doctor.checks.sendmail_milter import milter_findings
+from closedmail.doctor.checks.sendmail_routes import sendmail_route_findings
 from closedmail.doctor.checks.sendmail_running import SendmailRunning, sendmail_running_findings
 from closedmail.doctor.checks.sendmail_tables import sendmail_map_findings
 from closedmail.doctor.finding import Finding
@@ -45,6 +46,7 @@ def sendmail_findings(config: Config, snapshot: Snapshot | None, cf_path: str = 
     facts, machine = _gather_facts(config, snapshot, parse_cf(text))
     unit = unit_state(_UNIT)
     yield from sendmail_map_findings(facts)
+    yield from sendmail_route_findings(facts)
     yield from sendmail_certificate_findings(facts)
     yield from milter_findings(facts, start_fix(_UNIT, unit, _UNIT))
     yield from sendmail_domain_findings(facts)

@@ -2,14 +2,15 @@
 
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from closedmail.core.model import Config, PostfixMaps
 from closedmail.doctor.doctor import find_findings
 from closedmail.doctor.finding import Finding, Fix
 from closedmail.doctor.finding_ids import Phase
-from closedmail.doctor.fix_command import apply_fix, run
+from closedmail.doctor.fix_command import apply_fix
 from closedmail.doctor.setup_record import SetupRecord
-from closedmail.doctor.undo import undo
+from closedmail.doctor.undo import reload_postfix, undo
 from closedmail.errors import ClosedmailError
 
 Ask = Callable[[Finding], bool]
@@ -24,7 +25,7 @@ class Setup:
         self.config, self._ask, self._say, self._unattended = config, ask, say, unattended
         self._directory = (config.postfix or PostfixMaps()).config_directory
         self._undo = config.command("setup", "--undo")
-        self._record = SetupRecord(config)
+        self._record = SetupRecord(Path(config.gateway.state_dir))
         self._seen: set[tuple[str, tuple[Fix, ...]]] = set()
         self._changed = False
 
@@ -35,7 +36,7 @@ class Setup:
         self._apply_up_to(Phase.CONNECT)
         if self._changed:
             self._say(reload_postfix(self._directory))
-            self._say(f"To take back what setup did, run: {self._undo}")
+            self._say(f"To undo what setup did, run: {self._undo}")
         left = self._findings()
         if {Phase.ANSWER, Phase.CONNECT} <= {item.phase for item in left}:
             command = self.config.command("setup")
@@ -71,7 +72,7 @@ class Setup:
                 changed = apply_fix(fix, finding.id, self._directory, self._record)
             except ClosedmailError as error:
                 message = f"{error}; nothing more was done"
-                raise ClosedmailError(message, f"to take back what was done, run: {self._undo}") from None
+                raise ClosedmailError(message, f"to undo what was done, run: {self._undo}") from None
             self._changed = self._changed or changed
 
     def _sync(self) -> None:
@@ -89,23 +90,11 @@ class Setup:
             self._say(f"Not everything was fetched and published ({error}); setup goes on with what is in force.")
 
 
-def take_back(config: Config) -> Iterator[str]:
-    """Undo all that setup did; a sentence for each thing. Raises ClosedmailError."""
-    record = SetupRecord(config)
-    files = any(step.files for step in record.steps)
-    if not record.steps:
-        yield "There is nothing to take back."
-        return
-    yield from undo(record)
-    if files:
-        yield reload_postfix((config.postfix or PostfixMaps()).config_directory)
+def undo_all(state_dir: Path, *, release_queue: bool = False) -> Iterator[str]:
+    """Undo all that setup did; a sentence for each thing, none if there is nothing. Raises ClosedmailError.
 
-
-def reload_postfix(config_directory: str) -> str:
-    """Have a running Postfix read its configuration; return a sentence about that. Raises ClosedmailError."""
-    try:
-        run(["postfix", "-c", config_directory, "status"])
-    except ClosedmailError:
-        return "Postfix is not running; it reads the new configuration when it is started."
-    run(["postfix", "-c", config_directory, "reload"])
-    return "Postfix was reloaded and has read the new configuration."
+    `release_queue` lets partners' mail that waits go by another way.
+    """
+    record = SetupRecord(state_dir)
+    if record.steps:
+        yield from undo(record, release_queue=release_queue)

@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from closedmail.core.model import Config
 from closedmail.errors import ClosedmailError
 from closedmail.files import make_folder, replace_file
 
@@ -30,13 +29,17 @@ class SetupStep:
     units: dict[str, list[bool]] = field(default_factory=dict)
 
 
-class SetupRecord:
-    """All steps that were not taken back, the oldest first."""
+def file_text(path: Path) -> str:
+    """Read a file, ends of lines as they are: encoded again, the text is the file to the byte. Raises OSError."""
+    return path.read_bytes().decode("utf-8", "surrogateescape")
 
-    def __init__(self, config: Config) -> None:
+
+class SetupRecord:
+    """All steps that were not undone, the oldest first."""
+
+    def __init__(self, state_dir: Path) -> None:
         """Read the record, if there is one. Raises ClosedmailError."""
-        state = Path(config.gateway.state_dir)
-        self.path = state.with_name(f"{state.name}-setup") / "steps.json"
+        self.path = state_dir.with_name(f"{state_dir.name}-setup") / "steps.json"
         self.steps: list[SetupStep] = []
         self._check_folder()
         try:
@@ -59,7 +62,7 @@ class SetupRecord:
         replace_file(self.path, [json.dumps(data, indent=1).encode()], 0o600)
 
     def remove(self) -> None:
-        """Remove the record: all steps were taken back. Raises OSError."""
+        """Remove the record: all steps were undone. Raises OSError."""
         self.path.unlink(missing_ok=True)
         self.path.parent.rmdir()
 

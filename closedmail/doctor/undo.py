@@ -1,4 +1,4 @@
-"""`closedmail setup --undo`: take back what setup did; what somebody has changed since stays, and is named."""
+"""`closedmail setup --undo`: undo what setup did; what somebody has changed since stays, and is named."""
 
 import os
 from collections.abc import Iterator
@@ -6,32 +6,71 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from closedmail.doctor.fix_command import run
-from closedmail.doctor.setup_record import SetupRecord, SetupStep
+from closedmail.doctor.queue_hold import FILES, going_tables, hold_again, hold_mail
+from closedmail.doctor.setup_record import SetupRecord, SetupStep, file_text
 from closedmail.errors import ClosedmailError
 from closedmail.files import replace_file
 from closedmail.mta.config_text import entries, marks, take_back
 from closedmail.mta.postconf import run_postfix
 
 
-def undo(record: SetupRecord) -> Iterator[str]:
-    """Take all steps back, the newest first; a sentence for each thing done or left alone. Raises ClosedmailError."""
-    paths = dict.fromkeys(path for step in record.steps for path in step.files)
-    for path in paths:
-        yield from _undo_file(Path(path), [step.files[path] for step in record.steps if path in step.files])
+def undo(record: SetupRecord, *, release_queue: bool = False) -> Iterator[str]:
+    """Undo all steps, the newest first; a sentence for each thing done or left alone. Raises ClosedmailError.
+
+    Partners' mail that waits is put on hold first, unless `release_queue`: it would leave by the Internet at once.
+    """
+    files = {Path(path): [step.files[path] for step in record.steps if path in step.files] for path in _paths(record)}
+    former = {
+        path: _former(file_text(path), changes, master=path.name == "master.cf") for path, changes in files.items()
+    }
+    tables = {folder: _going(folder, files, former) for folder in dict.fromkeys(path.parent for path in files)}
+    for folder, going in tables.items():
+        yield from hold_mail(folder, going, release=release_queue)
+    for path, (text, changed) in former.items():
+        yield from _restore(path, text, changed)
     for step in reversed(record.steps):
         yield from _undo_modes(step)
         yield from _undo_units(step)
+    for folder, going in tables.items():
+        if not release_queue:
+            # What has come since the first look. Until it is reloaded, Postfix's queue manager goes by the old tables.
+            said = {line for line in hold_again(folder, going, release=False) if "put on hold" in line}
+            yield from sorted(said)
+        yield reload_postfix(str(folder))
     record.remove()
 
 
-def _undo_file(path: Path, changes: list[list[str]]) -> Iterator[str]:
-    current = path.read_text(encoding="utf-8", errors="surrogateescape")
-    text, changed = _former(current, changes, master=path.name == "master.cf")
-    if text != current:
+def reload_postfix(config_directory: str) -> str:
+    """Have a running Postfix read its configuration; return a sentence about that. Raises ClosedmailError."""
+    try:
+        run(["postfix", "-c", config_directory, "status"])
+    except ClosedmailError:
+        return "Postfix is not running; it reads the new configuration when it is started."
+    run(["postfix", "-c", config_directory, "reload"])
+    return "Postfix was reloaded and has read the new configuration."
+
+
+def _paths(record: SetupRecord) -> dict[str, None]:
+    return dict.fromkeys(path for step in record.steps for path in step.files)
+
+
+def _going(folder: Path, files: dict[Path, list[list[str]]], former: dict[Path, tuple[str, list[str]]]) -> list[str]:
+    """Find the transport tables that go: those of the files as setup left them count, too.
+
+    So it is the same for an undo that was killed after it had restored them.
+    """
+    now = {name: file_text(folder / name) for name in FILES}
+    after = {name: former[folder / name][0] if folder / name in former else text for name, text in now.items()}
+    wired = {name: files[folder / name][-1][1] if folder / name in files else text for name, text in now.items()}
+    return list(dict.fromkeys([*going_tables(now, after), *going_tables(wired, after)]))
+
+
+def _restore(path: Path, text: str, changed: list[str]) -> Iterator[str]:
+    if text != file_text(path):
         found = path.stat()
         owner = found.st_uid, found.st_gid
         replace_file(path, [text.encode("utf-8", "surrogateescape")], found.st_mode & 0o7777, owner)
-        yield f"{path}: taken back"
+        yield f"{path}: restored"
     yield from (f"{path}: {key} was changed since setup, and is left as it is" for key in changed)
 
 
@@ -51,13 +90,13 @@ def _former(current: str, changes: list[list[str]], *, master: bool) -> tuple[st
         taken = take_back(current, before, after, master=master, earlier=earlier)
         current, left = taken.text, taken.changed
         if master and left:
-            current, left = _take_options_back(current, before, after, left)
+            current, left = _undo_options(current, before, after, left)
         changed.update(dict.fromkeys(left))
     return current, list(changed)
 
 
-def _take_options_back(current: str, before: str, after: str, keys: list[str]) -> tuple[str, list[str]]:
-    """Take back the -o settings that are still as setup made them, in entries of master.cf that were changed since."""
+def _undo_options(current: str, before: str, after: str, keys: list[str]) -> tuple[str, list[str]]:
+    """Undo the -o settings that are still as setup made them, in entries of master.cf that were changed since."""
     old, new, now = _options(before), _options(after), _options(current)
     everywhere = set.intersection(
         *({key for key, _ in entries(text, master=True)} for text in (current, before, after))
@@ -82,7 +121,7 @@ def _take_options_back(current: str, before: str, after: str, keys: list[str]) -
         master = _write(Path(folder), current)
         for arguments in commands:
             run(["postconf", "-c", folder, *arguments])
-        return master.read_text(encoding="utf-8", errors="surrogateescape"), left
+        return file_text(master), left
 
 
 def _options(text: str) -> dict[str, str]:
@@ -96,7 +135,7 @@ def _write(folder: Path, text: str) -> Path:
     main, master = folder / "main.cf", folder / "master.cf"
     main.touch()
     os.utime(main, (0, 0))  # postconf waits for a file that is new
-    master.write_text(text, encoding="utf-8", errors="surrogateescape")
+    master.write_bytes(text.encode("utf-8", "surrogateescape"))
     return master
 
 

@@ -9,6 +9,7 @@ from closedmail.exports.export_rows import ExportRow, all_rows
 from closedmail.exports.mailertable import value_of
 from closedmail.exports.published_generation import PublishedGeneration
 from closedmail.exports.target import ExportRequest, File
+from closedmail.words import printable
 
 COLUMNS = (
     *("domain", "covers", "state", "network", "rule", "mailertable", "hosts", "tls", "mode", "require", "allow_from"),
@@ -91,4 +92,5 @@ def _yes(flag: bool) -> str:
 
 
 def _inert(cell: str) -> str:
+    cell = printable(cell)
     return f"'{cell}" if cell.startswith(_FORMULA) else cell

@@ -67,7 +67,7 @@ def fetch(
         source: ListSource = _PathSource(location)
     elif location.lower().startswith("https://"):
         context = tls_context(ca_file, client_cert, client_key)
-        source = UrlSource(location, context)
+        source = UrlSource(location, context, ca_file)
     else:
         raise fetch_failed(f"{shown_url(location)}: a list is fetched from an https:// URL or a path only; fix source")
     try:

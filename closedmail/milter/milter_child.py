@@ -19,6 +19,7 @@ from types import FrameType, TracebackType
 
 import milter
 
+from closedmail.core.where import socket_path
 from closedmail.milter.milter_callbacks import register
 from closedmail.milter.milter_service import MilterService
 from closedmail.store.environment import store_path
@@ -84,9 +85,9 @@ def _serve(stopping: threading.Event, conn: str) -> None:
 
 
 def _unlink(conn: str) -> None:
-    if conn.startswith("unix:"):
+    if path := socket_path(conn):
         with suppress(OSError):
-            Path(conn.removeprefix("unix:")).unlink()
+            Path(path).unlink()
 
 
 def _close_sockets(conn: str) -> None:

@@ -4,6 +4,7 @@ Source: postconf(5) and master(5): a line that begins with white space continues
 lines may come between. An entry is known by its parameter, or by its service and type.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -19,7 +20,7 @@ class Taken:
 def entries(text: str, *, master: bool = False) -> Iterator[tuple[str, str]]:
     """Split a file into pieces, each with its key ("" for comments and empty lines); together they are the text."""
     piece, key, waiting = "", "", ""
-    for line in text.splitlines(keepends=True):
+    for line in re.findall(r"[^\n]*\n|[^\n]+", text):  # as Postfix: no other character ends a line
         blank = not line.strip() or line.lstrip().startswith("#")
         if blank:
             waiting += line  # inside an entry, if that goes on

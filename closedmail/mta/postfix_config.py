@@ -36,7 +36,7 @@ class Service:
             return False
         host, _ = split_service(self.name)
         hosts = [host] if host else split_list(self.values.get("inet_interfaces", "all"))
-        return all(map(_is_loopback, hosts)) if hosts else False
+        return all(map(is_loopback, hosts)) if hosts else False
 
     def get(self, name: str) -> str:
         """Return a setting as the service sees it."""
@@ -69,7 +69,8 @@ class PostfixConfig:
         return next((item for item in self.services if (item.name, item.type) == (name, kind)), None)
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Check whether a host, as Postfix's settings name it, is this machine's loopback."""
     if host in ("localhost", "loopback-only"):
         return True
     try:

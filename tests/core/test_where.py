@@ -2,7 +2,7 @@
 
 import pytest
 
-from closedmail.core.where import Where, parse_endpoint, parse_libmilter, parse_where, split_service
+from closedmail.core.where import Where, parse_endpoint, parse_libmilter, parse_where, socket_path, split_service
 
 
 @pytest.mark.parametrize(
@@ -49,3 +49,11 @@ def test_endpoints_of_postfix(endpoint: str, chrooted: bool, where: str) -> None
 )
 def test_services_of_master_cf(name: str, parts: tuple[str, str]) -> None:
     assert split_service(name) == parts
+
+
+@pytest.mark.parametrize(
+    ("where", "path"),
+    [("unix:/run/x", "/run/x"), ("unix:/a:b", "/a:b"), ("inet:[::1]:25", ""), ("", ""), ("unixx:/a", "")],
+)
+def test_socket_path(where: str, path: str) -> None:
+    assert socket_path(where) == path

@@ -528,6 +528,35 @@ FAULTS = {
         severity="warning",
         by_hand=True,
     ),
+    "a-filter-elsewhere": Fault(
+        main("content_filter = smtp:[192.0.2.25]:10025"),
+        "filter-route",
+        "content_filter = smtp:[192.0.2.25]:10025: such mail to partners goes there and not to its route",
+        severity="warning",
+    ),
+    "a-filter-by-the-mx": Fault(
+        entry("587 inet n - y - - smtpd -o content_filter=smtp:"),
+        "filter-route",
+        "content_filter of 587/inet in master.cf = smtp:",
+        severity="warning",
+    ),
+    "a-header-that-filters": Fault(
+        both(
+            lambda well: (well.folder / "checks").write_text("/^Subject: .*secret/ FILTER relay:scan.example\n"),
+            main("header_checks = regexp:FOLDER/checks"),
+        ),
+        "filter-route",
+        "FILTER relay:scan.example",
+        severity="warning",
+    ),
+    "an-access-table-that-filters": Fault(
+        main(
+            "smtpd_recipient_restrictions = check_recipient_access inline:{{koeln.example = FILTER smtp:[h.example]}}"
+        ),
+        "filter-route",
+        "has FILTER smtp:[h.example]",
+        severity="warning",
+    ),
     "unknown-senders": Fault(
         main("smtpd_sender_restrictions = $closedmail_check, reject_unknown_sender_domain, permit"),
         "unknown-sender-domain",
@@ -633,6 +662,26 @@ def test_a_gateway_with_all_ways_in(well: Patient) -> None:
         with well.master.open("a") as file:
             file.write((WAYS / f"{name}.cf").read_text())
     well.set("content_filter = smtp:[127.0.0.1]:10025")
+    assert well.findings() == []
+
+
+@pytest.mark.parametrize(
+    "filter_",
+    [
+        "smtp:[127.0.0.1]:10025",
+        "smtp:[::1]:1",
+        "lmtp:unix:private/x",
+        "smtp:localhost:25",
+        "scan:dummy",
+        "discard:",
+        "gone:x",
+    ],
+)
+def test_a_filter_that_stays_here(well: Patient, filter_: str) -> None:
+    with well.master.open("a") as file:
+        file.write("scan unix - n n - - pipe argv=/bin/true\nlmtp unix - - y - - lmtp\n")
+    (well.folder / "checks").write_text(f"/^X:/ FILTER {filter_}\n/FILTER smtp:x/ DUNNO\n")
+    well.set(f"header_checks = regexp:{well.folder}/checks", f"content_filter = {filter_}")
     assert well.findings() == []
 
 

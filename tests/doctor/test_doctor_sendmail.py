@@ -162,6 +162,7 @@ def add(*lines: str) -> tuple[str, str]:
 
 MAILERTABLE = f"FEATURE(`mailertable', `hash {MAPS}/mailertable')"
 ACCESS = f"FEATURE(`access_db', `hash -T<TMPF> {MAPS}/access')"
+NOCANONIFY = "FEATURE(`nocanonify')"
 FILTER = f"INPUT_MAIL_FILTER(`closedmail', `S=local:{SOCKET}, F=T, T=C:1m;S:30s;R:30s;E:2m')"
 FORM = '\n[partner."f{n}.example"]\ninbound = {{ mode = "enforce", require = "cert", certificates = [{{{pin}}}] }}\n'
 END = "# One member more than the list has"
@@ -226,6 +227,22 @@ FAULTS = [
     ),
     Fault("own-rows", "No such file", run="rm /etc/mail/mailertable.own"),
     Fault("makemap", "apt install", run="mv /usr/sbin/makemap /x", undo="mv /x /usr/sbin/makemap"),
+    # Routes
+    Fault("nocanonify", "asks the DNS", mc=(NOCANONIFY, ""), line=f"{NOCANONIFY}dnl"),
+    Fault(
+        "nocanonify",
+        "koeln.example in class Canonify (CANONIFY_DOMAIN), and koeln.example is a partner",
+        mc=add("CANONIFY_DOMAIN(`koeln.example other.example')"),
+    ),
+    Fault("nocanonify", "has example in class Canonify", mc=add("CANONIFY_DOMAIN(`example')")),
+    Fault("nocanonify", "and .kreis.example is a partner", mc=add("CANONIFY_DOMAIN(`a.kreis.example')")),
+    Fault("nocanonify", "the listener B in", mc=add("DAEMON_OPTIONS(`Name=B, Port=2525, M=c')")),
+    Fault(
+        "fallback-relay",
+        "FallbackSmartHost=relay.example: partners' mail goes there",
+        mc=add("define(`confFALLBACK_SMARTHOST', `relay.example')"),
+    ),
+    Fault("fallback-relay", "FallbackMXhost=relay.example", mc=add("define(`confFALLBACK_MX', `relay.example')")),
     # The milter
     Fault("milter-missing", "does not ask", mc=(FILTER, ""), line=f"{FILTER}dnl"),
     Fault("milter-flags", "no F=T", mc=(" F=T,", ""), line=f"{FILTER}dnl"),
@@ -390,6 +407,8 @@ WELL: dict[str, dict[str, Any]] = {
     "mail is put off by closing": {"mc": ("F=T", "F=4")},
     "another word for the socket": {"mc": ("local:/run", "unix:/run")},
     "another name": {"mc": ("`closedmail', `S", "`cm', `S")},
+    "names without a dot are looked up": {"mc": (NOCANONIFY, "FEATURE(`nocanonify', `canonify_hosts')")},
+    "others' names are looked up": {"mc": add("CANONIFY_DOMAIN(`other.invalid koeln.invalid')")},
     "no rule asks": {"mc": (FILTER, ""), "toml": ('mode = "report"', 'mode = "off"')},
     "back from a filter": {"mc": add(OTHER, "DAEMON_OPTIONS(`Name=B, Port=2525, Addr=127.0.0.1, InputMailFilters=o')")},
     "users log in": {"mc": add(OTHER, "DAEMON_OPTIONS(`Name=B, Port=587, M=Ea, InputMailFilters=o')")},

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import stat
 import time
@@ -14,15 +15,17 @@ import pytest
 from support.daemon import Daemon, closedmail_as, closedmail_inside
 from support.patient import Patient, patient
 from support.private_postfix import PrivatePostfix
+from support.sink import Sink
 
 from closedmail.config import load, parse
 from closedmail.demo.ports import free_port
 from closedmail.demo.smtp_client import deliver
 from closedmail.doctor import fix_command, setup
+from closedmail.doctor import undo as undo_steps
 from closedmail.doctor.finding import Finding, Fix, Program
 from closedmail.doctor.finding_ids import Phase
 from closedmail.doctor.fix_command import apply_fix
-from closedmail.doctor.setup import Setup, take_back
+from closedmail.doctor.setup import Setup, undo_all
 from closedmail.doctor.setup_record import SetupRecord
 from closedmail.errors import ClosedmailError
 
@@ -49,7 +52,7 @@ def plain(gateway: Patient) -> Iterator[Patient]:
     gateway.settle()
     yield gateway
     gateway.restore()
-    record = SetupRecord(load(gateway.config))
+    record = record_of(gateway)
     if record.steps:
         record.remove()
 
@@ -68,6 +71,10 @@ def settled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fix_command, "run", run)
 
 
+def record_of(well: Patient) -> SetupRecord:
+    return SetupRecord(Path(load(well.config).gateway.state_dir))
+
+
 def texts(well: Patient) -> tuple[str, str]:
     return well.main.read_text(), well.master.read_text()
 
@@ -80,7 +87,7 @@ def run(well: Patient, *but: str) -> list[Finding]:
 
 
 def undo(well: Patient) -> list[str]:
-    said = list(take_back(load(well.config)))
+    said = list(undo_all(Path(load(well.config).gateway.state_dir)))
     well.settle()
     return said
 
@@ -98,13 +105,15 @@ def test_there_and_back(plain: Patient) -> None:
     ]
     said = undo(plain)
     assert said == [
-        f"{plain.master}: taken back",
-        f"{plain.main}: taken back",
+        "Mail to 5 domains will leave as your other settings say: by the Internet, where nothing else routes it.",
+        "Held or refused until now, and no longer: closed.example.",
+        f"{plain.master}: restored",
+        f"{plain.main}: restored",
         "Postfix is not running; it reads the new configuration when it is started.",
     ]
     assert texts(plain) == before
     assert stat.S_IMODE(plain.main.stat().st_mode) == 0o644
-    assert undo(plain) == ["There is nothing to take back."]
+    assert undo(plain) == []
 
 
 class Killed(BaseException):
@@ -114,7 +123,8 @@ class Killed(BaseException):
 @pytest.mark.parametrize("done", [False, True])
 def test_killed_at_any_step(plain: Patient, monkeypatch: pytest.MonkeyPatch, done: bool) -> None:
     """Before a command changes main.cf or master.cf, or after it has and before that is written down."""
-    monkeypatch.setattr(setup, "reload_postfix", lambda _: "")  # it does not run, and asking takes two seconds
+    for module in (setup, undo_steps):  # it does not run, and asking takes two seconds
+        monkeypatch.setattr(module, "reload_postfix", lambda _: "")
     before, real, steps = texts(plain), fix_command.run, 0
     for number in range(100):
         left = number
@@ -134,14 +144,14 @@ def test_killed_at_any_step(plain: Patient, monkeypatch: pytest.MonkeyPatch, don
             run(plain)
         except Killed:
             steps += 1
-            assert SetupRecord(load(plain.config)).steps
+            assert record_of(plain).steps
         else:
             break
         finally:
             monkeypatch.setattr(fix_command, "run", real)
             undo(plain)
         assert texts(plain) == before
-        assert undo(plain) == ["There is nothing to take back."]
+        assert undo(plain) == []
     assert texts(plain) == before
     assert steps >= 6
 
@@ -234,7 +244,7 @@ def test_a_record_of_an_earlier_version(plain: Patient) -> None:
             "units": {},
         },
     ]
-    record = SetupRecord(load(plain.config)).path
+    record = record_of(plain).path
     record.parent.mkdir(mode=0o700)
     record.write_text(json.dumps(steps))
     plain.main.write_text(after)
@@ -243,6 +253,39 @@ def test_a_record_of_an_earlier_version(plain: Patient) -> None:
     assert plain.main.read_text() == main
     assert stat.S_IMODE(folder.stat().st_mode) == mode
     assert not record.exists()
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [None, "", "[gateway]\nown_domains = [\n", '[gateway]\nstate_dir = "{state}"\nnothing_known = 1\n[', "\udcff\n"],
+    ids=["missing", "empty", "unfinished", "errors", "not UTF-8"],
+)
+def test_undo_needs_no_configuration(plain: Patient, broken: str | None) -> None:
+    """And every byte is as it was: the ends of lines of DOS, of Unicode, and what is no UTF-8."""
+    odd = b"# a\r\n# b\xe2\x80\xa8c\xc2\x85 \xff\x0b\n"
+    plain.main.write_bytes(odd + plain.main.read_bytes())
+    before = plain.main.read_bytes(), plain.master.read_bytes()
+    kept = plain.config.read_bytes()
+    run(plain)
+    state = plain.folder / "state"
+    record = record_of(plain).path
+    assert record.exists()
+    if broken is None:
+        plain.config.unlink()
+    else:
+        plain.config.write_bytes(broken.replace("{state}", str(state)).encode("utf-8", "surrogateescape"))
+    usual = Path("/var/lib/closedmail-setup")
+    if "state_dir" not in (broken or ""):
+        assert not usual.exists()
+        lost = closedmail_inside("setup", "--undo", config=plain.config)
+        assert (lost.status, "state_dir is not known" in lost.stderr) == (1, True), lost
+        record.parent.rename(usual)  # where the file that is gone did not say otherwise
+    done = closedmail_inside("setup", "--undo", config=plain.config)
+    plain.config.write_bytes(kept)
+    assert (done.status, done.stderr) == (0, "")
+    assert (plain.main.read_bytes(), plain.master.read_bytes()) == before
+    assert not record.exists()
+    assert not usual.exists()
 
 
 def test_what_an_administrator_must_decide_is_left(plain: Patient) -> None:
@@ -313,7 +356,7 @@ def test_only_commands_that_doctor_proposes_are_run(fix: Fix, shown: str) -> Non
 
 def test_nobody_else_may_write_the_record(plain: Patient) -> None:
     run(plain)
-    folder = SetupRecord(load(plain.config)).path.parent
+    folder = record_of(plain).path.parent
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     for owner, mode in ((0, 0o777), (NOBODY, 0o700)):
         os.chown(folder, owner, -1)
@@ -345,7 +388,7 @@ def test_units_are_as_they_were(
     program.chmod(0o755)
     log.write_text("")
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
-    apply_fix(Fix.start("a.timer"), "timer", str(plain.etc), SetupRecord(load(plain.config)))
+    apply_fix(Fix.start("a.timer"), "timer", str(plain.etc), record_of(plain))
     asked = ["is-active --quiet a.timer", "is-enabled --quiet a.timer", "enable --now a.timer"]
     assert log.read_text().splitlines() == asked
     undo(plain)
@@ -435,7 +478,7 @@ def test_a_running_postfix() -> None:
             assert (done.status, done.stderr) == (0, ""), done
             assert done.stdout.endswith(
                 "Postfix was reloaded and has read the new configuration.\n"
-                f"To take back what setup did, run: closedmail --config {config} setup --undo\nNothing is wrong.\n"
+                f"To undo what setup did, run: closedmail --config {config} setup --undo\nNothing is wrong.\n"
             )
             postfix.wait_for_log("reload -- version")
             assert soon("127.0.0.66", 554)
@@ -447,3 +490,57 @@ def test_a_running_postfix() -> None:
             postfix.wait_for_log("(?s)reload -- version.*reload -- version")
             assert soon("127.0.0.66", 250)
             assert "fatal" not in postfix.log()
+
+
+@pytest.mark.real("postfix")
+@pytest.mark.parametrize("release", [False, True], ids=["held", "released"])
+def test_undo_with_partners_mail_in_the_queue(release: bool) -> None:
+    """Two routes are down, and one domain is held. Undone and tried again, none of that reaches the public MX."""
+    with TemporaryDirectory(prefix="closedmail-", dir="/tmp") as name, Sink("127.0.0.1") as public:
+        folder = Path(name)
+        folder.chmod(0o755)
+        config = folder / "closedmail.toml"
+        config.write_text(CONFIG.format(folder=folder))
+        (folder / "list").write_text(
+            f"koeln.example\tesmtp:[198.18.9.9]:{free_port()}\n.land.example\tesmtp:[198.18.9.9]\n"
+        )
+        # Whatever has no row goes to the public MX.
+        public_mx = {"relayhost": f"[127.0.0.1]:{public.port}", "mydestination": "", "local_recipient_maps": ""}
+        postfix = PrivatePostfix(folder / "postfix", {**public_mx, "default_transport": "smtp"}, listeners=())
+        with postfix, Daemon(config):
+            done = closedmail_inside("setup", "--yes", config=config)
+            assert "Postfix was reloaded" in done.stdout, done
+            postfix.wait_for_log("reload -- version")
+            # Nothing is tried before the undo.
+            postfix.postconf("-e", "defer_transports = ndb")
+            postfix.reload()
+            waits = ["office@KOELN.example", "a+b@amt.land.example"]
+            for recipient in waits:
+                postfix.submit("info@city.example", [recipient])
+            postfix.submit("info@city.example", ["x@elsewhere.example", "y@koeln.example"])
+            assert [mail.recipients for mail in public.wait(1)] == [("x@elsewhere.example",)]
+            deadline = time.monotonic() + 20
+            while [item.queue_name for item in postfix.queue()] != ["deferred"] * 3 and time.monotonic() < deadline:
+                time.sleep(0.05)
+            postfix.postconf("-X", "defer_transports")
+            arguments = ["--release-queue"] if release else []
+            done = closedmail_inside("setup", "--undo", *arguments, config=config)
+            assert (done.status, done.stderr) == (0, "")
+            assert "transport_maps" not in (postfix.etc / "main.cf").read_text()
+            assert "Mail to 2 domains will leave as your other settings say" in done.stdout
+            assert done.stdout.count(" waits for ") == 3
+            assert done.stdout.index(" waits for ") < done.stdout.index(": restored")
+            for recipient in waits:
+                assert f" waits for {recipient}: {'it will leave' if release else 'put on hold'}" in done.stdout
+            postfix.flush()
+            postfix.submit("info@city.example", ["z@elsewhere.example"])
+            if release:
+                public.wait(5)
+                return
+            assert [mail.recipients[0] for mail in public.wait(2)] == ["x@elsewhere.example", "z@elsewhere.example"]
+            assert [item.queue_name for item in postfix.queue()] == ["hold"] * 3
+            # What the sentence proposes sends it.
+            (command,) = re.findall(r"office@KOELN\.example: put on hold; to send it, run: (.*)", done.stdout)
+            postfix.run(*shlex.split(command))
+            postfix.flush()
+            assert public.wait(3)[2].recipients == (waits[0],)

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from support.https_server import Answer, Authority, HttpsServer, Request, openss
 from closedmail import __version__
 from closedmail.errors import Refused
 from closedmail.lists.fetch import Fetched, Validators, fetch
+from closedmail.lists.https_source import tls_context
 
 LIST = b"koeln.example esmtp:[192.0.2.1]\n" * 5000
 MAX_SIZE = 1 << 20
@@ -302,6 +304,27 @@ def test_unknown_ca(server: HttpsServer, tmp_path: Path) -> None:
     other = Authority(tmp_path / "other")
     assert "certificate" in refused(server.url("/list"), tmp_path, ca_file=str(other.ca_file))
     assert server.requests == []
+
+
+def test_an_own_ca_need_not_be_strict(server: HttpsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python 3.13's default refuses a CA without keyUsage, as this one is; public CAs are judged by it."""
+    real = ssl.create_default_context
+
+    def strict(**how: Any) -> ssl.SSLContext:
+        context = real(**how)
+        context.verify_flags |= ssl.VERIFY_X509_STRICT
+        return context
+
+    monkeypatch.setattr(ssl, "create_default_context", strict)
+    server.answers["/list"] = Answer(body=LIST)
+    assert get(server.url("/list"), tmp_path, ca_file=server.ca_file).path
+    assert tls_context("", "", "").verify_flags & ssl.VERIFY_X509_STRICT
+
+
+@pytest.mark.parametrize(("own", "remedy"), [(False, "set ca_file to the CA"), (True, "other/ca.pem (ca_file)")])
+def test_a_certificate_of_another_ca(server: HttpsServer, tmp_path: Path, own: bool, remedy: str) -> None:
+    other = Authority(tmp_path / "other")
+    assert remedy in refused(server.url("/list"), tmp_path, ca_file=str(other.ca_file) if own else "")
 
 
 @pytest.mark.parametrize(("san", "days"), [("DNS:other.example", 30), ("", 30), ("DNS:localhost", -1)])

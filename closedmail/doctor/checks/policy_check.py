@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from closedmail.core.where import split_service
+from closedmail.core.where import socket_path, split_service
 from closedmail.doctor.checks.policy_endpoint import (
     CHECK,
     Endpoint,
@@ -163,9 +163,9 @@ def _judge(
             "smtpd_policy_service_default_action"
         )
         yield Finding.of("default-action", *_with_fix(facts, setting, text))
-    path = where.removeprefix("unix:")
+    path = socket_path(where)
     if facts.machine.answers(where):
-        state = facts.machine.file(path) if where.startswith("unix:") else None
+        state = facts.machine.file(path) if path else None
         if state and state.stopped_at:
             yield Finding.of(
                 "socket-access",

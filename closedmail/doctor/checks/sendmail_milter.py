@@ -5,7 +5,7 @@ Which macros sendmail.cf sends at MAIL is not checked: the milter names those th
 
 from collections.abc import Iterator
 
-from closedmail.core.where import parse_where
+from closedmail.core.where import parse_where, socket_path
 from closedmail.doctor.finding import Finding, Fix
 from closedmail.doctor.sendmail_facts import SENDMAIL_MC, SendmailFacts, rebuild
 from closedmail.mta.sendmail_cf import MailFilter
@@ -74,8 +74,8 @@ def _judge(facts: SendmailFacts, item: MailFilter, start: Fix | None) -> Iterato
 
 
 def _answer_findings(facts: SendmailFacts, where: str, start: Fix | None) -> Iterator[Finding]:
-    path = where.removeprefix("unix:")
-    state = facts.machine.path(path) if path != where else None
+    path = socket_path(where)
+    state = facts.machine.path(path) if path else None
     if state and state.writable_at:
         yield Finding.of(
             "milter-folder",
