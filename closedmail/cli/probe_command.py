@@ -72,7 +72,7 @@ def _plan(
         except Refused as refusal:
             raise ClosedmailError(refusal.reason) from None
         chain, tables = read_chain(directory, config.postfix.map_dir), OwnTables(directory)
-        found = find_own_rows(chain, tables, snapshot) if chain.transport.has_ours else OwnRows()
+        found = find_own_rows(chain, tables, snapshot) if chain.transport.ours else OwnRows()
         for sentence in found.sentences():
             click.echo(f"closedmail: note: {sentence}", err=True)
         own = own_targets(snapshot, RecipientChain(chain, tables), found, domains if found else ())

@@ -71,8 +71,8 @@ def _theirs(
 def _policies(snapshot: Snapshot, chain: RecipientChain, value: str, name: str) -> dict[str, str]:
     """Find the TLS policy of each nexthop of a route."""
 
-    def ours(nexthop: str) -> str | None:
-        row = snapshot.tls_row(nexthop)
+    def ours(name: str) -> str | None:
+        row = snapshot.tls_row(name)
         return str(row.policy) if row else None
 
     service, nexthops = chain.delivery(value, name)

@@ -26,11 +26,11 @@ _SILENT = ("error", "retry", "discard")
 
 @dataclass(frozen=True, slots=True)
 class TableList:
-    """A list of tables: those before ours, those after it, and whether ours is among them at all."""
+    """A list of tables: those before ours, those after it, and the file names of ours among them, if any."""
 
     front: tuple[str, ...] = ()
     behind: tuple[str, ...] = ()
-    has_ours: bool = False
+    ours: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +89,17 @@ def split_tables(value: str, ours_begin: str) -> TableList:
     """Split a list of tables at ours, whose paths begin so. What refuses unusual spellings is in neither part."""
     guard = f"regexp:{ours_begin.rpartition('/')[0]}/{TABLE}"
     items = [item for item in split_list(value) if item != guard]
-    ours = [at for at, item in enumerate(items) if any(path.startswith(ours_begin) for _, path in tables_in([item]))]
-    others = [(at, item) for at, item in enumerate(items) if at not in ours]
-    first = ours[0] if ours else len(items)
+    folder = ours_begin.rpartition("/")[0]
+    named = [
+        [path.removeprefix(f"{folder}/") for _, path in tables_in([item]) if path.startswith(ours_begin)]
+        for item in items
+    ]
+    first = next((at for at, names in enumerate(named) if names), len(items))
+    others = [(at, item) for at, item in enumerate(items) if not named[at]]
     return TableList(
-        tuple(item for at, item in others if at < first), tuple(item for at, item in others if at > first), bool(ours)
+        tuple(item for at, item in others if at < first),
+        tuple(item for at, item in others if at > first),
+        tuple(dict.fromkeys(name for names in named for name in names)),
     )
 
 

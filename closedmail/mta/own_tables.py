@@ -3,7 +3,7 @@
 It runs as whoever runs closedmail. What that user can't read is reported, never guessed.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from closedmail.errors import ClosedmailError
@@ -14,6 +14,7 @@ from closedmail.mta.lookup_chain import LookupChain, is_pattern
 from closedmail.mta.map_types import SUFFIXES
 from closedmail.programs import FinishedProgram, ProgramError, run
 from closedmail.routes.delivery import CLOSED, delivery_of
+from closedmail.routes.tls_policy import row_place
 from closedmail.store.snapshot import Snapshot
 
 _TIME_LIMIT = 120  # seconds
@@ -82,9 +83,10 @@ def find_own_rows(chain: LookupChain, tables: OwnTables, snapshot: Snapshot) -> 
         except TableError as error:
             unread[table] = str(error)
     for service in {rule.outbound.transport for rule in snapshot.manifest.rules if rule.outbound}:
-        for table in chain.tls_of(service).tables.front:
+        lists = chain.tls_of(service).tables
+        for table in lists.front:
             try:
-                rows += _tls_rows(tables, table, snapshot)
+                rows += _tls_rows(tables, table, snapshot, lists.ours)
             except TableError as error:
                 unread[table] = str(error)
     return OwnRows(tuple(sorted(set(rows))), tuple(unread.items()))
@@ -123,9 +125,10 @@ def _routes(tables: OwnTables, table: str, snapshot: Snapshot) -> list[tuple[str
     return [*rows.values(), *(tables.ask(table, keys).items() if keys else ())]
 
 
-def _tls_rows(tables: OwnTables, table: str, snapshot: Snapshot) -> list[OwnRow]:
-    """Find the rows for our nexthops in a table of TLS policies."""
-    wanted = {nexthop: str(row.policy) for nexthop, row in snapshot.tls_rows()}
+def _tls_rows(tables: OwnTables, table: str, snapshot: Snapshot, ours: Collection[str]) -> list[OwnRow]:
+    """Find the rows for nexthops of some of our tables in an own table of TLS policies."""
+    places = ((row_place(name), row) for name, row in snapshot.tls_rows())
+    wanted = {nexthop: str(row.policy) for (place, nexthop), row in places if place in ours}
     listed = tables.rows(table)
     found = tables.ask(table, wanted) if listed is None else listed
     return [OwnRow(key, key, table, value, wanted[key], "tls") for key, value in found.items() if key in wanted]

@@ -7,6 +7,7 @@ from closedmail.maps.own_rows import lookup_keys
 from closedmail.mta.lookup_chain import LookupChain, is_pattern
 from closedmail.mta.own_tables import OwnTables, TableError
 from closedmail.routes.nexthop import parse_nexthop
+from closedmail.routes.tls_policy import row_name
 
 Found = tuple[str, str, str]  # table, key, value
 
@@ -22,7 +23,7 @@ class RecipientChain:
     @property
     def reads_ours(self) -> bool:
         """Whether Postfix looks into our transport table at all."""
-        return self._chain.transport.has_ours
+        return bool(self._chain.transport.ours)
 
     def own_row(self, address: str, canonical: str, ours: str | None) -> Found | None:
         """Find the row that Postfix uses before our row with the key `ours`; None where that is used, or no row.
@@ -45,7 +46,7 @@ class RecipientChain:
         return self._chain.delivery(value, domain)
 
     def tls_policy(self, service: str, nexthop: str, ours: Callable[[str], str | None]) -> str:
-        """Find the TLS policy under which a service delivers to a nexthop. `ours` gives our row for a key.
+        """Find the TLS policy under which a service delivers to a nexthop. `ours` gives our row by its name.
 
         Source: tls_policy_lookup() of smtp_tls_policy.c: `.parent` is asked about for bare names only.
         """
@@ -54,8 +55,8 @@ class RecipientChain:
         front, behind = self._ask(settings.tables.front, keys), self._ask(settings.tables.behind, keys)
         for key in keys:
             found = [answers[key] for answers in front.values() if key in answers]
-            if settings.tables.has_ours and (own := ours(key)):
-                found.append(own)
+            rows = (ours(row_name(table, key)) for table in settings.tables.ours)
+            found += [row for row in rows if row is not None]
             found += [answers[key] for answers in behind.values() if key in answers]
             if found:
                 return " ".join(found[0].split())

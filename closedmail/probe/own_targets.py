@@ -59,8 +59,8 @@ def _names(domains: Iterable[str]) -> list[str]:
 
 
 def _targets(snapshot: Snapshot, chain: RecipientChain, value: str, name: str) -> tuple[ProbeTarget, ...]:
-    def ours(nexthop: str) -> str | None:
-        row = snapshot.tls_row(nexthop)
+    def ours(name: str) -> str | None:
+        row = snapshot.tls_row(name)
         return str(row.policy) if row else None
 
     service, nexthops = chain.delivery(value, name)

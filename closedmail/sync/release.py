@@ -9,6 +9,7 @@ from closedmail.errors import ClosedmailError
 from closedmail.generation.earlier import Without
 from closedmail.generation.settle import released_line
 from closedmail.routes.delivery import route_of
+from closedmail.routes.tls_policy import row_place
 from closedmail.store.snapshot import Snapshot
 from closedmail.sync.in_force import InForce
 from closedmail.sync.inputs import check_services, gather
@@ -79,9 +80,11 @@ def _lingering(key: str, snapshot: Snapshot) -> set[str]:
     if entry is not None and entry.state is not State.ROUTED:
         return set()
     outbound = snapshot.rules[entry.rule].outbound if entry else None
-    nexthops = {key, *route_of(entry.value, outbound).nexthops} if entry and outbound else {key}
+    own = route_of(entry.value, outbound).rows if entry and outbound else ()
     names = {key.removeprefix(".")} if snapshot.staying_recipient(key.removeprefix(".")) else set()
-    return names | {name for name in nexthops if (row := snapshot.tls_row(name)) is not None and row.until}
+    return names | {
+        name for name, row in snapshot.tls_rows() if row.until and (name in own or row_place(name)[1] == key)
+    }
 
 
 def _check_held(key: str, entry: Entry | None) -> None:

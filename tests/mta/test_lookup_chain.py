@@ -8,24 +8,24 @@ OURS = "hash:/maps/transport"
 
 
 @pytest.mark.parametrize(
-    ("value", "front", "behind", "has_ours"),
+    ("value", "front", "behind", "ours"),
     [
-        ("", (), (), False),
-        (OURS, (), (), True),
-        (f"hash:/a, {OURS} regexp:/b", ("hash:/a",), ("regexp:/b",), True),
-        ("hash:/a hash:/maps2/transport", ("hash:/a", "hash:/maps2/transport"), (), False),
-        ("hash:/maps/other proxy:lmdb:/maps/transport", ("hash:/maps/other",), (), True),
+        ("", (), (), ()),
+        (OURS, (), (), ("transport",)),
+        (f"hash:/a, {OURS} regexp:/b", ("hash:/a",), ("regexp:/b",), ("transport",)),
+        ("hash:/a hash:/maps2/transport", ("hash:/a", "hash:/maps2/transport"), (), ()),
+        ("hash:/maps/other proxy:lmdb:/maps/transport", ("hash:/maps/other",), (), ("transport",)),
         (
             "inline:{ {a.example = smtp:[192.0.2.1]} }, " + OURS,
             ("inline:{ {a.example = smtp:[192.0.2.1]} }",),
             (),
-            True,
+            ("transport",),
         ),
-        ("unionmap:{hash:/maps/transport,hash:/a}, hash:/b", (), ("hash:/b",), True),
+        ("unionmap:{hash:/maps/transport,hash:/a}, hash:/b", (), ("hash:/b",), ("transport",)),
     ],
 )
-def test_a_list_of_tables(value: str, front: tuple[str, ...], behind: tuple[str, ...], has_ours: bool) -> None:
-    assert split_tables(value, "/maps/transport") == TableList(front, behind, has_ours)
+def test_a_list_of_tables(value: str, front: tuple[str, ...], behind: tuple[str, ...], ours: tuple[str, ...]) -> None:
+    assert split_tables(value, "/maps/transport") == TableList(front, behind, ours)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_services_have_settings_of_their_own() -> None:
     }
     chain = lookup_chain(main, options, "/maps/")
     assert (chain.transport.front, chain.delimiter) == (("hash:/a",), "+")
-    assert chain.tls_of("ndb").tables == TableList(("hash:/b",), (), has_ours=True)
+    assert chain.tls_of("ndb").tables == TableList(("hash:/b",), (), ("tls_policy-ndb",))
     assert [chain.tls_of(name).level for name in ("ndb", "smtp", "relay")] == ["encrypt", "may", "may"]
     renamed = lookup_chain({**main, "rewrite_service_name": "other"}, options, "/maps")
-    assert renamed.transport == TableList((), (), has_ours=True)
+    assert renamed.transport == TableList((), (), ("transport",))

@@ -50,6 +50,11 @@ mode = "off"
 """
 
 
+def change(etc: Path, *arguments: str) -> None:
+    """Change a configuration of Postfix."""
+    subprocess.run(["postconf", "-c", str(etc), *arguments], check=True, env={"PATH": f"{SBIN}:/usr/bin:/bin"})  # noqa: S607
+
+
 class RunningGateway:
     """A Postfix that runs, with two networks that deliver to one host, as the administrator's own mail to a bank does.
 
@@ -200,6 +205,35 @@ def test_there_and_back(plain: Site) -> None:
     plain.now += 3600
     plain.sync()
     assert plain.rows(shared) == {"[192.0.2.1]": "may"}
+
+
+@pytest.mark.real("postmap", "postconf")
+def test_what_is_said_of_a_service_and_released_from_its_table(plain: Site) -> None:
+    """explain, probe, the administrator's rows and release know the table that the service reads."""
+    plain.settings["postfix.tls_linger"] = "1h"
+    plain.put("koeln.example esmtp:[192.0.2.1]\nbonn.example esmtp:[192.0.2.2]\n")
+    plain.own_service("ndb")
+    plain.set(outbound__transport="", outbound__tls="secure", outbound__tls_match=["mx.koeln.example"])
+    etc, table = plain.etc, f"{plain.map_dir}/tls_policy-ndb"
+    own = plain.etc / "own-policies"
+    own.write_text("[192.0.2.2]\tnone\n")
+    change(etc, "-e", f"transport_maps = {plain.map_type}:{plain.map_dir}/transport")
+    plain.published()
+    policy = "secure match=mx.koeln.example"
+    shown = plain.run("explain", "--json", "--recipient", "u@koeln.example").json
+    assert (shown["verdict"], shown["tls_policy"]) == ("routed", {"[192.0.2.1]": policy})
+    assert "looks its TLS policy up elsewhere" not in shown["text"]
+    change(etc, "-P", f"closedmail-ndb/unix/smtp_tls_policy_maps=texthash:{own},{plain.map_type}:{table}")
+    (row,) = plain.run("sync", "--json").json["own_rows"]
+    assert (row["kind"], row["key"], row["value"], row["ours"]) == ("tls", "[192.0.2.2]", "none", policy)
+    # A looser demand waits for the row of before, unless that is released, by its nexthop or by the partner.
+    plain.set(outbound__tls="may", outbound__tls_match=[])
+    plain.sync()
+    assert plain.rows("tls_policy-ndb") == {"[192.0.2.1]": policy, "[192.0.2.2]": policy}
+    assert plain.run("release", "[192.0.2.1]").status == 0
+    assert plain.rows("tls_policy-ndb") == {"[192.0.2.1]": "may", "[192.0.2.2]": policy}
+    assert plain.run("release", "bonn.example").status == 0
+    assert plain.rows("tls_policy-ndb") == {"[192.0.2.1]": "may", "[192.0.2.2]": "may"}
 
 
 # --- The entry, as data
