@@ -446,6 +446,11 @@ def test_a_nexthop_that_two_networks_share() -> None:
         assert generation.policies["[192.0.2.1]"].level == one.tls
         assert generation.changes["ndb"].notes == []
         assert "service of its own" in generation.changes["hin"].notes[0]
+        # The one that has it in force is not changed, wherever it stands in the file.
+        config = configuration(network("hin", other), network("ndb", one))
+        generation = advance(config, lines(b=ONE), lines(a=ONE), previous=in_force(generation))
+        assert held(generation) == ["b.example"]
+        assert generation.policies["[192.0.2.1]"].level == one.tls
 
 
 def test_other_ports() -> None:

@@ -12,6 +12,7 @@ from closedmail.core.domain import fold, parents, to_unicode
 from closedmail.core.model import Inbound, Outbound, Partner
 from closedmail.core.record import Entry
 from closedmail.generation.generation import Generation
+from closedmail.routes.delivery import delivery_of
 
 A, B = "esmtp:[192.0.2.1]", "esmtp:[192.0.2.2]"
 NDB, HIN = network("ndb", closed=("kim.example",)), network("hin")
@@ -141,11 +142,12 @@ def seen(generation: Generation, network_name: str) -> dict[str, tuple[str, str,
         if rule.network == network_name and entry.in_force:
             spelled = to_unicode(key)
             row = generation.spellings.get(fold(spelled), "") if spelled else ""
-            found[key] = entry.value, row, rule.outbound.tls if rule.outbound else ""
+            rows = delivery_of(entry, rule.outbound).rows
+            found[key] = entry.value, row, " ".join(str(generation.policies.get(name, "")) for name in rows)
     return found
 
 
-@given(LISTS, LISTS, HOSTILE, st.booleans(), LEVELS, LEVELS)
+@given(LISTS, LISTS, HOSTILE, st.booleans(), LEVELS, LEVELS, st.booleans())
 def test_a_hostile_list_changes_no_key_of_another_network(
     mine: dict[str, str],
     theirs: dict[str, str],
@@ -153,8 +155,12 @@ def test_a_hostile_list_changes_no_key_of_another_network(
     first: bool,
     one: Outbound,
     other: Outbound,
+    shared: bool,
 ) -> None:
     """Whatever the hostile list says, in whichever place of the file, of every form of what the other one has."""
+    if not shared:  # the default: each network has a service, and so a table, of its own
+        one = replace(one, transport="closedmail-ndb", own_service=True)
+        other = replace(other, transport="closedmail-hin", own_service=True)
     ndb, hin = replace(NDB, outbound=one), replace(HIN, outbound=other)
     config = configuration(ndb, hin) if first else configuration(hin, ndb)
 
