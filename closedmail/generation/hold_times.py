@@ -24,8 +24,4 @@ class HoldTimes(NamedTuple):
         """Check whether a record that the network's list does not give any more is let go now."""
         if old.why is not Why.LOST:
             return network.on_removed == "release"
-        if network.on_removed == "keep" and old.value and not old.until:
-            return False
-        if self.anew and old.since > self.now:
-            return False
         return 0 < old.until <= self.ends.get(network.name, 0)
