@@ -44,8 +44,11 @@ def hold_mail(folder: Path, tables: list[str], *, release: bool) -> Iterator[str
     yield from hold_again(folder, tables, release=release)
 
 
-def hold_again(folder: Path, tables: list[str], *, release: bool) -> Iterator[str]:
-    """Hold what waits and is not on hold yet; a sentence for each mail. Raises ClosedmailError as `hold_mail` does."""
+def hold_again(folder: Path, tables: list[str], *, release: bool, known: bool = False) -> Iterator[str]:
+    """Hold what waits and is not on hold yet; a sentence for each mail. Raises ClosedmailError as `hold_mail` does.
+
+    `known`: what is on hold already was said before.
+    """
     if not tables:
         return
     postsuper = "postsuper" if str(folder) == _DEFAULT else f"postsuper -c {shlex.quote(str(folder))}"
@@ -65,6 +68,8 @@ def hold_again(folder: Path, tables: list[str], *, release: bool) -> Iterator[st
             f"hold all of it (`{postsuper} -h ALL`) and run this with --release-queue",
         ) from None
     for mail in leaving:
+        if known and mail.on_hold:
+            continue
         yield say_mail(mail, release=release, postsuper=postsuper)
 
 

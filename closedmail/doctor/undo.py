@@ -34,8 +34,7 @@ def undo(record: SetupRecord, *, release_queue: bool = False) -> Iterator[str]:
     for folder, going in tables.items():
         if not release_queue:
             # What has come since the first look. Until it is reloaded, Postfix's queue manager goes by the old tables.
-            said = {line for line in hold_again(folder, going, release=False) if "put on hold" in line}
-            yield from sorted(said)
+            yield from hold_again(folder, going, release=False, known=True)
         yield reload_postfix(str(folder))
     record.remove()
 

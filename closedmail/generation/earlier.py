@@ -38,8 +38,9 @@ class Without:
 class Earlier:
     """An earlier generation over the one in force, as a `difference.Previous`.
 
-    It has the records beyond the earlier one's lists (`Generation.beyond`), and all that is in force now and that has
-    no such record: what the earlier generation lacks is lost by going back to it, and not gone.
+    It has the records beyond the earlier one's lists (`Generation.beyond`), and all that is in force now, that has no
+    such record, and that these lists do not give: what the earlier generation lacks is lost by going back to it, and
+    not gone. Whose a listed domain is now does not matter.
     """
 
     def __init__(
@@ -49,8 +50,13 @@ class Earlier:
         rules: Sequence[Rule],
         in_force: Previous,
         now: int,
+        listed: Collection[str] = (),
     ) -> None:
-        """Keep the records `beyond` the lists; `networks` and `rules` are the earlier generation's by number."""
+        """Keep the records `beyond` the lists, whose keys are `listed`.
+
+        `networks` and `rules` are the earlier generation's by number.
+        """
+        self._listed = listed
         self.networks: Sequence[str] = (*networks, *(name for name in in_force.networks if name not in networks))
         self.rules: Sequence[Rule] = (*rules, *(replace(rule, partner="") for rule in in_force.rules))
         self.guards: Mapping[str, int] = {}
@@ -67,7 +73,7 @@ class Earlier:
     def entry(self, key: str) -> Entry | None:
         """Find the record of exactly this key."""
         found = self._beyond.get(key)
-        if found is None:
+        if found is None and key not in self._listed:
             now = self._in_force.entry(key) or self._guard(key)
             found = now and self._later(now)
         return found
@@ -75,7 +81,7 @@ class Earlier:
     def _others(self) -> Iterator[tuple[str, Entry]]:
         guards = ((key, guard) for key in sorted(self._guards) if (guard := self._guard(key)) is not None)
         for key, entry in interleave(self._in_force.records(), list(guards)):
-            if key not in self._beyond and (later := self._later(entry)) is not None:
+            if key not in self._beyond and key not in self._listed and (later := self._later(entry)) is not None:
                 yield key, later
 
     def _guard(self, key: str) -> Entry | None:

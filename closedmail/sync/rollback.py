@@ -74,7 +74,9 @@ def _put_back(run: LockedRun, snapshot: Snapshot, manifest: Manifest, archived: 
     )
     then = (*rules_of(rules), *archived.rules)
     before = _held(report)
-    plan.publish(label, archived.released, base=Earlier(archived.networks, held, then, found.before, run.now))
+    listed = frozenset(key for listing in plan.listings if listing for key in listing.entries)
+    base = Earlier(archived.networks, held, then, found.before, run.now, listed)
+    plan.publish(label, archived.released, base=base)
     since = sorted(_held(report) - before - held.keys())
     if since:
         more = f" and {len(since) - _NAMED} more" if len(since) > _NAMED else ""

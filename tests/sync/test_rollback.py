@@ -455,6 +455,22 @@ def test_whose_a_shared_domain_was(plain: Site) -> None:
     assert plain.records["koeln.example"].value == "esmtp:[192.0.2.9]"
 
 
+def test_a_domain_that_has_moved_since(plain: Site) -> None:
+    """The lists of then give it to the network of then, whoever has it now."""
+    plain.add_network("hin")
+    plain.put("koeln.example\tesmtp:[192.0.2.1]\n")
+    plain.put("basel.example\tesmtp:[192.0.2.9]\n", network="hin")
+    plain.sync()
+    plain.put("bonn.example\tesmtp:[192.0.2.2]\n")
+    plain.put("basel.example\tesmtp:[192.0.2.9]\nkoeln.example\tesmtp:[192.0.2.8]\n", network="hin")
+    plain.sync(force=True)
+    assert plain.run("release", "koeln.example").status == 0
+    assert plain.route("koeln.example") == "smtp:[192.0.2.8]"
+    back(plain, 1)
+    assert plain.route("koeln.example") == "smtp:[192.0.2.1]"
+    assert (plain.route("bonn.example") or "").startswith("retry:4.")
+
+
 # --- what can't be ---------------------------------------------------------------------------------------------------
 
 
