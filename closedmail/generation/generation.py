@@ -37,7 +37,8 @@ class Changes:
     """The changes that a generation makes for one network: keys, and sentences for people.
 
     `removed` has what the list lost, also where it is held now; `held` all that is held now. `yielded` are keys that
-    another network has already, with that network's name.
+    another network has already, with that network's name, `barred` those that another one's suffix or closed domain
+    covers, with a sentence about that.
     """
 
     domains: int = 0
@@ -46,6 +47,7 @@ class Changes:
     changed: list[str] = field(default_factory=list)
     held: list[str] = field(default_factory=list)
     yielded: dict[str, str] = field(default_factory=dict)
+    barred: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
 

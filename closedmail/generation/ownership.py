@@ -67,6 +67,10 @@ class Ownership:
         listed = key in listing.entries or key in listing.unclear
         return None if not listed and self._times.let_go(entry, self._networks[number]) else number
 
+    def guards(self, number: int, key: str) -> bool:
+        """Check whether a key belongs to a network because of its `closed_domains`."""
+        return self._guard(key) == number
+
     def covering(self, number: int, key: str) -> str | None:
         """Return the suffix of another network that a network's key lies below, where that is the longest."""
         for parent in parents(key.removeprefix(".")):

@@ -104,8 +104,16 @@ def _yield_foreign(generation: Generation, ownership: Ownership, listings: Seque
             continue
         value = listed[number][key]
         foreign.append((number, key))
-        if listed[owner].get(suffix or key) != value:
-            generation.changes[names[number]].yielded[key] = names[owner]
+        if listed[owner].get(suffix or key) == value:
+            continue  # the two agree
+        changes = generation.changes[names[number]]
+        if ownership.guards(owner, key):
+            changes.barred[key] = f"{key} is covered by closed_domains of network {names[owner]}"
+        elif suffix is not None and ownership.in_force(key) != owner:
+            remedy = "" if key.startswith(".") else f', unless over names "{names[owner]}"'
+            changes.barred[key] = f"{key} lies below {suffix} of network {names[owner]}{remedy}"
+        else:
+            changes.yielded[key] = names[owner]
     for number, key in foreign:
         del listed[number][key]
     for number, key in unclear:

@@ -181,8 +181,8 @@ def _skipped(changes: Changes, item: NetworkList, listing: Listing | None, input
     if listing is None:
         return ()
     skipped = list(listing.skipped)
-    for key, line in item.lines_of(changes.yielded.keys(), inputs.admission):
-        winner = changes.yielded[key]
-        reason = f"{key} is in force from the list of {winner}; a [partner] table decides otherwise"
-        skipped.append(replace(line, reason=reason))
+    reasons = {key: f"{key} is in force from the list of {winner}" for key, winner in changes.yielded.items()}
+    reasons |= changes.barred
+    for key, line in item.lines_of(reasons.keys(), inputs.admission):
+        skipped.append(replace(line, reason=f"{reasons[key]}; a [partner] table decides otherwise"))
     return tuple(sorted(skipped, key=lambda line: line.line))

@@ -74,7 +74,21 @@ def test_what_the_second_network_may_take(before: tuple[str, str], ndb: str, hin
     generation = advance(BOTH, text(ndb, A), text(hin, B), previous=previous)
     entry = generation.get(key)
     assert (entry is not None and entry.in_force and generation.rules[entry.rule].network == "hin") is taken
-    assert (key in generation.changes["hin"].yielded) is not taken
+    changes = generation.changes["hin"]
+    assert (key in {**changes.yielded, **changes.barred}) is not taken
+
+
+def test_what_is_said_of_a_line_that_is_not_taken() -> None:
+    config = configuration(NDB, HIN)
+    previous = in_force(advance(config, lines({".land.example": A, "a.example": A}), ""))
+    theirs = lines(dict.fromkeys(("amt.land.example", ".b.land.example", "praxis.kim.example", "a.example"), B))
+    changes = advance(config, lines({".land.example": A, "a.example": A}), theirs, previous=previous).changes["hin"]
+    assert changes.yielded == {"a.example": "ndb"}
+    assert changes.barred == {
+        "amt.land.example": 'amt.land.example lies below .land.example of network ndb, unless over names "ndb"',
+        ".b.land.example": ".b.land.example lies below .land.example of network ndb",
+        "praxis.kim.example": "praxis.kim.example is covered by closed_domains of network ndb",
+    }
 
 
 def test_a_broken_line_keeps_its_route() -> None:
@@ -96,7 +110,7 @@ def test_agreement_is_not_reported() -> None:
     previous = in_force(advance(BOTH, lines({".land.example": A, "a.example": A}), ""))
     theirs = lines({"amt.land.example": A, "a.example": A})
     generation = advance(BOTH, lines({".land.example": A, "a.example": A}), theirs, previous=previous)
-    assert generation.changes["hin"].yielded == {}
+    assert generation.changes["hin"].yielded == generation.changes["hin"].barred == {}
     assert owner(generation, "amt.land.example") == "ndb"
 
 
