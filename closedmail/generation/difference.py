@@ -123,7 +123,7 @@ def compare(previous: Previous, config: Config, listings: Sequence[Listing | Non
             other.elsewhere += key in entries
         listing = listings[number] if number >= 0 else None
         if listing is None:
-            if _needs_a_list(entry, previous.rules) and (key in tables or not own.covers(key)):
+            if _needs_a_list(key, entry, previous) and (key in tables or not own.covers(key)):
                 strays[key] = entry
             continue
         difference = differences[number]
@@ -148,9 +148,10 @@ def compare(previous: Previous, config: Config, listings: Sequence[Listing | Non
     return Comparison(differences, strays)
 
 
-def _needs_a_list(entry: Entry, rules: Sequence[Rule]) -> bool:
-    """Tell whether a record is not one that a `[partner]` table gives by itself: that goes with its table."""
-    return entry.network >= 0 or not rules[entry.rule].partner
+def _needs_a_list(key: str, entry: Entry, previous: Previous) -> bool:
+    """Tell whether a record is none that a `[partner]` table or a closed domain gives by itself and takes along."""
+    by_itself = previous.rules[entry.rule].partner or key.removeprefix(".") in previous.guards
+    return entry.network >= 0 or not by_itself
 
 
 def report_changes(generation: Generation, differences: Sequence[Difference], previous: Previous) -> None:

@@ -7,7 +7,7 @@ meet, spellings that fold to the same key.
 
 from collections.abc import Mapping, Sequence
 
-from closedmail.core.domain import DomainSet
+from closedmail.core.domain import DomainSet, parents
 from closedmail.core.hold_reason import Why
 from closedmail.core.model import Config, Network
 from closedmail.core.record import Entry, State
@@ -22,6 +22,7 @@ from closedmail.generation.strays import hold_strays
 from closedmail.generation.tls_demands import settle_tls
 from closedmail.generation.u_label_collisions import settle_spellings
 from closedmail.mailertable.listing import Listing
+from closedmail.routes.delivery import CLOSED_VALUE
 from closedmail.words import iso
 
 
@@ -63,6 +64,7 @@ def settle(
         if listing is not None:
             _keep_or_hold(generation, network, listing, comparison.networks[number], previous, times, released or {})
     generation.beyond |= generation.special
+    _guard_below_suffixes(generation)
     place_partners(generation, config)
     hold_strays(generation, config, comparison.strays, previous, now)
     if config.postfix or not config.sendmail:
@@ -120,6 +122,17 @@ def _yield_foreign(generation: Generation, ownership: Ownership, listings: Seque
         listing = listings[number]
         if listing is not None:
             del listing.unclear[key]
+
+
+def _guard_below_suffixes(generation: Generation) -> None:
+    """Give closed domains below another network's suffix records of their own, or that suffix would have them."""
+    for domain, number in generation.closed.items():
+        suffixes = (generation.get(f".{parent}") for parent in parents(domain))
+        nearest = next((entry for entry in suffixes if entry is not None), None)
+        if nearest is not None and nearest.network != number:
+            for key in (domain, f".{domain}"):
+                if generation.get(key) is None:
+                    generation.special[key] = Entry(number, CLOSED_VALUE)
 
 
 def _has_route(entry: Entry) -> bool:

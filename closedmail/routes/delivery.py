@@ -80,6 +80,7 @@ CLOSED = Delivery(
     "5.4.4",
     "this domain is reached inside of its closed network only, and no route to it is known",
 )
+CLOSED_VALUE = f"error:{CLOSED.dsn}:{CLOSED.text}"  # the same as a value of a list
 OWN = Delivery(DeliveryKind.OWN)
 INBOUND_ONLY = Delivery(DeliveryKind.INBOUND_ONLY)
 # A partner without a network may have a route `error:…` and no settings for delivery.

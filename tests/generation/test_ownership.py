@@ -12,10 +12,10 @@ from closedmail.core.domain import fold, parents, to_unicode
 from closedmail.core.model import Inbound, Outbound, Partner
 from closedmail.core.record import Entry
 from closedmail.generation.generation import Generation
-from closedmail.routes.delivery import delivery_of
+from closedmail.routes.delivery import CLOSED, delivery_of
 
 A, B = "esmtp:[192.0.2.1]", "esmtp:[192.0.2.2]"
-NDB, HIN = network("ndb", closed=("kim.example",)), network("hin")
+NDB, HIN = network("ndb", closed=("kim.example", "closed.land.example")), network("hin")
 BOTH = configuration(NDB, HIN)
 
 
@@ -95,6 +95,22 @@ def test_a_broken_line_keeps_its_route() -> None:
     previous = in_force(advance(BOTH, lines({"a.example": A}), ""))
     generation = advance(BOTH, "a.example esmtp:[192.0.2\n", lines({"a.example": B}), previous=previous)
     assert generation.get("a.example") == Entry(0, A, 0)
+
+
+def test_a_closed_domain_below_a_suffix_of_another_network() -> None:
+    """It has a record of its own then, which goes when it is not closed any more."""
+    theirs = lines({".land.example": B})
+    generation = advance(BOTH, "", theirs)
+    assert [owner(generation, name) for name in ("closed.land.example", "q.closed.land.example", "b.land.example")] == [
+        *("ndb", "ndb", "hin")
+    ]
+    found = generation.get("closed.land.example")
+    assert found is not None
+    assert delivery_of(found, generation.rules[found.rule].outbound) == CLOSED
+    again = advance(BOTH, "", theirs, previous=in_force(generation))
+    assert dict(again.entries()) == dict(generation.entries())
+    after = advance(configuration(network("ndb"), HIN), "", theirs, previous=in_force(generation))
+    assert (owner(after, "q.closed.land.example"), held(after)) == ("hin", [])
 
 
 def test_over() -> None:
@@ -189,7 +205,8 @@ def test_a_hostile_list_changes_no_key_of_another_network(
     for name in ("x.land.example", "y.x.land.example", "amt.land.example", "q.b.kim.example", "x.a.example"):
         if owner(before, name) == "ndb":
             assert owner(after, name) == "ndb", name
-    assert not any(after.get(key) and owner(after, key) == "hin" for key in ("kim.example", "q.b.kim.example"))
+    for name in ("kim.example", "q.b.kim.example", "closed.land.example", "q.closed.land.example"):
+        assert owner(after, name) != "hin"
     assert not set(held(after)) & set(seen(before, "ndb"))
 
 

@@ -506,6 +506,31 @@ def test_within_is_each_network_s_own(plain: Site) -> None:
     assert {key for key, entry in plain.records.items() if entry.in_force} == {"koeln.example", "aachen.example"}
 
 
+def test_a_network_takes_nothing_of_another(plain: Site) -> None:
+    """Routes, guards and senders of one network stay, and what was tried is reported."""
+    plain.add_network("hin")
+    plain.set("hin", inbound__allow_from=["203.0.113.0/24"])
+    plain.set(closed_domains=["kim.example"])
+    plain.put(".land.example esmtp:[192.0.2.1]\n" + BONN)
+    plain.put("aachen.example esmtp:[192.0.2.3]\n", network="hin")
+    plain.published()
+    tried = ["amt.land.example", "bonn.example", "praxis.kim.example"]
+    plain.put("".join(f"{key} esmtp:[192.0.2.66]\n" for key in tried), network="hin")
+    plain.put(".land.example esmtp:[192.0.2.1]\nbonn.example esmtp:\n" + "koeln.example esmtp:[192.0.2.1]\n" * 200)
+    report = plain.sync(force=True)
+    reasons = [line.reason for line in report.networks["hin"].skipped]
+    assert [reason.split()[0] for reason in reasons] == tried
+    assert ["below .land.example" in reasons[0], "in force" in reasons[1], "closed_domains" in reasons[2]] == [True] * 3
+    found = plain.lookup([".land.example", *tried])
+    assert found == {".land.example": "smtp:[192.0.2.1]", "bonn.example": "smtp:[192.0.2.2]"}
+    for domain in tried:
+        assert verdict(plain, f"a@{domain}", "203.0.113.9") == "reject"
+        explained = plain.run("explain", "--recipient", f"a@{domain}", "--json").json
+        assert "192.0.2.66" not in explained["transport"]
+        assert explained["network"] == "ndb"
+    plain.assert_consistent()
+
+
 def test_old_line_ends(site: Site) -> None:
     """Lines that end with CR alone are no empty list, and --force does not accept them."""
     site.set(signature=str(site.folder / "ndb.sig"))
