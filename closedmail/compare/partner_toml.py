@@ -22,14 +22,14 @@ def partner_tables(rows: Mapping[str, OldRow]) -> Iterator[str]:
     for key, row in rows.items():
         yield ""
         lines = _table(key, row)
-        yield from lines or (f"# {key} {printable(row.value)}: not a route; decide what becomes of it",)
+        yield from lines or (f"# {printable(key)} {printable(row.value)}: not a route; decide what becomes of it",)
 
 
 def _table(key: str, row: OldRow) -> list[str]:
     try:
         parse_partner_key(key)
     except ValueError as error:
-        return [f"# {key}: {error}"]
+        return [f"# {printable(key)}: {error}"]
     if row.parsed.kind != "route":
         return []
     hosts = row.parsed.hosts

@@ -10,7 +10,7 @@ from pathlib import Path
 import idna
 import pytest
 from support.real import require
-from support.spelling_bench import CLOSED, ENTRANCES, NEEDS, PARTNERS, STRANGERS, Outcome, in_namespace
+from support.spelling_bench import CLOSED, ENTRANCES, NEEDS, PARTNERS, STRANGERS, Outcome, send_all
 from support.spellings import a_label, right, spellings
 
 from closedmail.core.domain import to_unicode
@@ -27,7 +27,7 @@ def outcomes() -> Iterator[list[Outcome]]:
     with tempfile.TemporaryDirectory(prefix="closedmail-") as name:
         folder = Path(name)
         folder.chmod(0o755)
-        yield in_namespace(folder)
+        yield send_all(folder)
 
 
 @pytest.mark.real(*NEEDS)

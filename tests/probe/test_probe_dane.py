@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.dane_bench import CASES, NEEDS, Outcome, in_namespace
+from support.dane_bench import CASES, NEEDS, Outcome, outcome_of_all
 from support.real import require
 from support.sink import Sink
 
@@ -32,7 +32,7 @@ def bench() -> Iterator[Outcome]:
     folder = Path(tempfile.mkdtemp(prefix="closedmail-"))
     folder.chmod(0o755)  # Postfix enters it
     try:
-        yield in_namespace(folder)
+        yield outcome_of_all(folder)
     finally:
         shutil.rmtree(folder)
 

@@ -20,6 +20,7 @@ from closedmail.probe.probe import Prober
 from closedmail.probe.probe_targets import ProbeTarget
 from closedmail.routes.tls_policy import Policy
 from support.dns_servers import running
+from support.namespaces import in_namespace
 from support.network import toml
 from support.private_postfix import PrivatePostfix
 from support.sink import Sink
@@ -133,20 +134,9 @@ class Outcome:
     said: str
 
 
-def in_namespace(folder: Path) -> Outcome:
+def outcome_of_all(folder: Path) -> Outcome:
     """Run all cases, below a folder that Postfix can enter."""
-    names = ("--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
-    command = ["unshare", *names, sys.executable, "-m", "support.dane_bench", str(folder)]
-    done = subprocess.run(
-        command,
-        cwd=Path(__file__).parents[1],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    found = json.loads(done.stdout)
+    found = in_namespace("dane_bench", folder, 120)
     return Outcome({tuple(case): values for case, values in found["cases"]}, found["status"], found["said"])
 
 

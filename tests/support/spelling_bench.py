@@ -16,6 +16,7 @@ from pathlib import Path
 from closedmail.config import load
 from closedmail.sync.run import sync
 from support.dns_servers import running
+from support.namespaces import in_namespace
 from support.network import toml
 from support.private_postfix import PrivatePostfix
 from support.sink import Sink
@@ -69,20 +70,9 @@ class Outcome:
     dsn: str
 
 
-def in_namespace(folder: Path) -> list[Outcome]:
+def send_all(folder: Path) -> list[Outcome]:
     """Send everything, below a folder that Postfix can enter."""
-    names = ("--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
-    command = ["unshare", *names, sys.executable, "-m", "support.spelling_bench", str(folder)]
-    done = subprocess.run(
-        command,
-        cwd=Path(__file__).parents[1],
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return [Outcome(**values) for values in json.loads(done.stdout)]
+    return [Outcome(**values) for values in in_namespace("spelling_bench", folder, 200)]
 
 
 def recipients() -> list[tuple[str, str, str]]:
