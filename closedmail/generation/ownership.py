@@ -14,6 +14,9 @@ from closedmail.generation.difference import Previous
 from closedmail.generation.hold_times import HoldTimes
 from closedmail.mailertable.listing import Listing
 
+# So many ends a key is compared with one by one: that is quicker than to look each of its parents up.
+_FEW = 32
+
 
 class Ownership:
     """Whose each key is, by the lists that are about to be in force and the generation that is."""
@@ -103,19 +106,19 @@ class Ownership:
 
     def _doubtful(self, number: int, keys: Mapping[str, str]) -> list[str]:
         """Find the keys that another network may have: all others are this one's."""
-        found = [key for key in self._contested if key in keys]
-        guarded = any(guard.names for at, guard in enumerate(self._guards) if at != number)
-        if guarded or any(owner != number for owner in self._suffixes.values()):
-            found += [
-                key for key in keys if key not in self._contested and key not in self._decided and self._is_below(key)
-            ]
-        return sorted(found)
-
-    def _is_below(self, key: str) -> bool:
-        bare = key.removeprefix(".")
-        return any(guard.covers(bare) for guard in self._guards) or any(
-            f".{parent}" in self._suffixes for parent in parents(bare)
-        )
+        found = self._contested & keys.keys()
+        names = {name for at, guard in enumerate(self._guards) if at != number for name in guard.names}
+        guarded = {f".{name}" for name in names}
+        found |= (names | guarded) & keys.keys()
+        others = guarded | {suffix for suffix, owner in self._suffixes.items() if owner != number}
+        if len(others) <= _FEW:
+            ends = tuple(others)
+            found.update(key for key in keys if key.endswith(ends))
+        else:
+            found.update(
+                key for key in keys if any(f".{parent}" in others for parent in parents(key.removeprefix(".")))
+            )
+        return sorted(found - self._decided)
 
     def _find_owner(self, key: str) -> int | None:
         keeps = self.in_force(key)
