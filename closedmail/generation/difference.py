@@ -98,29 +98,40 @@ class Comparison:
 
     `strays` are the records of partners that have no list any more: their network is no longer configured, or has no
     list, or nobody knows which network they are of. `closed_domains` of a network that is gone are among them.
+    `suffixes` are the keys `.x` of which a configured network has a record, `shared` those of which one has a record
+    and another one's list speaks: what `ownership` needs of all records.
     """
 
     networks: list[Difference]
     strays: dict[str, Entry] = field(default_factory=dict)
+    suffixes: list[str] = field(default_factory=list)
+    shared: set[str] = field(default_factory=set)
 
 
 def compare(previous: Previous, config: Config, listings: Sequence[Listing | None]) -> Comparison:
     """Compare each network's new listing, in the order of the configuration, with what is in force."""
     differences = [Difference(offered=len(listing.entries) if listing else 0) for listing in listings]
-    strays: dict[str, Entry] = {}
+    found = Comparison(differences)
+    strays = found.strays
     own = DomainSet(set(config.gateway.own_domains))
     tables = {partner.key for partner in config.partners}
     positions = {network.name: number for number, network in enumerate(config.networks)}
     new_number = [positions.get(name, -1) for name in previous.networks]
     # By number, the other networks; behind the last number, which is -1, all.
     others = [
-        [(listing.entries, differences[at]) for at, listing in enumerate(listings) if listing and at != number]
+        [(listing, differences[at]) for at, listing in enumerate(listings) if listing and at != number]
         for number in range(len(listings) + 1)
     ]
     for key, entry in previous.records():
         number = new_number[entry.network] if entry.network >= 0 else -1
-        for entries, other in others[number]:
-            other.elsewhere += key in entries
+        for theirs, other in others[number]:
+            if key in theirs.entries:
+                other.elsewhere += 1
+                found.shared.add(key)
+            elif key in theirs.unclear:
+                found.shared.add(key)
+        if number >= 0 and key.startswith("."):
+            found.suffixes.append(key)
         listing = listings[number] if number >= 0 else None
         if listing is None:
             if _needs_a_list(key, entry, previous) and (key in tables or not own.covers(key)):
@@ -145,7 +156,7 @@ def compare(previous: Previous, config: Config, listings: Sequence[Listing | Non
         if new_number[number] < 0 and not own.covers(domain):
             for key in (domain, f".{domain}"):
                 strays.setdefault(key, Entry(number, "", number, State.HELD, Why.LOST))
-    return Comparison(differences, strays)
+    return found
 
 
 def _needs_a_list(key: str, entry: Entry, previous: Previous) -> bool:

@@ -9,8 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from closedmail.core.domain import DomainSet, parents
 from closedmail.core.model import Config
-from closedmail.core.record import Entry
-from closedmail.generation.difference import Previous
+from closedmail.generation.difference import Comparison, Previous
 from closedmail.generation.hold_times import HoldTimes
 from closedmail.mailertable.listing import Listing
 
@@ -22,9 +21,14 @@ class Ownership:
     """Whose each key is, by the lists that are about to be in force and the generation that is."""
 
     def __init__(
-        self, config: Config, listings: Sequence[Listing | None], previous: Previous, times: HoldTimes
+        self,
+        config: Config,
+        listings: Sequence[Listing | None],
+        comparison: Comparison,
+        previous: Previous,
+        times: HoldTimes,
     ) -> None:
-        """Look at all records of `previous` where there are several networks. `listings` are in the file's order."""
+        """Collect who claims what. `listings` are in the file's order, `comparison` is theirs with `previous`."""
         self._networks, self._times = config.networks, times
         self._listings = [listing or Listing() for listing in listings]
         self._decided = {partner.key for partner in config.partners}
@@ -38,7 +42,7 @@ class Ownership:
         self._contested: set[str] = set()
         self._owners: dict[str, int | None] = {}
         if len(self._listings) > 1:
-            self._look()
+            self._look(comparison)
 
     def decisions(self) -> Iterator[tuple[int, str, int]]:
         """Yield the keys of each network's list that may be another one's: the network, the key, and whose it is."""
@@ -60,11 +64,8 @@ class Ownership:
     def in_force(self, key: str) -> int | None:
         """Return the number of the network that has exactly this key in force, held or not understood."""
         entry = self._previous.entry(key)
-        return self._keeps(key, entry) if entry else None
-
-    def _keeps(self, key: str, entry: Entry) -> int | None:
-        number = self._number[entry.network] if entry.network >= 0 else None
-        if number is None:
+        number = self._number[entry.network] if entry and entry.network >= 0 else None
+        if entry is None or number is None:
             return None
         listing = self._listings[number]
         listed = key in listing.entries or key in listing.unclear
@@ -84,16 +85,12 @@ class Ownership:
                 return f".{parent}"
         return None
 
-    def _look(self) -> None:
-        for key, entry in self._previous.records():
-            owner = self._keeps(key, entry)
-            if owner is None:
-                continue
-            if key.startswith("."):
+    def _look(self, comparison: Comparison) -> None:
+        self._contested |= comparison.shared
+        for key in comparison.suffixes:
+            owner = self.in_force(key)
+            if owner is not None:
                 self._suffixes[key] = owner
-            for number, listing in enumerate(self._listings):
-                if number != owner and (key in listing.entries or key in listing.unclear):
-                    self._contested.add(key)
         for number, listing in enumerate(self._listings):
             for key in (*listing.entries, *listing.unclear):
                 if key.startswith("."):

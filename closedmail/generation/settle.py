@@ -58,7 +58,7 @@ def settle(
         for domain in network.closed_domains:
             if not own.covers(domain):
                 generation.closed.setdefault(domain, number)
-    _yield_foreign(generation, Ownership(config, listings, previous, times), listings)
+    _yield_foreign(generation, Ownership(config, listings, comparison, previous, times), listings)
     for number, network in enumerate(networks):
         listing = listings[number]
         if listing is not None:
