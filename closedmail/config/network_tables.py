@@ -63,7 +63,7 @@ _NETWORK_KEYS = [
     *_SOURCE_KEYS,
     *keys_of(Brakes),
 ]
-OUTBOUND_KEYS = [key for key in keys_of(Outbound) if key != "own_service"]
+OUTBOUND_KEYS = [key for key in keys_of(Outbound) if key not in ("own_service", "families")]
 _INDEX_ENDINGS = ("db", "lmdb", "cdb", "dir", "pag")  # of the files that postmap makes
 _MOST = 1_000_000_000
 

@@ -28,13 +28,14 @@ class Why(IntEnum):
     TLS = 3
     FOLDED = 4
     ROUTE = 5  # its route can't be expressed for one of the MTAs
+    FAMILY = 6  # its route has addresses of the IP version alone by which Postfix does not deliver
 
     @property
     def reason(self) -> HoldReason:
         """The texts for each reason, kept in this one place.
 
-        RFC 3463: 4.3.2 is "system not accepting network messages", 4.3.5 "system incorrectly configured", 4.7.5
-        "cryptographic failure".
+        RFC 3463: 4.3.2 is "system not accepting network messages", 4.3.5 "system incorrectly configured", 4.4.4
+        "unable to route", 4.7.5 "cryptographic failure".
         """
         match self:
             case Why.NOTHING:
@@ -71,6 +72,13 @@ class Why(IntEnum):
             case Why.ROUTE:
                 return _reason(
                     "4.3.5", "its route is too long", "its route is too long", "its route is too long for Sendmail"
+                )
+            case Why.FAMILY:
+                return _reason(
+                    "4.4.4",
+                    "its route needs an IP version that this gateway does not use",
+                    "its route needs another IP version",
+                    "inet_protocols of Postfix rules out each address of its route; {closedmail} sync shows what to do",
                 )
             case _:
                 assert_never(self)

@@ -17,6 +17,7 @@ Mode = Literal["enforce", "defer", "report", "off"]
 Require = Literal["ip", "cert", "ip and cert", "ip or cert"]
 TlsLevel = Literal["none", "may", "encrypt", "dane", "dane-only", "fingerprint", "verify", "secure"]
 HeaderFrom = Literal["off", "report", "enforce"]
+Families = Literal["all", "ipv4", "ipv6"]
 OnRemoved = Literal["hold", "release", "keep"]
 ListFormat = Literal["mailertable", "domains", "csv"]
 
@@ -65,6 +66,7 @@ class Outbound:
     """The delivery of mail to a partner by Postfix.
 
     `transport` is the service of master.cf; `own_service` says that it is the network's own, which setup makes.
+    `families` are the IP versions by which Postfix lets that service deliver; the configuration file does not say so.
     """
 
     tls: TlsLevel
@@ -75,6 +77,7 @@ class Outbound:
     tls_protocols: str = ""
     tls_ciphers: str = ""
     own_service: bool = False
+    families: Families = "all"
 
     @property
     def tls_table(self) -> str:

@@ -29,7 +29,8 @@ class State(IntEnum):
 # Needed for every record, so they are made once.
 _DELIVERED = (State.ROUTED, State.KEPT)
 _TIMED = (State.HELD, State.KEPT)
-_GIVEN = (Why.NOTHING, Why.TLS, Why.FOLDED, Why.ROUTE)
+_WITH_ROUTE = (Why.TLS, Why.FOLDED, Why.ROUTE, Why.FAMILY)  # they are known, and can't be taken
+_GIVEN = (Why.NOTHING, *_WITH_ROUTE)
 
 
 class Entry(NamedTuple):
@@ -47,6 +48,11 @@ class Entry(NamedTuple):
     def in_force(self) -> bool:
         """Whether mail to the domain is routed."""
         return self.state in _DELIVERED
+
+    @property
+    def has_route(self) -> bool:
+        """Whether it has a route, even one held for a TLS demand, a spelling, its length or its IP version."""
+        return self.in_force or self.why in _WITH_ROUTE
 
     @property
     def listed(self) -> bool:

@@ -135,11 +135,6 @@ def _guard_below_suffixes(generation: Generation) -> None:
                     generation.special[key] = Entry(number, CLOSED_VALUE)
 
 
-def _has_route(entry: Entry) -> bool:
-    """Check whether a record has a route, even one held for a TLS demand, a spelling or its length."""
-    return entry.in_force or entry.why in (Why.TLS, Why.FOLDED, Why.ROUTE)
-
-
 def _network_of(entry: Entry | None, previous: Previous) -> str:
     """Name the network whose list had an entry of the generation in force, "" for none."""
     return previous.networks[entry.network] if entry and entry.network >= 0 else ""
@@ -185,7 +180,7 @@ def _keep_or_hold(
         old_entry = previous.entry(key)
         if any(key in entries for entries in generation.listed):
             continue
-        if old_entry and _has_route(old_entry) and _network_of(old_entry, previous) == network.name:
+        if old_entry and old_entry.has_route and _network_of(old_entry, previous) == network.name:
             generation.special[key] = Entry(number, old_entry.value, number)
             changes.notes.append(f"{key} keeps its route because its line is not understood")
         elif released.get(released_line(network.name, key)) == mark:

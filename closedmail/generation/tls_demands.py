@@ -1,4 +1,7 @@
-"""Settle the TLS demands of routes: one policy for each nexthop; domains with impossible demands are held."""
+"""Settle the TLS demands of routes: one policy for each nexthop; domains with impossible demands are held.
+
+So are those whose route Postfix can't take at all.
+"""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -8,7 +11,7 @@ from closedmail.core.record import Entry
 from closedmail.generation.difference import Previous
 from closedmail.generation.generation import Generation, held
 from closedmail.routes import tls_policy
-from closedmail.routes.delivery import Delivery, route_of
+from closedmail.routes.delivery import Delivery, delivery_of, route_of
 from closedmail.routes.tls_policy import Policy, policy_of
 
 
@@ -17,7 +20,13 @@ def settle_tls(generation: Generation, previous: Previous, now: int) -> None:
     impossible: dict[tuple[str, Policy], str] = {}  # for the domains alone that want it
     conflicts: dict[str, str] = {}  # by the name of a row, for all domains that use its nexthop
     wants: list[_Want] = []
+    unreachable = False
+    left_out: dict[str, set[str]] = {}  # the sentences about single hosts, by network
     for want in _wants(generation):
+        if want.route.why:
+            unreachable = True
+            continue
+        left_out.setdefault(want.network, set()).update(_family_faults(want.route, want.service))
         faults = {
             (name, want.policy): reason
             for name, host in zip(want.route.rows, want.route.hosts, strict=True)
@@ -43,15 +52,19 @@ def settle_tls(generation: Generation, previous: Previous, now: int) -> None:
                 f"nexthop {nexthop} is wanted with TLS policy {str(want.policy)!r}, and {whose} has it with "
                 f'{str(known)!r}: leave outbound.transport = "", so that each network delivers by a service of its own'
             )
-    if not impossible and not conflicts:
+    for network, sentences in left_out.items():
+        generation.changes[network].notes.extend(f"left out of routes: {sentence}" for sentence in sorted(sentences))
+    if not impossible and not conflicts and not unreachable:
         return
 
     def reasons(entry: Entry) -> set[str]:
         outbound = generation.rules[entry.rule].outbound
         if outbound is None:
             return set()
-        names, policy = route_of(entry.value, outbound).rows, policy_of(outbound)
-        return {reason for name in names if (reason := impossible.get((name, policy)) or conflicts.get(name))}
+        route, policy = route_of(entry.value, outbound), policy_of(outbound)
+        if route.why:
+            return set(_family_faults(route, outbound.transport))
+        return {reason for name in route.rows if (reason := impossible.get((name, policy)) or conflicts.get(name))}
 
     for name in conflicts:
         del generation.policies[name]
@@ -61,19 +74,22 @@ def settle_tls(generation: Generation, previous: Previous, now: int) -> None:
             generation.special[key] = Entry(number, entries.pop(key), number)
     notes: dict[str, set[str]] = {}
     for key, entry in generation.special.items():
-        if entry.in_force and (why := reasons(entry)):
-            generation.special[key] = held(entry, Why.TLS, previous.entry(key), now)
-            notes.setdefault(generation.rules[entry.rule].network, set()).update(why)
+        if entry.in_force and (faults_of := reasons(entry)):
+            rule = generation.rules[entry.rule]
+            why = delivery_of(entry, rule.outbound).why or Why.TLS
+            generation.special[key] = held(entry, why, previous.entry(key), now)
+            notes.setdefault(rule.network, set()).update(faults_of)
     for network, sentences in notes.items():
         generation.changes[network].notes.extend(f"held: {sentence}" for sentence in sorted(sentences))
 
 
 class _Want(NamedTuple):
-    """A route, and the TLS policy that a network ("" for a partner alone) wants of its nexthops."""
+    """A route, the TLS policy that a network ("" for a partner alone) wants of its nexthops, and the service."""
 
     route: Delivery
     policy: Policy
     network: str
+    service: str
 
 
 def _wants(generation: Generation) -> Iterator[_Want]:
@@ -82,11 +98,23 @@ def _wants(generation: Generation) -> Iterator[_Want]:
         if entries and rule.outbound:
             policy = policy_of(rule.outbound)
             for value in sorted(set(entries.values())):
-                yield _Want(route_of(value, rule.outbound), policy, rule.network)
+                yield _Want(route_of(value, rule.outbound), policy, rule.network, rule.outbound.transport)
     for entry in generation.special.values():
         rule = generation.rules[entry.rule]
         if entry.in_force and rule.outbound:
-            yield _Want(route_of(entry.value, rule.outbound), policy_of(rule.outbound), rule.network)
+            yield _Want(
+                route_of(entry.value, rule.outbound), policy_of(rule.outbound), rule.network, rule.outbound.transport
+            )
+
+
+def _family_faults(route: Delivery, service: str) -> Iterator[str]:
+    """Explain, for each host that a service can't take, why, and what to do."""
+    for host in route.left_out:
+        has, lacks = ("ipv6", "IPv4") if ":" not in host.name else ("ipv4", "IPv6")
+        yield (
+            f"[{host.name}] is an {lacks} address, and inet_protocols of Postfix's service {service} is {has}: set it "
+            "to all, or give the domains another route in [partner] tables"
+        )
 
 
 def _owners(wants: Sequence[_Want], previous: Previous) -> dict[str, str]:

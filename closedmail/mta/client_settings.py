@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
-Families = Literal["all", "ipv4", "ipv6"]
+from closedmail.core.model import Families
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +42,8 @@ class ClientSettings:
     insecure_mx: str = "may"
     wrapped: bool = False
     least_bits: int = 0
+
+
+def families_of(text: str) -> Families:
+    """Parse the value of inet_protocols (postconf(5)): "all" where it names both versions, or is not understood."""
+    return next((one for one in get_args(Families) if one == text.strip()), "all")

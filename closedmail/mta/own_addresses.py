@@ -21,6 +21,11 @@ def own_addresses(folder: Path = FOLDER) -> frozenset[str]:
     return frozenset((*ipv4, *(str(IPv6Address(int(digits, 16))) for digits in ipv6)))
 
 
+def has_ipv6(folder: Path = FOLDER) -> bool:
+    """Check whether the kernel knows IPv6 at all; true where it does not say."""
+    return (folder / "if_inet6").exists() or not (folder / "fib_trie").exists()
+
+
 def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="ascii")

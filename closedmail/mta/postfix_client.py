@@ -2,9 +2,8 @@
 
 import re
 from collections.abc import Mapping
-from typing import get_args
 
-from closedmail.mta.client_settings import ClientSettings, Families
+from closedmail.mta.client_settings import ClientSettings, families_of
 from closedmail.mta.postconf import read_options, read_values, run_postfix
 from closedmail.routes.tls_protocols import GRADES
 
@@ -69,7 +68,6 @@ def client_settings(values: Mapping[str, str], own: Mapping[str, str]) -> Client
     def of(name: str) -> str:
         return values.get(name, "")
 
-    families = of("inet_protocols")
     return ClientSettings(
         helo=of("smtp_helo_name"),
         ca_file=of("smtp_tls_CAfile"),
@@ -89,7 +87,7 @@ def client_settings(values: Mapping[str, str], own: Mapping[str, str]) -> Client
         server_name=of("smtp_tls_servername"),
         bind_address=of("smtp_bind_address"),
         bind_address6=of("smtp_bind_address6"),
-        families=next((one for one in get_args(Families) if one == families), "all"),
+        families=families_of(of("inet_protocols")),
         looks_up_mx=of("smtp_dns_support_level") != "disabled" and "dns" in _words(of("smtp_host_lookup")),
         dnssec=of("smtp_dns_support_level") == "dnssec" and "dns" in _words(of("smtp_host_lookup")),
         insecure_mx=of(_INSECURE_MX) or "may",

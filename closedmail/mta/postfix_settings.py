@@ -5,11 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from closedmail.core.model import Rewriting
+from closedmail.core.model import Families, Rewriting
+from closedmail.mta.client_settings import families_of
 from closedmail.mta.lookup_chain import CHAIN_NAMES, LookupChain, lookup_chain
 from closedmail.mta.map_types import tables_in
 from closedmail.mta.postconf import read_options, read_services, read_values, run_postfix
 
+_FAMILIES = "inet_protocols"
 _NAMES = (
     "default_database_type",
     "swap_bangpath",
@@ -20,6 +22,7 @@ _NAMES = (
     "mydomain",
     "smtpd_tls_fingerprint_digest",
     "transport_maps",
+    _FAMILIES,
 )
 _POLICY_MAPS = re.compile(r"smtp_tls_policy_maps\s*=\s*([^}]*?)\s*(?:}|\s-o\s|$)")
 
@@ -31,7 +34,7 @@ class PostfixSettings:
     `fingerprint_digest` is the digest of smtpd's certificate fingerprints, "" where its listeners differ.
     `policy_maps` are the TLS policy tables of services that have their own (-o smtp_tls_policy_maps). `tables` are all
     tables that main.cf and master.cf name, as (type, path), `types` the types that this Postfix can read. `main` and
-    `options` are what `lookup_chain` needs.
+    `options` are what `lookup_chain` needs. `families` are main.cf's inet_protocols.
     """
 
     default_database_type: str
@@ -43,6 +46,12 @@ class PostfixSettings:
     types: frozenset[str] = frozenset()
     main: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    families: Families = "all"
+
+    def families_of(self, service: str) -> Families:
+        """Return the IP versions by which a delivery service reaches others."""
+        own = self.options.get(f"{service}/unix", {}).get(_FAMILIES)
+        return self.families if own is None else families_of(own)
 
     def reads(self, service: str, path: str) -> bool:
         """Check whether a service is there and takes its TLS policies from a table."""
@@ -82,6 +91,7 @@ def read_settings(config_directory: str) -> PostfixSettings:
         frozenset(run_postfix("postconf", "-c", config_directory, "-m").split()),
         {name: values.get(name, "") for name in CHAIN_NAMES},
         options,
+        families_of(values.get(_FAMILIES, "")),
     )
 
 

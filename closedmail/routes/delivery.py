@@ -46,7 +46,8 @@ class Delivery(NamedTuple):
     Where it waits or is refused, `dsn` and `text` are the answer; `why` is set where we hold it ourselves, and not
     the list. Where it is routed, `hosts` are tried in their order, by Postfix's `service`, under the policy `tls`;
     `nexthops` are the hosts as Postfix spells them, each a key of the TLS policies in `table`; `value` is the route as
-    the list spells it, "" where smart hosts replace it.
+    the list spells it, "" where smart hosts replace it. `left_out` are hosts of the route that `service` can't take: an
+    address of the IP version by which it does not deliver. Where nothing else is left, mail waits.
     """
 
     kind: DeliveryKind
@@ -59,6 +60,7 @@ class Delivery(NamedTuple):
     service: str = ""
     tls: Policy | None = None
     table: str = SHARED_TABLE
+    left_out: tuple[MailHost, ...] = ()
 
     @property
     def rows(self) -> tuple[str, ...]:
@@ -135,7 +137,7 @@ class _Routes(dict[str, Delivery]):
     def __init__(self, outbound: Outbound) -> None:
         super().__init__()
         self._service, self._port, self._tls = outbound.transport, outbound.port, policy_of(outbound)
-        self._table = outbound.tls_table
+        self._table, self._families = outbound.tls_table, outbound.families
         spelled = _distinct(mail_host(text, 0, outbound.port) for text in outbound.smarthost)
         self._smarthosts = tuple(host._replace(preference=10 * at) for at, host in enumerate(spelled, 1))
 
@@ -165,9 +167,18 @@ class _Routes(dict[str, Delivery]):
         return self._routed(hosts, value)
 
     def _routed(self, hosts: tuple[MailHost, ...], value: str) -> Delivery:
+        left_out: tuple[MailHost, ...] = ()
+        if self._families != "all":
+            by_ipv6 = self._families == "ipv6"
+            # Postfix bounces where the last host that it tries is one of these, also when the others are only down
+            # for a moment (smtp_addr.c and smtp_connect.c: each host resets what is known of the one before).
+            left_out = tuple(host for host in hosts if host.is_address and (":" in host.name) != by_ipv6)
+            hosts = tuple(host for host in hosts if host not in left_out)
+            if not hosts:
+                return HELD[Why.FAMILY]._replace(left_out=left_out)
         nexthops = (hosts[0].nexthop,) if len(hosts) == 1 else tuple(host.nexthop for host in hosts)
         return Delivery(
-            DeliveryKind.ROUTED, "", "", None, hosts, nexthops, value, self._service, self._tls, self._table
+            DeliveryKind.ROUTED, "", "", None, hosts, nexthops, value, self._service, self._tls, self._table, left_out
         )
 
 

@@ -4,10 +4,10 @@ List, the administrator's own rows for Sendmail.
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from closedmail import __version__
-from closedmail.core.model import Config, Rewriting
+from closedmail.core.model import Config, Outbound, Rewriting
 from closedmail.core.rule import rules_of
 from closedmail.errors import ClosedmailError, ConfigError, Refused
 from closedmail.lists.obtain import key_file_digest
@@ -23,6 +23,7 @@ from closedmail.mta.network_service import (
     postconf_command,
     service_commands,
 )
+from closedmail.mta.own_addresses import has_ipv6
 from closedmail.mta.own_tables import OwnTables, TableError, own_values
 from closedmail.mta.postconf import inspect_postfix
 from closedmail.mta.postfix_config import PostfixConfig
@@ -77,11 +78,14 @@ def gather(config: Config) -> Inputs:
         postfix = read_settings(config.postfix.config_directory) if config.postfix else None
     except ProgramError as error:
         raise Refused("publish-failed", str(error)) from None
-    rules, map_types, shields = rules_digest(config), _map_types(config, postfix), _shields(config, postfix)
+    rules = rules_digest(config)
+    config = _with_families(config, postfix)
+    map_types, shields = _map_types(config, postfix), _shields(config, postfix)
     parts = (repr(_sorted(postfix)), repr(map_types), repr(shields), suffix_digest, repr(local_rows))
     seed = "\n".join((__version__, rules, *parts))
     if postfix:
-        seed += f"\n{unusual_table()!r}"
+        families = {(rule.outbound.transport, rule.outbound.families) for rule in rules_of(config) if rule.outbound}
+        seed += f"\n{unusual_table()!r}\n{sorted(families)!r}"
     digest = hashlib.sha256(seed.encode()).hexdigest()
     admission = admission_of(config, suffixes)
     return Inputs(config, admission, postfix, rules, digest, key_digests, local_rows, map_types, shields)
@@ -140,6 +144,25 @@ def _gather_sendmail(config: Config) -> LocalRows:
     if config.postfix and config.postfix.map_dir == config.sendmail.map_dir:
         raise ConfigError("sendmail.map_dir", "Postfix's maps are in this folder; choose another one")
     return read_local_rows(config.sendmail)
+
+
+def _with_families(config: Config, postfix: PostfixSettings | None) -> Config:
+    """Say of each delivery by which IP versions its service reaches others."""
+    if postfix is None:
+        return config
+    networks = tuple(replace(item, outbound=_delivering(item.outbound, postfix)) for item in config.networks)
+    partners = tuple(
+        replace(item, outbound=_delivering(item.outbound, postfix)) if item.outbound else item
+        for item in config.partners
+    )
+    return replace(config, networks=networks, partners=partners)
+
+
+def _delivering(outbound: Outbound, postfix: PostfixSettings) -> Outbound:
+    families = postfix.families_of(outbound.transport)
+    if families == "all" and not has_ipv6():  # Postfix goes on without, and warns (inet_proto.c)
+        families = "ipv4"
+    return replace(outbound, families=families)
 
 
 def _map_types(config: Config, postfix: PostfixSettings | None) -> MapTypes:

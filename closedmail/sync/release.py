@@ -25,6 +25,10 @@ _NOT_RELEASED = {
         "fix that instead of releasing its mail; it is explained by: {closedmail} sync",
     ),
     Why.ROUTE: ("its route is too long for Sendmail", "ask for a shorter one, or give it a [partner] table"),
+    Why.FAMILY: (
+        "inet_protocols of Postfix rules out each address of its route",
+        "fix that instead; it is explained by: {closedmail} sync",
+    ),
     Why.FOLDED: ("its spelling is also another domain's for Postfix", "a [partner] table decides"),
 }
 

@@ -72,7 +72,7 @@ def _put_back(run: LockedRun, snapshot: Snapshot, manifest: Manifest, archived: 
         rules_of=number if stays else 0,
         set_aside=aside if stays else "",
     )
-    then = (*rules_of(rules), *archived.rules)
+    then = (*rules_of(inputs.config), *archived.rules)
     before = _held(report)
     listed = frozenset(key for listing in plan.listings if listing for key in listing.entries)
     base = Earlier(archived.networks, held, then, found.before, run.now, listed)

@@ -216,8 +216,8 @@ def test_full_sets_every_key_and_each_is_checked() -> None:
         (Inbound, partner["inbound"]),
         (Outbound, partner["outbound"]),
     ):
-        # What no key sets: whose service it is follows from `transport`.
-        assert set(table) == set(kind.__dataclass_fields__) - {"own_service"}
+        # What no key sets: whose service it is follows from `transport`, its IP versions are Postfix's.
+        assert set(table) == set(kind.__dataclass_fields__) - {"own_service", "families"}
     fields = set(Network.__dataclass_fields__) | set(Source.__dataclass_fields__) | set(Brakes.__dataclass_fields__)
     assert set(network) == fields - {"name", "location", "brakes", "dns_servers"} | {"dns"}
     assert set(partner) == set(Partner.__dataclass_fields__) - {"key"}

@@ -48,20 +48,21 @@ def test_no_record(data: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "why", "network", "in_force", "listed"),
+    ("state", "why", "network", "in_force", "listed", "has_route"),
     [
-        (State.ROUTED, Why.NOTHING, 0, True, True),
-        (State.ROUTED, Why.NOTHING, -1, True, False),
-        (State.KEPT, Why.LOST, 0, True, False),
-        (State.HELD, Why.LOST, 0, False, False),
-        (State.HELD, Why.UNCLEAR, 0, False, False),
-        (State.HELD, Why.TLS, 0, False, True),
-        (State.HELD, Why.FOLDED, 0, False, True),
-        (State.HELD, Why.TLS, -1, False, False),
-        (State.INBOUND_ONLY, Why.NOTHING, -1, False, False),
+        (State.ROUTED, Why.NOTHING, 0, True, True, True),
+        (State.ROUTED, Why.NOTHING, -1, True, False, True),
+        (State.KEPT, Why.LOST, 0, True, False, True),
+        (State.HELD, Why.LOST, 0, False, False, False),
+        (State.HELD, Why.UNCLEAR, 0, False, False, False),
+        (State.HELD, Why.TLS, 0, False, True, True),
+        (State.HELD, Why.FOLDED, 0, False, True, True),
+        (State.HELD, Why.FAMILY, 0, False, True, True),
+        (State.HELD, Why.TLS, -1, False, False, True),
+        (State.INBOUND_ONLY, Why.NOTHING, -1, False, False, False),
     ],
 )
-def test_meaning(state: State, why: Why, network: int, in_force: bool, listed: bool) -> None:
-    """What is routed, and what a list gives."""
+def test_meaning(state: State, why: Why, network: int, in_force: bool, listed: bool, has_route: bool) -> None:
+    """What is routed, what a list gives, and what has a route that it could go."""
     entry = Entry(0, "", network, state, why)
-    assert (entry.in_force, entry.listed) == (in_force, listed)
+    assert (entry.in_force, entry.listed, entry.has_route) == (in_force, listed, has_route)

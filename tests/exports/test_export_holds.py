@@ -31,6 +31,7 @@ REPLIES = {
     Why.TLS: f"error:4.7.5:450 {HELD}: its TLS policy can not be met",
     Why.FOLDED: f"error:4.3.2:450 {HELD}: its spelling is also that of another domain",
     Why.ROUTE: f"error:4.3.5:450 {HELD}: its route is too long",
+    Why.FAMILY: f"error:4.4.4:450 {HELD}: its route needs an IP version that this gateway does not use",
 }
 
 

@@ -37,7 +37,7 @@ def again(
 def records(generation: Generation) -> dict[str, Entry]:
     """All records; since when a TLS demand, a spelling or a long route holds is not kept, and does not matter."""
     return {
-        key: entry._replace(since=0) if entry.why in (Why.TLS, Why.FOLDED, Why.ROUTE) else entry
+        key: entry._replace(since=0) if entry.has_route and not entry.in_force else entry
         for key, entry in generation.entries()
     }
 

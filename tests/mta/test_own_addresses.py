@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from closedmail.mta.own_addresses import own_addresses
+from closedmail.mta.own_addresses import has_ipv6, own_addresses
 
 FIB_TRIE = """\
 Main:
@@ -58,6 +58,7 @@ def test_files(tmp_path: Path, fib_trie: str | None, if_inet6: str | None, found
         if text is not None:
             (tmp_path / name).write_text(text)
     assert own_addresses(tmp_path) == found
+    assert has_ipv6(tmp_path) is (if_inet6 is not None or fib_trie is None)
 
 
 def test_this_machine() -> None:

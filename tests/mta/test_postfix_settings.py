@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 from support.network import put_program
 
+from closedmail.core.model import Families, Rewriting
 from closedmail.doctor import undo
 from closedmail.errors import ClosedmailError, Refused
+from closedmail.mta.client_settings import families_of
 from closedmail.mta.postconf import inspect_postfix
 from closedmail.mta.postfix_client import PostfixClients
-from closedmail.mta.postfix_settings import read_settings
+from closedmail.mta.postfix_settings import PostfixSettings, read_settings
 
 CALLERS: dict[str, Callable[[str], object]] = {
     "settings": read_settings,
@@ -27,3 +29,23 @@ def test_a_postconf_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     with pytest.raises(ClosedmailError, match="postconf: fatal: no luck") as caught:
         CALLERS[caller](str(tmp_path))
     assert not isinstance(caught.value, Refused)
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        ("ipv4", "ipv4"),
+        (" ipv6 ", "ipv6"),
+        ("all", "all"),
+        ("ipv4, ipv6", "all"),
+        ("ipv6 ipv4", "all"),
+        ("", "all"),
+        ("ipv5", "all"),  # Postfix itself ends with an error
+    ],
+)
+def test_ip_versions(value: str, found: Families) -> None:
+    """A service's own setting counts for its mail alone."""
+    assert families_of(value) == found
+    options = {"closedmail-ndb/unix": {"inet_protocols": value}, "smtp/inet": {"inet_protocols": "ipv6"}}
+    settings = PostfixSettings("hash", Rewriting(), frozenset(), options=options, families="ipv4")
+    assert (settings.families_of("closedmail-ndb"), settings.families_of("smtp")) == (found, "ipv4")

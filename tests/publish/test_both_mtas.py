@@ -145,6 +145,7 @@ EXPLAINED = {
     Why.TLS: "its TLS policy can't be met; {closedmail} sync shows what to do",
     Why.FOLDED: "for Postfix its spelling is another domain's too",
     Why.ROUTE: "its route is too long for Sendmail",
+    Why.FAMILY: "inet_protocols of Postfix rules out each address of its route; {closedmail} sync shows what to do",
 }
 EXPORTS = [(name, form) for name, target in TARGETS.items() for form in target.forms]
 

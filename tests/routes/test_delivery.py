@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from support import core_samples as samples
 
 from closedmail.core.hold_reason import Why
-from closedmail.core.model import Inbound, Outbound
+from closedmail.core.model import Families, Inbound, Outbound
 from closedmail.core.record import Entry, State
 from closedmail.core.rule import Rule
 from closedmail.mailertable.listing import SMARTHOST
@@ -75,6 +75,31 @@ def test_no_nexthop(transport: str) -> None:
     assert found.nexthops == ()
 
 
+@pytest.mark.parametrize(
+    ("families", "value", "smarthost", "nexthops", "left_out"),
+    [
+        ("all", "esmtp:[2001:db8::1]:[192.0.2.1]", (), ("[2001:db8::1]", "[192.0.2.1]"), ()),
+        ("ipv4", "esmtp:[2001:db8::1]:[192.0.2.1]", (), ("[192.0.2.1]",), ("2001:db8::1",)),
+        ("ipv6", "esmtp:[2001:db8::1]:[192.0.2.1]", (), ("[2001:db8::1]",), ("192.0.2.1",)),
+        ("ipv4", "esmtp:[192.0.2.1]", (), ("[192.0.2.1]",), ()),
+        ("ipv6", "esmtp:[192.0.2.1]", (), (), ("192.0.2.1",)),
+        ("ipv4", "esmtp:[IPv6:2001:db8::1]:[2001:db8::2]", (), (), ("2001:db8::1", "2001:db8::2")),
+        ("ipv4", "esmtp:[mx.p.example]:p.example", (), ("[mx.p.example]", "p.example"), ()),
+        ("ipv4", "esmtp:[192.0.2.1]", ("[2001:db8::9]:26", "[192.0.2.9]"), ("[192.0.2.9]",), ("2001:db8::9",)),
+        ("ipv6", "esmtp:[2001:db8::1]", ("[192.0.2.9]",), (), ("192.0.2.9",)),
+        ("ipv4", "error:5.1.2:gone", (), (), ()),
+    ],
+)
+def test_ip_versions(
+    families: Families, value: str, smarthost: tuple[str, ...], nexthops: tuple[str, ...], left_out: tuple[str, ...]
+) -> None:
+    """A host that Postfix can't take bounces the mail where it comes last; where no other one is left, mail waits."""
+    found = route_of(value, Outbound("encrypt", smarthost=smarthost, families=families))
+    assert found.nexthops == nexthops
+    assert tuple(host.name for host in found.left_out) == left_out
+    assert found.why is (Why.FAMILY if left_out and not nexthops else None)
+
+
 MAPPED = ip_address("::ffff:192.0.2.1")  # Python 3.13 spells it otherwise than 3.11
 
 
@@ -117,6 +142,7 @@ HOLDS = {
     Why.TLS: ("4.7.5", f"{HELD}: its TLS policy can not be met"),
     Why.FOLDED: ("4.3.2", f"{HELD}: its spelling is also that of another domain"),
     Why.ROUTE: ("4.3.5", f"{HELD}: its route is too long"),
+    Why.FAMILY: ("4.4.4", f"{HELD}: its route needs an IP version that this gateway does not use"),
 }
 
 

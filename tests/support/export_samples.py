@@ -89,7 +89,15 @@ HOLDS = st.dictionaries(KEYS, st.sampled_from(Why), max_size=3)
 SMARTHOSTS = Outbound("encrypt", smarthost=("[r1.example]:26", "[192.0.2.9]"))
 # What Postfix alone may be asked, and what both may: Sendmail has no ports.
 _OUTBOUNDS = {
-    False: st.sampled_from([Outbound("encrypt"), Outbound("may", port=2525), SMARTHOSTS, Outbound("secure")]),
+    False: st.sampled_from(
+        [
+            Outbound("encrypt"),
+            Outbound("may", port=2525),
+            Outbound("may", families="ipv6"),
+            SMARTHOSTS,
+            Outbound("secure"),
+        ]
+    ),
     True: st.sampled_from(
         [
             *(
