@@ -5,7 +5,7 @@ Debian's default is cdb, and main.cf still names `hash:`. A form that lies besid
 """
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 # The types of postmap(1) that have files of their own, and how these end. Of two with one ending, the first is usual.
@@ -38,12 +38,13 @@ def choose_types(
     tables: Iterable[tuple[str, str]],
     folder: str,
     present: Collection[str] = (),
-    known: Collection[str] = (),
+    known: Callable[[], Collection[str]] = tuple,
 ) -> MapTypes:
     """Choose the types of the tables in a folder.
 
     `asked` is map_type, `default` default_database_type, `tables` what Postfix's configuration names, `present` the
-    names of the files in the folder, `known` the types that this Postfix can read.
+    names of the files in the folder. `known` gives the types that this Postfix can read, and is asked only where a file
+    of another type is there.
     """
     named: dict[str, list[str]] = {}
     for kind, path in sorted(tables, key=lambda table: (table[0] != default, table)):
@@ -54,18 +55,17 @@ def choose_types(
     first = sorted(named, key=lambda name: (name != TRANSPORT, name))
     usual = asked or (named[first[0]][0] if first else default)
     made = {name: [asked, *types] if asked else types for name, types in named.items()}
-    for name, kind in _beside(present, known):
+    for name, kind in _beside(present):
         types = made.get(name, [usual])
-        if SUFFIXES[kind] not in (SUFFIXES.get(other) for other in types):
+        if SUFFIXES[kind] not in (SUFFIXES.get(other) for other in types) and kind in known():
             made[name] = [*types, kind]
     return MapTypes(usual, {name: tuple(dict.fromkeys(types)) for name, types in sorted(made.items())})
 
 
-def _beside(present: Collection[str], known: Collection[str]) -> Iterator[tuple[str, str]]:
-    """Find the forms that lie beside a text and that this Postfix can read, as (table, type)."""
+def _beside(present: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Find the forms that lie beside a text, as (table, type)."""
     for kind, suffix in SUFFIXES.items():
-        if kind in known:
-            for file in sorted(present):
-                name = file.removesuffix(suffix)
-                if name != file and name in present:
-                    yield name, kind
+        for file in sorted(present):
+            name = file.removesuffix(suffix)
+            if name != file and name in present:
+                yield name, kind

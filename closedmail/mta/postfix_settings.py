@@ -12,18 +12,6 @@ from closedmail.mta.map_types import tables_in
 from closedmail.mta.postconf import read_options, read_services, read_values, run_postfix
 
 _FAMILIES = "inet_protocols"
-_NAMES = (
-    "default_database_type",
-    "swap_bangpath",
-    "allow_percent_hack",
-    "append_at_myorigin",
-    "myorigin",
-    "append_dot_mydomain",
-    "mydomain",
-    "smtpd_tls_fingerprint_digest",
-    "transport_maps",
-    _FAMILIES,
-)
 _POLICY_MAPS = re.compile(r"smtp_tls_policy_maps\s*=\s*([^}]*?)\s*(?:}|\s-o\s|$)")
 
 
@@ -33,8 +21,8 @@ class PostfixSettings:
 
     `fingerprint_digest` is the digest of smtpd's certificate fingerprints, "" where its listeners differ.
     `policy_maps` are the TLS policy tables of services that have their own (-o smtp_tls_policy_maps). `tables` are all
-    tables that main.cf and master.cf name, as (type, path), `types` the types that this Postfix can read. `main` and
-    `options` are what `lookup_chain` needs. `families` are main.cf's inet_protocols.
+    tables that main.cf and master.cf name, as (type, path). `main` and `options` are what `lookup_chain` needs.
+    `families` are main.cf's inet_protocols.
     """
 
     default_database_type: str
@@ -43,7 +31,6 @@ class PostfixSettings:
     fingerprint_digest: str = ""
     policy_maps: Mapping[str, str] = field(default_factory=dict)
     tables: frozenset[tuple[str, str]] = frozenset()
-    types: frozenset[str] = frozenset()
     main: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     families: Families = "all"
@@ -62,7 +49,7 @@ class PostfixSettings:
 def read_settings(config_directory: str) -> PostfixSettings:
     """Ask the Postfix with that configuration. Raises ProgramError."""
     # -x expands $name, as Postfix will when it uses the value.
-    values = read_values(run_postfix("postconf", "-c", config_directory, "-x", *_NAMES, *CHAIN_NAMES))
+    values = read_values(run_postfix("postconf", "-c", config_directory, "-x"))
     services, policy_maps, digest = set(), {}, values.get("smtpd_tls_fingerprint_digest", "")
     for entry in read_services(config_directory):
         if entry.type == "unix":
@@ -80,19 +67,22 @@ def read_settings(config_directory: str) -> PostfixSettings:
         mydomain=values.get("mydomain", "").lower(),
     )
     options = read_options(run_postfix("postconf", "-c", config_directory, "-x", "-P"))
-    own = [read_values(run_postfix("postconf", "-c", config_directory, "-x", "-n")), *options.values()]
     return PostfixSettings(
         values.get("default_database_type", "hash"),
         rewriting,
         frozenset(services),
         digest,
         policy_maps,
-        tables_in(value for settings in own for value in settings.values()),
-        frozenset(run_postfix("postconf", "-c", config_directory, "-m").split()),
+        tables_in(value for settings in (values, *options.values()) for value in settings.values()),
         {name: values.get(name, "") for name in CHAIN_NAMES},
         options,
         families_of(values.get(_FAMILIES, "")),
     )
+
+
+def read_map_types(config_directory: str) -> frozenset[str]:
+    """Ask which types of tables that Postfix can read. Raises ProgramError."""
+    return frozenset(run_postfix("postconf", "-c", config_directory, "-m").split())
 
 
 def read_chain(config_directory: str, map_dir: str) -> LookupChain:

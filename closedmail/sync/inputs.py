@@ -27,7 +27,7 @@ from closedmail.mta.own_addresses import has_ipv6
 from closedmail.mta.own_tables import OwnTables, TableError, own_values
 from closedmail.mta.postconf import inspect_postfix
 from closedmail.mta.postfix_config import PostfixConfig
-from closedmail.mta.postfix_settings import PostfixSettings, read_settings
+from closedmail.mta.postfix_settings import PostfixSettings, read_map_types, read_settings
 from closedmail.mta.recipient_guard import lacks_guard
 from closedmail.programs import ProgramError
 from closedmail.publish.built_maps import files_in, read_rows
@@ -76,11 +76,12 @@ def gather(config: Config) -> Inputs:
     key_digests = {network.name: key_file_digest(network) for network in config.networks}
     try:
         postfix = read_settings(config.postfix.config_directory) if config.postfix else None
+        map_types = _map_types(config, postfix)
     except ProgramError as error:
         raise Refused("publish-failed", str(error)) from None
     rules = rules_digest(config)
     config = _with_families(config, postfix)
-    map_types, shields = _map_types(config, postfix), _shields(config, postfix)
+    shields = _shields(config, postfix)
     parts = (repr(_sorted(postfix)), repr(map_types), repr(shields), suffix_digest, repr(local_rows))
     seed = "\n".join((__version__, rules, *parts))
     if postfix:
@@ -166,12 +167,13 @@ def _delivering(outbound: Outbound, postfix: PostfixSettings) -> Outbound:
 
 
 def _map_types(config: Config, postfix: PostfixSettings | None) -> MapTypes:
-    """Choose the types of Postfix's maps."""
+    """Choose the types of Postfix's maps. Raises ProgramError."""
     if config.postfix is None or postfix is None:
         return MapTypes("")
     asked, folder = config.postfix.map_type, config.postfix.map_dir
     present = files_in(folder)
-    return choose_types(asked, postfix.default_database_type, postfix.tables, folder, present, postfix.types)
+    directory, default = config.postfix.config_directory, postfix.default_database_type
+    return choose_types(asked, default, postfix.tables, folder, present, lambda: read_map_types(directory))
 
 
 def _shields(config: Config, postfix: PostfixSettings | None) -> dict[str, str]:
