@@ -157,6 +157,7 @@ FINDINGS: dict[str, FindingKind] = {
             "socket-path": "Postfix asks where the policy service does not listen.",
             "tls-policy-maps": "Postfix does not look into closedmail's TLS policies.",
             "transport-maps": "Postfix does not look into closedmail's transport map.",
+            "warn-if-reject": "Postfix only logs what closedmail refuses, and accepts the mail.",
         },
     ),
 }

@@ -10,7 +10,7 @@ from closedmail.core.rule import Rule
 from closedmail.doctor.finding import Fix
 from closedmail.maps.own_rows import OwnRows
 from closedmail.mta.map_types import MapTypes, choose_types, tables_in
-from closedmail.mta.postfix_config import PostfixConfig, Service
+from closedmail.mta.postfix_config import PostfixConfig, Service, is_yes
 
 # The restrictions that must have the check.
 CHECK_LISTS = ("smtpd_sender_restrictions", "smtpd_data_restrictions")
@@ -155,7 +155,7 @@ class PostfixFacts:
         filtered = any(map(_filter_of, others))
         own = {"content_filter", "smtpd_proxy_filter"} & service.options.keys()
         xforward = "smtpd_authorized_xforward_hosts" in service.options
-        if service.get("smtpd_sasl_auth_enable") == "yes" and "smtpd_sasl_auth_enable" in service.options:
+        if is_yes(service.get("smtpd_sasl_auth_enable")) and "smtpd_sasl_auth_enable" in service.options:
             return False
         return (filtered and bool(own or service.on_loopback)) or xforward
 

@@ -1,5 +1,6 @@
 """Ask an installed Postfix: run its commands, and read its parameters and services through postconf(1)."""
 
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -82,14 +83,14 @@ def inspect_postfix(config_directory: str) -> PostfixConfig:
     except ProgramError as error:
         raise ClosedmailError(f"{error}: see config_directory of [postfix]") from None
     raw.pop("config_directory", None)  # of -c, not of the file
-    return PostfixConfig(_version(main.get("mail_version", "")), main, raw, services, config_directory)
+    return PostfixConfig(parse_version(main.get("mail_version", "")), main, raw, services, config_directory)
 
 
 def _service(
     entry: MasterEntry, options: dict[str, dict[str, str]], main: dict[str, str], config_directory: str
 ) -> Service:
     own = options.get(f"{entry.name}/{entry.type}", {})
-    level = _version(main.get("compatibility_level", "0"))
+    level = parse_version(main.get("compatibility_level", "0"))
     chrooted = entry.chroot == "y" or (entry.chroot == "-" and (not level or level[0] < _CHROOT_BY_DEFAULT))
     values = main
     if own and entry.command in _INSPECTED:
@@ -98,11 +99,13 @@ def _service(
     return Service(entry.name, entry.type, chrooted, entry.command, own, values, entry.fields)
 
 
-def _version(text: str) -> tuple[int, ...]:
-    """Parse `3.7.11` into numbers, as far as they go."""
+def parse_version(text: str) -> tuple[int, ...]:
+    """Parse `3.7.11` into numbers, as far as they go: `3.11-20260101` (a snapshot) is 3.11."""
     numbers = []
     for part in text.split("."):
-        if not part.isdigit():
+        digits = re.match(r"[0-9]+", part)
+        if digits:
+            numbers.append(int(digits[0]))
+        if not digits or digits[0] != part:
             break
-        numbers.append(int(part))
     return tuple(numbers)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from closedmail.mta.client_settings import ClientSettings, families_of
 from closedmail.mta.postconf import read_options, read_values, run_postfix
+from closedmail.mta.postfix_config import is_yes
 from closedmail.routes.tls_protocols import GRADES
 
 _INSECURE_MX = "smtp_tls_dane_insecure_mx_policy"
@@ -72,7 +73,7 @@ def client_settings(values: Mapping[str, str], own: Mapping[str, str]) -> Client
         helo=of("smtp_helo_name"),
         ca_file=of("smtp_tls_CAfile"),
         ca_path=of("smtp_tls_CApath"),
-        default_authorities=of("tls_append_default_CA") == "yes",
+        default_authorities=is_yes(of("tls_append_default_CA")),
         chains=_chains(values, own),
         protocols=of("smtp_tls_mandatory_protocols"),
         may_protocols=of("smtp_tls_protocols"),
@@ -91,7 +92,7 @@ def client_settings(values: Mapping[str, str], own: Mapping[str, str]) -> Client
         looks_up_mx=of("smtp_dns_support_level") != "disabled" and "dns" in _words(of("smtp_host_lookup")),
         dnssec=of("smtp_dns_support_level") == "dnssec" and "dns" in _words(of("smtp_host_lookup")),
         insecure_mx=of(_INSECURE_MX) or "may",
-        wrapped=of("smtp_tls_wrappermode") == "yes",
+        wrapped=is_yes(of("smtp_tls_wrappermode")),
     )
 
 

@@ -69,6 +69,16 @@ class PostfixConfig:
         return next((item for item in self.services if (item.name, item.type) == (name, kind)), None)
 
 
+def is_yes(value: str) -> bool:
+    """Check whether a boolean parameter is on. Any case counts (mail_conf_bool.c)."""
+    return value.lower() == "yes"
+
+
+def is_no(value: str) -> bool:
+    """Check whether a boolean parameter is off, in any case; what is neither ends Postfix's programs."""
+    return value.lower() == "no"
+
+
 def is_loopback(host: str) -> bool:
     """Check whether a host, as Postfix's settings name it, is this machine's loopback."""
     if host in ("localhost", "loopback-only"):

@@ -10,6 +10,7 @@ from closedmail.mta.client_settings import families_of
 from closedmail.mta.lookup_chain import CHAIN_NAMES, LookupChain, lookup_chain
 from closedmail.mta.map_types import tables_in
 from closedmail.mta.postconf import read_options, read_services, read_values, run_postfix
+from closedmail.mta.postfix_config import is_yes
 
 _FAMILIES = "inet_protocols"
 _POLICY_MAPS = re.compile(r"smtp_tls_policy_maps\s*=\s*([^}]*?)\s*(?:}|\s-o\s|$)")
@@ -59,11 +60,11 @@ def read_settings(config_directory: str) -> PostfixSettings:
         if any("smtpd_tls_fingerprint_digest" in argument for argument in entry.arguments):
             digest = ""  # a listener has its own (-o), and which of them partners come to is not known here
     rewriting = Rewriting(
-        swap_bangpath=values.get("swap_bangpath") == "yes",
-        allow_percent_hack=values.get("allow_percent_hack") == "yes",
-        append_at_myorigin=values.get("append_at_myorigin") == "yes",
+        swap_bangpath=is_yes(values.get("swap_bangpath", "")),
+        allow_percent_hack=is_yes(values.get("allow_percent_hack", "")),
+        append_at_myorigin=is_yes(values.get("append_at_myorigin", "")),
         myorigin=_origin(values.get("myorigin", "")),
-        append_dot_mydomain=values.get("append_dot_mydomain") == "yes",
+        append_dot_mydomain=is_yes(values.get("append_dot_mydomain", "")),
         mydomain=values.get("mydomain", "").lower(),
     )
     options = read_options(run_postfix("postconf", "-c", config_directory, "-x", "-P"))

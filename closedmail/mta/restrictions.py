@@ -7,8 +7,9 @@ expanded before (postconf -x).
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+WARN = "warn_if_reject"
 _SEPARATORS = ", \t\r\n"
 # What takes an argument, beside check_…_access (smtpd_check.c, generic_checks).
 _WITH_ARGUMENT = frozenset(
@@ -18,10 +19,15 @@ _WITH_ARGUMENT = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Restriction:
-    """One item of a list: its name in lower case (a table on its own keeps its case), and its argument."""
+    """One item of a list: its name in lower case (a table on its own keeps its case), and its argument.
+
+    `only_warns` says that what it refuses is logged, and accepted (`warn_if_reject` stands before it, or before its
+    class).
+    """
 
     name: str
     argument: str = ""
+    only_warns: bool = False
 
     def __str__(self) -> str:
         return f"{self.name} {self.argument}" if self.argument else self.name
@@ -65,17 +71,21 @@ def parse_restrictions(value: str) -> list[Restriction]:
     return found
 
 
-def walk(value: str, classes: Mapping[str, str], within: frozenset[str] = frozenset()) -> Iterator[Restriction]:
+def walk(
+    value: str, classes: Mapping[str, str], within: frozenset[str] = frozenset(), *, only_warns: bool = False
+) -> Iterator[Restriction]:
     """Yield all restrictions in the order in which smtpd evaluates them, those of classes in their place.
 
-    A class `within` itself is skipped.
+    A class `within` itself is skipped. `only_warns` is for all of the list.
     """
+    warned = False
     for restriction in parse_restrictions(value):
         name = restriction.name
         if name not in classes:
-            yield restriction
+            yield replace(restriction, only_warns=only_warns or warned)
         elif name not in within:
-            yield from walk(classes[name], classes, within | {name})
+            yield from walk(classes[name], classes, within | {name}, only_warns=only_warns or warned)
+        warned = name == WARN
 
 
 def parse_policy_client(argument: str) -> PolicyClient:

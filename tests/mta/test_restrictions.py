@@ -78,6 +78,23 @@ def test_classes_stand_for_their_lists() -> None:
     assert found == ["reject_non_fqdn_sender", "permit_mynetworks", "reject", "permit", "outer"]
 
 
+@pytest.mark.parametrize(
+    ("value", "warned"),
+    [
+        ("warn_if_reject a, b", "a"),
+        ("warn_if_reject Outer, b", "reject_x inner_x a"),
+        ("Outer, b", "inner_x"),
+        ("WARN_IF_REJECT inner, a", "inner_x"),
+        ("a, warn_if_reject", ""),
+    ],
+)
+def test_what_is_only_logged(value: str, warned: str) -> None:
+    """The next item, with all of it where that is a class."""
+    classes = {"Outer": "reject_x, warn_if_reject inner, a", "inner": "inner_x"}
+    found = [item for item in walk(value, classes) if item.name != "warn_if_reject"]
+    assert [item.name for item in found if item.only_warns] == warned.split()
+
+
 def test_a_class_of_itself_ends() -> None:
     assert [item.name for item in walk("a, reject", {"a": "a, permit"})] == ["permit", "reject"]
 

@@ -18,8 +18,9 @@ from closedmail.doctor.checks.policy_endpoint import (
 from closedmail.doctor.finding import Finding, Fix
 from closedmail.doctor.finding_ids import Severity
 from closedmail.doctor.postfix_facts import CHECK_LISTS, PostfixFacts, Setting, setting_of, settings_of
-from closedmail.mta.postfix_config import Service
+from closedmail.mta.postfix_config import Service, is_no
 from closedmail.mta.restrictions import (
+    WARN,
     PolicyClient,
     Restriction,
     parse_policy_client,
@@ -55,6 +56,9 @@ def _list_findings(facts: PostfixFacts, setting: Setting) -> Iterator[Finding]:
     before: list[Restriction] = []
     for restriction in walk(setting.value, facts.postfix.classes):
         if is_ours(facts, restriction, service):
+            if restriction.only_warns and any(rule.inbound.mode in ("enforce", "defer") for rule in facts.active):
+                text = f"{setting}: warn_if_reject stands before the check, so that what it refuses is accepted"
+                yield Finding.of("warn-if-reject", *_with_fix(facts, setting, text))
             break
         before.append(restriction)
     else:
@@ -93,7 +97,12 @@ def _with_fix(facts: PostfixFacts, setting: Setting, text: str) -> tuple[str, tu
     if endpoint is None:
         return f"{text}; {unreachable(facts)}", ()
     service = _service_at(facts, setting)
-    rest = [item for item in parse_restrictions(setting.raw) if not _is_check(facts, item, service)]
+    rest: list[Restriction] = []
+    for item in parse_restrictions(setting.raw):
+        if not _is_check(facts, item, service):
+            rest.append(item)
+        elif rest and rest[-1].name == WARN:  # else it would be for what comes next
+            rest.pop()
     value = ", ".join([f"${CHECK}", *map(str, rest)])
     fixes = setting.set(value)
     if not fixes:
@@ -191,7 +200,7 @@ def _access_fix(facts: PostfixFacts, path: str, stopped_at: str) -> tuple[Fix, .
 
 def _delay_findings(facts: PostfixFacts) -> Iterator[Finding]:
     for setting in settings_of(facts.postfix, facts.guarded, "smtpd_delay_reject"):
-        if setting.value == "no":
+        if is_no(setting.value):
             yield Finding.of(
                 "delay-reject",
                 f"{setting} = no: mail is refused before its recipient is known, which the log then lacks",

@@ -6,6 +6,7 @@ from closedmail.core.model import CertificatePin
 from closedmail.doctor.finding import Finding
 from closedmail.doctor.postfix_facts import PostfixFacts, Setting, settings_of
 from closedmail.inbound.digests import incomparable
+from closedmail.mta.postfix_config import is_yes
 
 # More certificates than a closed network has CAs: the bundle of the public ones.
 _PUBLIC = 40
@@ -33,14 +34,14 @@ def _pins(facts: PostfixFacts) -> Iterator[CertificatePin]:
 
 def _settings(facts: PostfixFacts, name: str) -> Iterator[Setting]:
     """Find where a setting is made for the listeners that partners use: not those that only users log in to."""
-    users = [item for item in facts.guarded if item.options.get("smtpd_sasl_auth_enable") == "yes"]
+    users = [item for item in facts.guarded if is_yes(item.options.get("smtpd_sasl_auth_enable", ""))]
     return settings_of(facts.postfix, [item for item in facts.guarded if item not in users], name)
 
 
 def _ask_findings(facts: PostfixFacts) -> Iterator[Finding]:
     for setting in _settings(facts, "smtpd_tls_ask_ccert"):
         required = Setting(facts.postfix, "smtpd_tls_req_ccert", None)
-        if setting.value != "yes" and required.value != "yes":
+        if not is_yes(setting.value) and not is_yes(required.value):
             yield Finding.of(
                 "ask-ccert",
                 f"{setting} is not yes: no client shows a certificate, and partners that must are refused",
@@ -74,7 +75,7 @@ def _tls_findings(facts: PostfixFacts) -> Iterator[Finding]:
     for setting in _settings(facts, "smtpd_tls_security_level"):
         old = ("smtpd_use_tls", "smtpd_enforce_tls", "smtpd_tls_wrappermode")
         listeners = [item for item in facts.guarded if item == setting.service or not setting.service]
-        if setting.value in ("", "none") and not any(item.get(name) == "yes" for item in listeners for name in old):
+        if setting.value in ("", "none") and not any(is_yes(item.get(name)) for item in listeners for name in old):
             yield Finding.of(
                 "smtpd-tls",
                 f"{setting} is {setting.value or 'empty'}: no mail comes encrypted, and partners that must show a "
@@ -137,7 +138,7 @@ def _authority_findings(facts: PostfixFacts) -> Iterator[Finding]:
                 "partner's",
                 setting.set(""),
             )
-    if main.get("tls_append_default_CA") == "yes":
+    if is_yes(main.get("tls_append_default_CA", "")):
         yield Finding.of(
             "client-ca-public",
             "tls_append_default_CA = yes trusts the system's public CAs: anybody's certificate with the right name "

@@ -7,6 +7,7 @@ from closedmail.core.model import IPNetwork
 from closedmail.doctor.checks.client_networks import allowed_networks, covered, overlap, trusted_findings
 from closedmail.doctor.finding import Finding, Fix
 from closedmail.doctor.postfix_facts import PostfixFacts, Setting, settings_of
+from closedmail.mta.postfix_config import is_yes
 from closedmail.mta.restrictions import parse_restrictions, split_list, walk
 
 _LISTS = (
@@ -57,7 +58,7 @@ def client_findings(facts: PostfixFacts) -> Iterator[Finding]:
             if (partners or name.startswith("permit")) and _stands(facts, setting, name):
                 yield Finding.of(identifier, f"{setting} has {name}: {why}", _without(setting, name), by_hand=by_hand)
     for setting in settings_of(facts.postfix, facts.guarded, "smtpd_reject_unlisted_sender"):
-        if setting.value == "yes" and partners:
+        if is_yes(setting.value) and partners:
             why = _UNWANTED["reject_unlisted_sender"][1]
             yield Finding.of("unlisted-sender", f"{setting} = yes: {why}", setting.set("no"), by_hand=True)
     yield from _network_findings(facts)

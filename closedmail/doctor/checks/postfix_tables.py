@@ -8,6 +8,7 @@ from closedmail.doctor.finding import Finding, Fix
 from closedmail.doctor.postfix_facts import PostfixFacts, Setting, settings_of
 from closedmail.maps.unusual_spellings import TABLE as UNUSUAL
 from closedmail.mta.map_types import SUFFIXES, TRANSPORT
+from closedmail.mta.postfix_config import is_yes
 from closedmail.mta.restrictions import split_list
 
 
@@ -138,7 +139,7 @@ def _parent_findings(facts: PostfixFacts) -> Iterator[Finding]:
 def _mapping_findings(facts: PostfixFacts) -> Iterator[Finding]:
     """Find transitional mapping by UTS 46, which drops the joiners that some scripts need, and the table lets pass."""
     setting = Setting(facts.postfix, "enable_idna2003_compatibility")
-    if setting.value == "yes":
+    if is_yes(setting.value):
         yield Finding.of(
             "old-mapping",
             f"{setting} = yes: a joiner (U+200D) in a partner's name is dropped only after its row is looked up, and "

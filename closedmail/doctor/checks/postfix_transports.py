@@ -6,7 +6,7 @@ from closedmail.core.model import Outbound
 from closedmail.doctor.finding import Finding
 from closedmail.doctor.postfix_facts import PostfixFacts, setting_of, settings_of
 from closedmail.inbound.digests import LENGTHS, digest_length, digest_name
-from closedmail.mta.postfix_config import Service
+from closedmail.mta.postfix_config import Service, is_yes
 
 # Services that deliver other mail as well.
 _SHARED = ("smtp", "relay", "lmtp")
@@ -52,7 +52,7 @@ def _fallback_findings(facts: PostfixFacts, services: list[Service]) -> Iterator
 def _tls_required_findings(facts: PostfixFacts, services: list[Service]) -> Iterator[Finding]:
     """Find services that honour a header `TLS-Required: no`: from Postfix 3.10 on; older ones lack the parameter."""
     for setting in settings_of(facts.postfix, services, "tls_required_enable"):
-        if setting.value == "yes":
+        if is_yes(setting.value):
             yield Finding.of(
                 "tls-required",
                 f"{setting} = yes: a header TLS-Required: no in a mail switches the partner's TLS policy off",
