@@ -188,13 +188,11 @@ FAULTS = {
     ),
     "only-logged": Fault(
         main(
-            "smtpd_sender_restrictions = reject_non_fqdn_sender warn_if_reject $closedmail_check reject_unlisted_sender"
+            "smtpd_sender_restrictions = reject_non_fqdn_sender warn_if_reject $closedmail_check reject_unlisted_recipient"
         ),
         "warn-if-reject",
         "what it refuses is accepted",
-        (
-            "-e 'smtpd_sender_restrictions = $closedmail_check, reject_non_fqdn_sender, reject_known_sender_login_mismatch'",
-        ),
+        ("-e 'smtpd_sender_restrictions = $closedmail_check, reject_non_fqdn_sender, reject_unlisted_recipient'",),
     ),
     "in-a-listener-behind-a-permit": Fault(
         master("-P", "smtp/inet/smtpd_sender_restrictions=permit_mynetworks,$closedmail_check,reject"),
