@@ -48,21 +48,26 @@ class Verdict(NamedTuple):
 
 
 def decide(envelope: Envelope, book: Rulebook) -> Verdict:
-    """Decide about one mail. Raises SenderError where the sender's domain is not UTF-8."""
+    """Decide about one mail; of several readings of its sender the gravest verdict counts.
+
+    Raises SenderError where the sender's domain can't be known.
+    """
     if not envelope.sender:
         return _NULL_SENDER
     client = parse_client(envelope.client_address)
     exempt = exemption(envelope, client, book)
     if exempt:
         return exempt
-    verdict = NOT_LISTED
-    for name in queued_domains(envelope.sender, book.rewriting):
-        found = claimed(name, book)
-        if isinstance(found, Match):
-            return judge(name, found, envelope, client, book.generation)
-        if found is _OWN_DOMAIN:
-            verdict = found
-    return verdict
+    names = queued_domains(envelope.sender, book.rewriting)
+    if len(names) == 1:  # as nearly always
+        return _about(names[0], envelope, client, book)
+    return worst(_about(name, envelope, client, book) for name in names)
+
+
+def _about(name: str, envelope: Envelope, client: IPv4Address | IPv6Address | None, book: Rulebook) -> Verdict:
+    """Decide about one reading of the sender's domain."""
+    found = claimed(name, book)
+    return judge(name, found, envelope, client, book.generation) if isinstance(found, Match) else found
 
 
 def decide_any(envelopes: Iterable[Envelope], book: Rulebook) -> Verdict:

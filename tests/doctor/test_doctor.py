@@ -115,10 +115,10 @@ FAULTS = {
         ("-e 'smtpd_sender_restrictions = $closedmail_check, reject_non_fqdn_sender'",),
     ),
     "no-check-at-data": Fault(
-        main("smtpd_data_restrictions = reject_unauth_pipelining"),
+        main("smtpd_data_restrictions = reject_plaintext_session"),
         "data-restrictions",
         "<postmaster>",
-        ("-e 'smtpd_data_restrictions = $closedmail_check, reject_unauth_pipelining'",),
+        ("-e 'smtpd_data_restrictions = $closedmail_check, reject_plaintext_session'",),
     ),
     "a-listener-empties-it": Fault(
         entry("submission inet n - y - - smtpd -o smtpd_sasl_auth_enable=yes -o smtpd_sender_restrictions="),
@@ -136,10 +136,10 @@ FAULTS = {
         ),
     ),
     "behind-postscreen": Fault(
-        entry("smtpd pass - - y - - smtpd -o smtpd_data_restrictions=reject_unauth_pipelining"),
+        entry("smtpd pass - - y - - smtpd -o smtpd_data_restrictions=reject_plaintext_session"),
         "data-restrictions",
         "of smtpd/pass",
-        ("-P 'smtpd/pass/smtpd_data_restrictions=$closedmail_check,reject_unauth_pipelining'",),
+        ("-P 'smtpd/pass/smtpd_data_restrictions=$closedmail_check,reject_plaintext_session'",),
     ),
     "behind-mynetworks": Fault(
         main("smtpd_sender_restrictions = permit_mynetworks, $closedmail_check"),
@@ -188,11 +188,12 @@ FAULTS = {
     ),
     "only-logged": Fault(
         main(
-            "smtpd_sender_restrictions = reject_non_fqdn_sender warn_if_reject $closedmail_check reject_unlisted_recipient"
+            "smtpd_sender_restrictions = reject_non_fqdn_sender, warn_if_reject",
+            "  $closedmail_check, reject_plaintext_session",
         ),
         "warn-if-reject",
         "what it refuses is accepted",
-        ("-e 'smtpd_sender_restrictions = $closedmail_check, reject_non_fqdn_sender, reject_unlisted_recipient'",),
+        ("-e 'smtpd_sender_restrictions = $closedmail_check, reject_non_fqdn_sender, reject_plaintext_session'",),
     ),
     "in-a-listener-behind-a-permit": Fault(
         master("-P", "smtp/inet/smtpd_sender_restrictions=permit_mynetworks,$closedmail_check,reject"),

@@ -489,6 +489,34 @@ INBOUNDS = st.builds(
 ACTION = re.compile(r"DUNNO|REJECT 5\.7\.1 .+|DEFER 4\.7\.1 .+|WARN .+")
 
 
+SEVERAL = "u@STRA\u1e9eE.example"  # the capital ß is ß for some, and ss for others
+_LAX = match("strasse.example", Inbound("enforce", allow_from=(ip_network("203.0.113.0/24"),)))
+_OFF = match("strasse.example", Inbound("off"))
+_DEFER = match("strasse.example", Inbound("defer"))
+_REPORT = match("xn--strae-oqa.example", Inbound("report"))
+
+
+@pytest.mark.parametrize(
+    ("rules", "client", "outcome", "domain"),
+    [
+        # The sender below may be queued with either domain.
+        (book(match("xn--strae-oqa.example"), _LAX), OUTSIDE, "reject", "xn--strae-oqa.example"),
+        (book(match("xn--strae-oqa.example"), _LAX), INSIDE, "reject", "strasse.example"),
+        (book(match("xn--strae-oqa.example"), _OFF), OUTSIDE, "reject", "xn--strae-oqa.example"),
+        (book(_REPORT, _DEFER), OUTSIDE, "defer", "strasse.example"),
+        (book(_REPORT, _OFF), OUTSIDE, "report", "xn--strae-oqa.example"),
+        (book(_LAX), OUTSIDE, "accept", "strasse.example"),
+        (book(_LAX, own=DomainSet(["xn--strae-oqa.example"])), INSIDE, "reject", "strasse.example"),
+        (book(own=DomainSet(["strasse.example"])), OUTSIDE, "none", ""),
+        (book(), OUTSIDE, "none", ""),
+    ],
+)
+def test_the_gravest_reading_counts(rules: Book, client: str, outcome: str, domain: str) -> None:
+    """Which of them comes first makes no difference."""
+    found = ask(rules, SEVERAL, client)
+    assert (found.outcome, found.domain) == (outcome, domain)
+
+
 @given(ENVELOPES, INBOUNDS, st.sampled_from(["", "smtp:[192.0.2.1]", "error:4.7.0:x"]), st.booleans())
 def test_any_mail(envelope: Envelope, inbound: Inbound, value: str, exempt: bool) -> None:
     """No mail and no rule bring forth an answer that permits, that is empty, or that is more than one line."""
