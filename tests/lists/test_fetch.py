@@ -298,6 +298,53 @@ def test_password_does_not_follow_to_another_host(server: HttpsServer, tmp_path:
     assert ["Authorization" in request.headers for request in server.requests] == [True, False]
 
 
+def test_client_certificate_does_not_follow_to_another_host_or_port(authority: Authority, tmp_path: Path) -> None:
+    """A redirect back to the source's own host and port gets it again; it is asked for everywhere."""
+    cert, key = authority.issue("city")
+    how: dict[str, Any] = {"authority": authority, "client_ca": authority.ca_file, "client_optional": True}
+    with HttpsServer(tmp_path / "a", **how) as own, HttpsServer(tmp_path / "b", **how) as other:
+        own.answers["/list"] = _redirect("/here")
+        own.answers["/here"] = _redirect(own.url("/host", host="127.0.0.1"))
+        own.answers["/host"] = _redirect(other.url("/port"))
+        other.answers["/port"] = _redirect(own.url("/back").replace("localhost", "LOCALHOST"))
+        own.answers["/back"] = Answer(body=LIST)
+        get(own.url("/list"), tmp_path, ca_file=own.ca_file, client_cert=str(cert), client_key=str(key))
+        seen = {request.path: request.client for request in own.requests + other.requests}
+    assert seen == {"/list": "city", "/here": "city", "/host": "", "/port": "", "/back": "city"}
+
+
+@pytest.mark.parametrize("status", [403, 404, 503])
+def test_no_secret_of_a_url_is_shown(server: HttpsServer, tmp_path: Path, status: int) -> None:
+    """Not those of source and redirect, and not where the server repeats them in its answer."""
+    repeats = _raw(b"HTTP/1.1 %d no sig=geheim here\r\nContent-Length: 0\r\n\r\n" % status)
+    server.answers["/list?sig=geheim"] = repeats
+    reason = refused(server.url("/list?sig=geheim"), tmp_path, ca_file=server.ca_file, attempts=1)
+    assert f"/list?…: the server answers {status} " in reason
+    assert "geheim" not in reason
+    server.answers["/list?sig=geheim"] = _redirect("http://cdn.example/list?token=geheim#geheim")
+    reason = refused(server.url("/list?sig=geheim"), tmp_path, ca_file=server.ca_file)
+    assert "redirected to http://cdn.example/list?…," in reason
+    assert "geheim" not in reason
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://lists.example/a?sig=geh\x01eim", "https://city:geh/eim@x.example/"],
+)
+def test_no_secret_of_a_url_that_is_none(tmp_path: Path, url: str) -> None:
+    reason = refused(url, tmp_path, attempts=1)
+    assert "geh" not in reason
+    assert "eim" not in reason
+
+
+@pytest.mark.parametrize("proxy", ["http:/city:geheim@proxy.example", "http://city:geh/eim@127.0.0.1:1"])
+def test_no_password_of_a_proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
+    monkeypatch.setenv("https_proxy", proxy)
+    reason = refused("https://lists.example/a", tmp_path, attempts=1)
+    assert "geh" not in reason
+    assert "proxy" in reason
+
+
 def test_unknown_ca(server: HttpsServer, tmp_path: Path) -> None:
     server.answers["/list"] = Answer(body=LIST)
     assert "ca_file" in refused(server.url("/list"), tmp_path)
