@@ -1,8 +1,9 @@
 """Fetch a list from an https:// URL or from a path, always into a file of our own.
 
 Whatever the server does, the outcome is a whole file, "unchanged", or `Refused` with one line for the administrator:
-no endless answers (size), no endless waiting (one time limit over all, which also ends a server that sends an octet
-a second), no half files (the size announced must arrive), no way off https.
+no endless answers (max_size for the list, `answer_meter.py` for all beside it), no endless waiting (one time limit over
+all, which also ends a server that sends an octet a second), no half files (the size announced must arrive), no way off
+https.
 """
 
 import os

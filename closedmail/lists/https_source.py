@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 
 from closedmail import __version__
+from closedmail.lists.answer_meter import AnswerMeter, MeteredConnection
 from closedmail.lists.transfer import (
     Copier,
     Deadline,
@@ -49,12 +50,21 @@ def tls_context(ca_file: str, client_cert: str = "", client_key: str = "") -> ss
 
 
 class _Connection(http.client.HTTPSConnection):
-    """An HTTPS connection whose socket the deadline knows from its first moment, before TLS and proxy."""
+    """An HTTPS connection whose socket the deadline knows from its first moment, before TLS and proxy.
 
-    def __init__(self, *args: Any, deadline: Deadline, **kwargs: Any) -> None:
+    The meter counts all answers on it, the proxy's included.
+    """
+
+    def __init__(self, *args: Any, deadline: Deadline, meter: AnswerMeter, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._deadline = deadline
+        self._deadline, self._meter = deadline, meter
         self._create_connection = self._watched
+        answer: Any = self._answer  # http.client calls the class, and nothing else
+        self.response_class = answer
+
+    def _answer(self, connection: socket.socket, *args: Any, **kwargs: Any) -> http.client.HTTPResponse:
+        metered: Any = MeteredConnection(connection, self._meter)
+        return http.client.HTTPResponse(metered, *args, **kwargs)
 
     def _watched(self, *args: Any, **kwargs: Any) -> socket.socket:
         connection = socket.create_connection(*args, **kwargs)
@@ -63,13 +73,13 @@ class _Connection(http.client.HTTPSConnection):
 
 
 class _Handler(urllib.request.HTTPSHandler):
-    def __init__(self, context: ssl.SSLContext, deadline: Deadline) -> None:
+    def __init__(self, context: ssl.SSLContext, deadline: Deadline, meter: AnswerMeter) -> None:
         super().__init__(context=context)
         self._tls = context
-        self._deadline = deadline
+        self._connect = partial(_Connection, deadline=deadline, meter=meter)
 
     def https_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
-        return self.do_open(partial(_Connection, deadline=self._deadline), request, context=self._tls)
+        return self.do_open(self._connect, request, context=self._tls)
 
 
 class UrlSource(ListSource):
@@ -86,14 +96,16 @@ class UrlSource(ListSource):
         self.shown = public_location(url)
 
     def read(self, part: Path, previous: Validators, copier: Copier, deadline: Deadline) -> Validators | None:
+        meter = AnswerMeter(self.shown)
         url, origin = self._url, _origin(self._url, self.shown)
         for _ in range(_MOST_REDIRECTS + 1):
             is_own = _origin(url, self.shown) == origin
             request = self._request(url, previous, with_password=is_own)
-            answer = self._open(_opener(self._own if is_own else self._elsewhere, deadline), request, deadline)
+            opener = _opener(self._own if is_own else self._elsewhere, deadline, meter)
+            answer = self._open(opener, request, deadline)
             with answer:
                 if answer.status not in _REDIRECTS:
-                    return self._take(answer, part, previous, copier, deadline)
+                    return self._take(answer, meter, part, previous, copier, deadline)
                 url = self._redirected(url, answer.headers.get("Location") or "")
         raise fetch_failed(f"{self.shown}: redirected more than {_MOST_REDIRECTS} times; check source")
 
@@ -173,7 +185,13 @@ class UrlSource(ListSource):
         return RetryError(f"{self.shown}: {excerpt(why)}; check source, network and proxy, the next sync tries again")
 
     def _take(
-        self, answer: http.client.HTTPResponse, part: Path, previous: Validators, copier: Copier, deadline: Deadline
+        self,
+        answer: http.client.HTTPResponse,
+        meter: AnswerMeter,
+        part: Path,
+        previous: Validators,
+        copier: Copier,
+        deadline: Deadline,
     ) -> Validators | None:
         if answer.status == 304 and (previous.etag or previous.last_modified):
             return None
@@ -186,13 +204,15 @@ class UrlSource(ListSource):
 
         def read(size: int) -> bytes:
             try:
-                return answer.read(size)
+                data = answer.read(size)
             except http.client.IncompleteRead:
                 raise RetryError(
                     f"{self.shown}: the connection ended before the list did; the next sync tries again"
                 ) from None
             except (OSError, http.client.HTTPException, ValueError) as error:
                 raise self._trouble(error) from None
+            meter.delivered(len(data))
+            return data
 
         total = answer.length
         done = copier.copy(read, part, total, self.shown)
@@ -213,10 +233,10 @@ class UrlSource(ListSource):
         return fetch_failed(f"{what}; check source")
 
 
-def _opener(context: ssl.SSLContext, deadline: Deadline) -> urllib.request.OpenerDirector:
+def _opener(context: ssl.SSLContext, deadline: Deadline, meter: AnswerMeter) -> urllib.request.OpenerDirector:
     """Make an opener for https alone, over the proxy where there is one: none for http, ftp, file and redirects."""
     opener = urllib.request.OpenerDirector()
-    for handler in (urllib.request.ProxyHandler(), _Handler(context, deadline), urllib.request.UnknownHandler()):
+    for handler in (urllib.request.ProxyHandler(), _Handler(context, deadline, meter), urllib.request.UnknownHandler()):
         opener.add_handler(handler)
     return opener
 

@@ -1,11 +1,13 @@
 """Fetching a list from a real HTTPS server that behaves in every way a server can."""
 
 import os
+import resource
 import socket
 import ssl
 import struct
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from support.https_server import Answer, Authority, HttpsServer, Request, openss
 
 from closedmail import __version__
 from closedmail.errors import Refused
+from closedmail.lists.answer_meter import AnswerMeter
 from closedmail.lists.fetch import Fetched, Validators, fetch
 from closedmail.lists.https_source import tls_context
 
@@ -171,6 +174,85 @@ BROKEN = {
 def test_broken_answer(server: HttpsServer, tmp_path: Path, case: str) -> None:
     server.answers["/list"] = BROKEN[case]
     refused(server.url("/list"), tmp_path, ca_file=server.ca_file)
+
+
+# What a server sends once, and what it then goes on with for ever; how much of that is the list.
+_HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+FLOODS = {
+    "interim answers": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "interim answers with headers": (b"", b"HTTP/1.1 100 Continue\r\n" + b"X: x\r\n" * 50 + b"\r\n"),
+    "chunk extensions": (_HEAD, b"1;" + b"x" * 60000 + b"\r\na\r\n"),
+    "short chunk extensions": (_HEAD, b"1;x\r\na\r\n"),
+    "tiny chunks": (_HEAD, b"1\r\na\r\n"),
+    "trailers": (_HEAD + b"1\r\na\r\n0\r\n", b"X: x\r\n"),
+    "a chunk to the end of the connection": (_HEAD + b"-1\r\n", b"a" * 1000),
+    "empty lines in place of chunks": (_HEAD + b"1\r\na\r\n", b"\r\n"),
+}
+
+
+@pytest.mark.parametrize("case", FLOODS)
+def test_flood(server: HttpsServer, tmp_path: Path, case: str) -> None:
+    """It ends after a megabyte beside the list, at the first attempt, long before the time and the list's size do."""
+    start, piece = FLOODS[case]
+    block = piece * (1 + 65536 // len(piece))
+    sent: list[int] = []
+
+    def flood(request: Request, connection: socket.socket) -> None:
+        sent.append(0)
+        with suppress(OSError):  # the client hangs up
+            connection.sendall(start)
+            while sent[-1] < 1 << 30:
+                connection.sendall(block)
+                sent[-1] += len(block)
+
+    server.answers["/list"] = flood
+    before = resource.getrusage(resource.RUSAGE_THREAD)
+    reason = refused(server.url("/list"), tmp_path, ca_file=server.ca_file, max_size=64 << 20, total_timeout=10.0)
+    after = resource.getrusage(resource.RUSAGE_THREAD)
+    if case == "empty lines in place of chunks":  # no HTTP any more
+        assert "ended before" in reason
+    else:
+        assert "much longer than the list" in reason
+        assert len(sent) == 1
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 3
+
+
+def test_interim_answers_and_trailers_are_skipped(server: HttpsServer, tmp_path: Path) -> None:
+    def chunked(request: Request, connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n" * 3 + _HEAD)
+        for line in LIST.splitlines(keepends=True):
+            connection.sendall(b"%x;a=b\r\n%b\r\n" % (len(line), line))
+        connection.sendall(b"0\r\nX: x\r\n\r\n")
+
+    server.answers["/list"] = chunked
+    get(server.url("/list"), tmp_path, ca_file=server.ca_file)
+    assert (tmp_path / "list").read_bytes() == LIST
+
+
+@pytest.mark.parametrize(
+    ("list_size", "beside", "reads", "fits"),
+    [
+        (0, 1 << 19, 1, True),
+        (0, 1 << 20, 1, False),
+        (64 << 20, 8 << 20, 4096, True),  # TLS records of 16 KiB, an eighth beside
+        (64 << 20, 10 << 20, 4096, False),
+        (1 << 20, 0, 1 << 10, True),
+        (1 << 20, 0, 1 << 16, False),  # an octet a record, or nearly
+    ],
+)
+def test_what_an_answer_may_have_beside_the_list(list_size: int, beside: int, reads: int, fits: bool) -> None:
+    meter = AnswerMeter("source")
+
+    def transfer() -> None:
+        for _ in range(reads):
+            meter.received((list_size + beside) // reads)
+            meter.delivered(list_size // reads)
+
+    if fits:
+        transfer()
+    else:
+        with pytest.raises(Refused, match=r"^source: .* check source"):
+            transfer()
 
 
 def test_too_large(server: HttpsServer, tmp_path: Path) -> None:
@@ -431,7 +513,7 @@ class Proxy:
 
     def _serve(self) -> None:
         client, _ = self.listener.accept()
-        with client:
+        with client, suppress(OSError):  # of an answer that is too long the client doesn't read the end
             while b"\r\n\r\n" not in self.asked:
                 self.asked += client.recv(4096)
             client.sendall(self.answer)
@@ -470,6 +552,12 @@ def test_proxy_that_refuses(server: HttpsServer, tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("no_proxy", "localhost")
     server.answers["/list"] = Answer(body=LIST)
     assert get(server.url("/list"), tmp_path, ca_file=server.ca_file).path
+
+
+def test_proxy_whose_answer_does_not_end(server: HttpsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    proxy = Proxy(b"HTTP/1.1 200 Connected\r\n" + b"X: x\r\n" * 300_000)
+    monkeypatch.setenv("https_proxy", proxy.url)
+    assert "much longer than the list" in refused(server.url("/list"), tmp_path, ca_file=server.ca_file)
 
 
 # --- locations -----------------------------------------------------------------------------------------------------
