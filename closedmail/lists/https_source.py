@@ -209,8 +209,10 @@ class UrlSource(ListSource):
                 raise RetryError(
                     f"{self.shown}: the connection ended before the list did; the next sync tries again"
                 ) from None
-            except (OSError, http.client.HTTPException, ValueError) as error:
+            except (OSError, http.client.HTTPException) as error:
                 raise self._trouble(error) from None
+            except ValueError:  # a chunk of negative size
+                raise self._trouble(http.client.UnknownTransferEncoding()) from None
             meter.delivered(len(data))
             return data
 

@@ -161,6 +161,7 @@ BROKEN = {
     "chunks cut short": _raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nhalf"),
     "no last chunk": _raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"),
     "bad chunk": _raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\x1b[31m\r\n"),
+    "chunk of negative size": _raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nhalf\r\n"),
     "no HTTP": _raw(b"\x1b]0;hello\x07\r\n\r\n"),
     "nothing": _raw(b""),
     "endless header": _raw(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70000 + b"\r\n\r\n"),
@@ -173,7 +174,7 @@ BROKEN = {
 @pytest.mark.parametrize("case", BROKEN)
 def test_broken_answer(server: HttpsServer, tmp_path: Path, case: str) -> None:
     server.answers["/list"] = BROKEN[case]
-    refused(server.url("/list"), tmp_path, ca_file=server.ca_file)
+    assert "its URL" not in refused(server.url("/list"), tmp_path, ca_file=server.ca_file)
 
 
 # What a server sends once, and what it then goes on with for ever; how much of that is the list.
