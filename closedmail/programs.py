@@ -87,7 +87,7 @@ def run(
 
     `stdin` is what it reads, or the file that it reads. What it prints is returned, or goes to the file `stdout`,
     from its beginning, or to the terminal unless `quiet`. `package` is what should be installed where the program is
-    missing, `env` its environment (None: ours), `accepted` which exit statuses are no failure (None: all).
+    missing, `env` its environment (None: `environment()`), `accepted` which exit statuses are no failure (None: all).
 
     Raises ProgramError, and OSError where one of the two files can't be opened.
     """
@@ -99,7 +99,9 @@ def run(
         if stdout is not None:
             file = stack.enter_context(open(os.open(stdout, os.O_WRONLY | os.O_CREAT, 0o644), "wb"))
         channel = subprocess.PIPE if quiet else None
-        process = _start(command, package, stdin=source, stdout=file or channel, stderr=channel, env=env)
+        process = _start(
+            command, package, stdin=source, stdout=file or channel, stderr=channel, env=env or environment()
+        )
         with process:  # closes the pipes, and waits for what was killed
             try:
                 said, complained = process.communicate(stdin if isinstance(stdin, bytes) else None, time_limit)
@@ -176,8 +178,11 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 
 def environment() -> dict[str, str]:
-    """Our environment, with the administrator's programs in its PATH."""
-    return {**os.environ, "PATH": f"{os.environ.get('PATH', os.defpath)}:{_ADMINISTRATORS}"}
+    """Our environment, with the administrator's programs in its PATH.
+
+    An empty PATH is none: with something behind it, it would be the current folder, which may be anybody's.
+    """
+    return {**os.environ, "PATH": f"{os.environ.get('PATH') or os.defpath}:{_ADMINISTRATORS}"}
 
 
 def find(name: str) -> str | None:

@@ -1,9 +1,13 @@
-"""Spell texts for reports: foreign text made printable, times, numbers with their nouns."""
+"""Spell texts for reports: foreign text made printable, sources without secrets, times, numbers with their nouns."""
 
+import re
 from datetime import UTC, datetime
 
 LONGEST_QUOTE = 80  # characters
 _LONGEST_EXCERPT = 200
+_SCHEME = re.compile(r"(?:(?:https?|ftp|file):)?[/\\]*", re.IGNORECASE)
+_AUTHORITY_END = re.compile(r"[/\\?#;]")
+_PATH_END = re.compile("[?#;]")
 
 
 def printable(text: str | bytes) -> str:
@@ -70,3 +74,23 @@ def iso_or_none(seconds: int) -> str | None:
 def counted(number: int, noun: str) -> str:
     """Spell a number with its noun: `1 domain`, `2 domains`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def public_location(text: str) -> str:
+    """Spell where something is fetched from, a path or a URL, without what may be a secret.
+
+    Logs, reports and monitoring have more readers than the configuration file. Left out are user and password, query
+    (`?sig=…`), parameters (`;…`) and fragment. Where an "@" further on leaves open where a password ends
+    (`https://city:pa/ss@lists.example/`), all that may be of it is left out. An absolute path is spelled as it is.
+    """
+    if text.startswith("/") and not text.startswith("//"):
+        return excerpt(text)
+    scheme = _SCHEME.match(text)
+    start = scheme.end() if scheme else 0
+    end = _AUTHORITY_END.search(text, start)
+    authority, tail = (text[start : end.start()], text[end.start() :]) if end else (text[start:], "")
+    if "@" in tail:
+        # A host without port or user can't hold the begin of a password.
+        return excerpt(text[:start] + ("…" if ":" in authority or "@" in authority else f"{authority}/…"))
+    path, *secret = _PATH_END.split(tail, maxsplit=1)
+    return excerpt(text[:start] + authority.rpartition("@")[2] + path) + ("?…" if secret else "")

@@ -21,6 +21,14 @@ _TOKENS = (
     ),
     *(b"1e999", b"Nov 30 ", b"smtpd[1]: ", b"x" * 300, b"\x80" * 50, b"''' ", b'""" '),
     b"-----BEGIN PGP MESSAGE-----",
+    *(
+        b"HTTP/1.1 100 Continue\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n",
+        b"Transfer-Encoding: chunked\r\n",
+        b"\r\n-1\r\n",
+        b"0\r\n",
+    ),
+    *(b"\r\n1;x\r\na", b"\r\nffffffffffffffff\r\n", b"Content-Length: -1\r\n", b"Location: //[::1\r\n"),
     *(b"\xc3\xb6", b"\xed\xa0\x80", b"\xe2\x80\xa8", b"\xc2\x85", b"\x30\x80", b"\x30\x84"),
     *(char.encode() for char in "\u1e9e\ufdfa\u00ad\u1806\u0301\uff0e\uff20\U0001cce0"),
 )

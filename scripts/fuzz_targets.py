@@ -1,10 +1,13 @@
 """The parsers of other people's bytes: how each is called, what it may raise, and real input to begin with."""
 
 import io
+import ssl
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 from closedmail.config import parse as parse_config
 from closedmail.core.model import Rewriting
@@ -13,7 +16,9 @@ from closedmail.inbound.header_sender import HeaderError, header_domains
 from closedmail.inbound.sender import SenderError, queued_domains
 from closedmail.lists.envelope import unwrap
 from closedmail.lists.gpg_status import parse as parse_gpg_status
+from closedmail.lists.https_source import UrlSource
 from closedmail.lists.suffix_file import load_suffixes
+from closedmail.lists.transfer import Copier, Deadline, RetryError, Validators
 from closedmail.mailertable.grammar import MailertableError
 from closedmail.mailertable.reader import read_csv, read_domains, read_mailertable
 from closedmail.milter.authentication_results import bears_our_mark
@@ -35,6 +40,7 @@ _REWRITING = Rewriting(myorigin="city.example")
 _OWN = '[gateway]\nown_domains = ["city.example"]\n'
 _ADMISSION = admission_of(parse_config(_OWN), load_suffixes(Path("/nowhere"))[0]).of_list(())
 _MAX_SIZE = 1 << 20
+_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +48,7 @@ class FuzzTarget:
     """A parser: what it is given, what it raises for bad input, if anything, and whether its time has to be linear."""
 
     parse: Callable[[bytes], object]
-    raises: type[Exception] | tuple[()] = ()
+    raises: type[Exception] | tuple[type[Exception], ...] = ()
     linear: bool = True
 
 
@@ -82,6 +88,37 @@ def _openpgp(data: bytes) -> None:
         unwrap(raw, Path(folder), _MAX_SIZE)
 
 
+class _Server:
+    """In the place of a connection: a server that has said all of its answer."""
+
+    def __init__(self, answer: bytes) -> None:
+        self._answer = answer
+
+    def sendall(self, data: bytes) -> None:
+        """Take a request, and ignore it."""
+
+    def makefile(self, _mode: str, *, buffering: int) -> io.BytesIO:  # noqa: ARG002  http.client says so
+        """Return the answer as a file."""
+        return io.BytesIO(self._answer)
+
+    def close(self) -> None:
+        """Do nothing: there is no connection."""
+
+
+def _http(data: bytes) -> None:
+    """Fetch from a server that gives this answer to each request, also to those that follow a redirect."""
+
+    def connect(connection: Any) -> None:
+        connection.sock = _Server(data)
+
+    source = UrlSource("https://lists.example/list", _TLS, _TLS)
+    with (
+        tempfile.TemporaryDirectory(prefix="closedmail-fuzz-") as folder,
+        mock.patch("http.client.HTTPSConnection.connect", connect),
+    ):
+        source.read(Path(folder, "part"), Validators(etag='"a1"'), Copier(_MAX_SIZE, None), Deadline(3600))
+
+
 def _mail_log(data: bytes) -> None:
     head = data[:4096]
     first_time(head)
@@ -117,6 +154,7 @@ TARGETS: dict[str, FuzzTarget] = {
     "mailertable": FuzzTarget(lambda data: read_mailertable(io.BytesIO(data), _ADMISSION), MailertableError),
     "domains": FuzzTarget(lambda data: read_domains(io.BytesIO(data), _ADMISSION), MailertableError),
     "csv": FuzzTarget(lambda data: read_csv(io.BytesIO(data), _ADMISSION, "Domain"), MailertableError),
+    "http": FuzzTarget(_http, (Refused, RetryError)),
     "openpgp": FuzzTarget(_openpgp, Refused),
     "gpg-status": FuzzTarget(lambda data: parse_gpg_status(_text(data).split("\n")), Refused),
     "mail-log": FuzzTarget(_mail_log),

@@ -38,8 +38,8 @@ MAY_DO_IO = {
     "probe": "attempt mail_hosts posttls_finger probe probe_file tls_client",
     "replay": "log_files",
     "report": "monitoring_files report",
-    "doctor": "fix_command path_access postfix_machine queue_hold running_state sendmail_inspection sendmail_machine"
-    " setup setup_record socket_query undo",
+    "doctor": "fix_command listening_state path_access postfix_machine queue_hold running_state sendmail_inspection"
+    " sendmail_machine setup setup_record socket_query undo",
 }
 FREE = {"cli", "demo"}
 

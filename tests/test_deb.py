@@ -102,6 +102,11 @@ def test_what_is_in_it(parts: Path) -> None:
     assert (fields["Version"], fields["Architecture"]) == (__version__, "all")
     depended = {word.split()[0] for word in re.split(r"[,|] *", fields["Depends"])}
     assert {"python3-click", "python3-gnupg", "python3-idna", "python3-lmdb", "procps"} <= depended
+    # Debian 12 has 3.3 with the fix of 3.7, which pip has to be asked for.
+    assert re.findall(r"python3-idna[^,]*", fields["Depends"]) == ["python3-idna (>= 3.3)"]
+    (metadata,) = (parts / "usr/lib/python3/dist-packages").glob("closedmail-*.dist-info/METADATA")
+    assert re.findall(r"^Requires-Dist: (idna.*)$", metadata.read_text(), re.MULTILINE) == ["idna>=3.3"]
+    assert "    idna >= 3.7\n" in (CHECKOUT / "setup.cfg").read_text()
     assert (parts / "DEBIAN" / "conffiles").read_text() == f"/{CONFIG}\n"
 
     files = {str(path.relative_to(parts)) for path in parts.rglob("*") if path.is_file()}

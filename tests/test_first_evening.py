@@ -110,6 +110,65 @@ def test_doctor_is_silent(evening: Evening) -> None:
     assert evening.found() == set()
 
 
+# What somebody who has taken a daemon over tries, at each path; it names what succeeds.
+TRY = """
+import os, subprocess, sys
+def attempt(what, path):
+    try:
+        what(path)
+    except OSError:
+        return
+    print(what.__name__, path)
+def read(path): open(path).close()
+def change(path): open(path, "r+").close()
+def make(path): open(path + "/made", "x").close(); os.unlink(path + "/made")
+def move(path): os.rename(path, path + ".moved")
+def run(path):
+    program = path + "/program"
+    with open(program, "x") as file: file.write("#!/bin/sh\\n")
+    os.chmod(program, 0o755)
+    try: subprocess.run([program], check=True)
+    finally: os.unlink(program)
+state, counters = "/var/lib/closedmail", "/var/lib/closedmail/counters"
+attempt(read, "/etc/closedmail/closedmail.toml")
+attempt(read, "/etc/closedmail/private/client.key")
+for name in ("postfix/transport", "postfix/transport.db", "store/data.mdb", "sync.json"):
+    attempt(read, f"{state}/{name}")
+    attempt(change, f"{state}/{name}")
+for name in ("postfix", "store", "lists"):
+    attempt(make, f"{state}/{name}")
+    attempt(move, f"{state}/{name}")
+for path in (state, "/etc/closedmail", "/run", "/dev/shm", "/var/spool/postfix", counters):
+    attempt(make, path)
+for path in (counters, "/run/closedmail", "/tmp", "/var/tmp", "/dev/shm"):
+    attempt(run, path)
+"""
+MAY = [
+    "read /etc/closedmail/closedmail.toml",
+    *(f"read /var/lib/closedmail/{name}" for name in ("postfix/transport", "postfix/transport.db")),
+    *(f"read /var/lib/closedmail/{name}" for name in ("store/data.mdb", "sync.json")),
+    *("make /dev/shm", "make /var/lib/closedmail/counters"),
+]
+
+
+@pytest.mark.parametrize("unit", ["closedmail-policyd.service", "closedmail-milter.service"])
+def test_a_daemon_can_write_its_counters_and_nothing_else(evening: Evening, unit: str) -> None:
+    machine = evening.machine
+    key = "/etc/closedmail/private/client.key"
+    machine.write(key, "secret")
+    machine.run("chown", "root:closedmail", key)
+    machine.run("chmod", "0640", key)
+    machine.systemctl("restart", unit)
+    assert machine.inside(unit, TRY).splitlines() == MAY
+    if "milter" in unit:  # test_systemd.py has mail for it
+        machine.systemctl("stop", unit)
+        return
+    assert machine.send(PARTNER, WRONG, [OWN]).code == 554
+    counted = machine.root / "var/lib/closedmail/counters/policyd.json"
+    machine.systemctl("reload", unit)
+    until(lambda: counted.exists() and b"koeln.example" in counted.read_bytes(), "nothing was counted")
+
+
 def test_no_header_switches_tls_off(evening: Evening) -> None:
     """RFC 8689: from Postfix 3.10 on, `TLS-Required: no` in a mail makes smtp(8) ignore its TLS policy."""
     machine = evening.machine

@@ -202,7 +202,7 @@ class Installation:
                 "klinik-client.pem": self.client.chain,
                 "signing-keys.asc": self.directory / "signing-keys.asc",
             }.items()
-        }
+        } | {"private/ndb.key": self.client.key}
         for name, source in files.items():
             (self.etc / name).parent.mkdir(exist_ok=True)
             shutil.copy(source, self.etc / name)

@@ -50,6 +50,28 @@ def test_no_shell_and_an_environment() -> None:
     assert run(shell("echo $A"), time_limit=PATIENCE, env={"A": "b", "PATH": "/usr/bin:/bin"}).stdout == b"b\n"
 
 
+@pytest.mark.parametrize("path", [None, "", "/usr/bin:/bin"])
+def test_administrators_programs_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str | None) -> None:
+    """By whatever starts a program, with a PATH such as cron's; and nothing of the current folder is."""
+    if path is None:
+        monkeypatch.delenv("PATH")
+    else:
+        monkeypatch.setenv("PATH", path)
+    (tmp_path / "ours").touch(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("closedmail.programs._ADMINISTRATORS", str(tmp_path / "sbin"))
+    program = tmp_path / "sbin" / "administrators"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\necho found\n")
+    program.chmod(0o755)
+    assert run(["administrators"], time_limit=PATIENCE).stdout == b"found\n"
+    assert asyncio.run(read_output(["administrators"], environment(), 10)) == b"found\n"
+    assert find("administrators") == str(program)
+    assert find("ours") is None
+    with pytest.raises(ProgramMissing):
+        run(["ours"], time_limit=PATIENCE)
+
+
 @pytest.mark.parametrize(
     ("text", "status", "words"),
     [

@@ -133,7 +133,7 @@ def test_systemd_likes_the_units(machine: BootedMachine) -> None:
 
 @pytest.mark.parametrize("unit", SERVICES)
 def test_each_service_is_in_a_sandbox(machine: BootedMachine, unit: str) -> None:
-    machine.run("systemd-analyze", "security", "--threshold=20", unit)
+    machine.run("systemd-analyze", "security", "--threshold=13", unit)
     assert machine.run("systemd-analyze", "security", "--threshold=5", unit, check=False).returncode == 1
 
 
@@ -274,13 +274,23 @@ def test_restart_reload_and_upgrade_lose_nothing(gateway: Gateway, machine: Boot
     assert "Traceback" not in machine.journal(POLICYD)
 
 
+def found_on_listening(machine: BootedMachine) -> list[str]:
+    """What doctor finds of the daemons' TCP sockets."""
+    found = json.loads(machine.run("closedmail", "doctor", "--json", check=False).stdout)["findings"]
+    return [each["id"] for each in found if each["id"] in ("unit-address", "listen-everywhere", "listen-shared")]
+
+
 def test_a_reload_is_in_force_and_a_bad_one_changes_nothing(gateway: Gateway, machine: BootedMachine) -> None:
     machine.systemctl("start", POLICYD)
     pid = gateway.main_pid()
     try:
-        gateway.configure(policyd='metrics_listen = "inet:127.0.0.1:9810"')
+        gateway.configure(policyd='metrics_listen = "inet:0.0.0.0:9810"')
         machine.systemctl("reload", POLICYD)
         until(lambda: machine.can_connect("127.0.0.1", 9810), "no metrics")
+        assert found_on_listening(machine) == ["unit-address"]
+        machine.systemctl("set-property", POLICYD, "IPAddressAllow=192.0.2.0/24")
+        assert found_on_listening(machine) == ["listen-everywhere"]
+        machine.systemctl("revert", POLICYD)
         gateway.configure(policyd="no_such_key = 1")
         machine.systemctl("reload", POLICYD)
         until(lambda: "going on with" in machine.show(POLICYD, "StatusText"), "no word of it")
@@ -374,6 +384,7 @@ def test_the_milter_answers_is_reloaded_and_restarted(gateway: Gateway, machine:
     pid = gateway.main_pid(MILTER)
     machine.systemctl("restart", MILTER)
     assert gateway.main_pid(MILTER) != pid
+    assert (machine.root / "var/lib/closedmail/counters/milter.json").exists()
     check_milter(machine)
     assert machine.show(MILTER, "StatusText").startswith("2 sockets")
 

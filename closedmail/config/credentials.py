@@ -16,14 +16,23 @@ _MATCH_STRATEGIES = ("hostname", "nexthop", "dot-nexthop")
 
 
 def parse_signing_key(text: str) -> str:
-    """Parse an OpenPGP fingerprint, with or without blanks as gpg prints them; return 40 upper-case digits."""
-    digits = text.replace(" ", "").upper()
-    if not re.fullmatch(r"[0-9A-F]{40}", digits):
-        raise ValueError(
-            f"found {quote(text)}; write the whole fingerprint of the primary key, 40 hex digits (gpg --fingerprint), "
-            "a key ID is too easily forged"
-        )
-    return digits
+    """Parse an OpenPGP fingerprint; return 40 upper-case digits.
+
+    Blanks, as gpg prints them, colons, and a 0x before it mean nothing.
+    """
+    digits = re.sub(r"[\s:]", "", text).upper().removeprefix("0X")
+    if re.fullmatch(r"[0-9A-F]{40}", digits):
+        return digits
+    if not re.fullmatch(r"[0-9A-F]+", digits):
+        what = "it has other characters than hex digits"
+    elif len(digits) in (8, 16):
+        what = "a key ID is too easily forged"
+    else:
+        what = f"it has {len(digits)} hex digits"
+    raise ValueError(
+        f"found {quote(text)}; write the whole fingerprint of the primary key, 40 hex digits (gpg --fingerprint), "
+        f"{what}"
+    )
 
 
 def parse_common_name(text: str) -> str:

@@ -4,9 +4,9 @@ import re
 from urllib.parse import urlsplit
 
 from closedmail.config.toml_table import Kind
-from closedmail.core.host import parse_line
+from closedmail.core.host import CONTROL, parse_line
 from closedmail.core.where import parse_where
-from closedmail.words import quote
+from closedmail.words import public_location, quote
 
 TEXTFILE_END = ".prom"
 
@@ -14,7 +14,7 @@ TEXTFILE_END = ".prom"
 def parse_path(text: str) -> str:
     """Parse an absolute path."""
     if not text.startswith("/"):
-        raise ValueError(f"found {quote(text)}; write an absolute path, one that begins with /")
+        raise ValueError(f"found {quote(public_location(text))}; write an absolute path, one that begins with /")
     return parse_line(text)
 
 
@@ -42,25 +42,28 @@ def parse_location(text: str) -> str:
     """Parse an https:// URL or an absolute path."""
     if text.startswith("/"):
         return parse_path(text)
+    found = quote(public_location(text))  # it may hold a secret, and errors go to logs and to monitoring
+    if CONTROL.search(text):
+        raise ValueError(f"found {found}; control characters and line breaks are not allowed here, remove them")
     scheme, separator, _ = text.partition("://")
     scheme = scheme.lower() if separator else ""
     if scheme in ("http", "ftp"):
         raise ValueError(
-            f"found {quote(text)}; {scheme}:// lets anyone on the way hold back the list, write https:// or a path"
+            f"found {found}; {scheme}:// lets anyone on the way hold back the list, write https:// or a path"
         )
     if scheme == "file":
-        raise ValueError(f"found {quote(text)}; write the path alone, without file://")
+        raise ValueError(f"found {found}; write the path alone, without file://")
     if scheme != "https":
-        raise ValueError(f"found {quote(text)}; write an https:// URL or an absolute path")
+        raise ValueError(f"found {found}; write an https:// URL or an absolute path")
     if not text.isascii() or re.search(r"\s", text):
-        raise ValueError(f"found {quote(text)}; write A-labels (xn--…) and percent-encoding, a URL is ASCII")
+        raise ValueError(f"found {found}; write A-labels (xn--…) and percent-encoding, a URL is ASCII")
     try:
-        parts = urlsplit(parse_line(text))
+        parts = urlsplit(text)
         host, port = parts.hostname, parts.port
     except ValueError:
-        raise ValueError(f"found {quote(text)}; its host or port is not understood, fix it") from None
+        raise ValueError(f"found {found}; its host or port is not understood, fix it") from None
     if not host or port == 0:
-        raise ValueError(f"found {quote(text)}; its host or port is missing, add it")
+        raise ValueError(f"found {found}; its host or port is missing, add it")
     if "@" in parts.netloc:
         raise ValueError("the URL holds a user name or password, which would end up in logs; use client_cert instead")
     return text
@@ -76,7 +79,9 @@ def parse_signature(text: str) -> str:
     if text in ("inline", "none"):
         return text
     if "/" not in text:
-        raise ValueError(f'found {quote(text)}; allowed are "inline", "none", an https:// URL or an absolute path')
+        raise ValueError(
+            f'found {quote(public_location(text))}; allowed are "inline", "none", an https:// URL or an absolute path'
+        )
     return parse_location(text)
 
 

@@ -1,21 +1,24 @@
-"""Keep a daemon's counters between two runs, and for `status`, in a file in the state directory.
+"""Keep a daemon's counters between two runs, and for `status`, in a file below the state directory.
 
-policyd has `counters.json`, the milter `counters-milter.json`. The daemon alone writes it, every half minute in which
-something was counted, at SIGHUP and at its end. What was counted after that is lost where the process is killed.
+It has a folder of its own there, the only one that the daemons' units let them write. The daemon alone writes the file,
+every half minute in which something was counted, at SIGHUP and at its end. What was counted after that is lost where
+the process is killed.
 """
 
 import asyncio
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from closedmail.files import folder_owner, replace_file
 from closedmail.inbound.counters import Counters, Series
 
-POLICYD, MILTER = "counters.json", "counters-milter.json"
+POLICYD, MILTER = "counters/policyd.json", "counters/milter.json"  # below the state directory
 _EVERY = 30.0  # seconds
 _LONGEST = 32 << 20  # bytes: many times what MOST_NAMED series take
 _LATEST = 1 << 37  # seconds: the year 6325, which datetime can still show
@@ -54,13 +57,14 @@ class CountersFile:
 
     def __init__(self, state_dir: str, write: Callable[[str], object], name: str = POLICYD) -> None:
         """Read what was counted before. `write` takes log lines, newline included."""
-        self._file, self._write = Path(state_dir) / name, write
+        self._state_dir, self._write = Path(state_dir), write
+        self._file = self._state_dir / name
         self._saved = -1  # how many mails had been counted when the file was written
         self._trouble = ""
         self._one, self._saving = threading.Lock(), asyncio.Lock()
         self.counters = Counters(int(time.time()))
         try:
-            before = read_counters(self._file.parent, name)
+            before = read_counters(self._state_dir, name)
         except (OSError, ValueError) as error:
             write(f"error: {self._file}: {_reason(error)}: counting starts again at zero\n")
         else:
@@ -85,14 +89,27 @@ class CountersFile:
             if counters.mails <= self._saved:
                 return  # also where a slow thread comes after the last save of all
             try:
-                owner = folder_owner(self._file)
-                replace_file(self._file, _encoded(counters, int(time.time())), 0o640, owner)
+                _make_folder(self._file.parent)
+                replace_file(self._file, _encoded(counters, int(time.time())), 0o640, folder_owner(self._file))
             except OSError as error:
                 if str(error) != self._trouble:
                     self._write(f"error: {self._file}: {_reason(error)}: counters are kept in memory only\n")
                 self._trouble = str(error)
             else:
                 self._saved, self._trouble = counters.mails, ""
+
+
+def _make_folder(folder: Path) -> None:
+    """Make the folder if it is missing. Where root makes it, it is the state directory's owner's. Raises OSError."""
+    with suppress(FileExistsError):
+        folder.mkdir(0o755)
+        if (owner := folder_owner(folder)) is not None:
+            # That owner may have put something else there meanwhile: no link is followed, and no file is given away.
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                os.fchown(descriptor, *owner)
+            finally:
+                os.close(descriptor)
 
 
 def _encoded(counters: Counters, now: int) -> Iterator[bytes]:

@@ -3,6 +3,7 @@
 from closedmail.core.model import Config, PostfixMaps
 from closedmail.core.partner_keys import configured_keys
 from closedmail.core.rule import rules_of
+from closedmail.doctor.checks.listening import listening_findings
 from closedmail.doctor.checks.policy_check import check_findings
 from closedmail.doctor.checks.policy_endpoint import policyd_findings
 from closedmail.doctor.checks.postfix_certificates import certificate_findings
@@ -16,6 +17,7 @@ from closedmail.doctor.checks.postfix_tables import map_findings
 from closedmail.doctor.checks.postfix_transports import transport_findings, version_findings
 from closedmail.doctor.checks.running import state_findings
 from closedmail.doctor.finding import Finding
+from closedmail.doctor.listening_state import look_at_listening
 from closedmail.doctor.postfix_facts import PostfixFacts
 from closedmail.doctor.postfix_machine import PostfixMachine
 from closedmail.doctor.running_state import look_at_running, read_store, start_policyd
@@ -49,6 +51,7 @@ def find_findings(config: Config, now: int, sendmail_cf: str = "") -> list[Findi
     store, snapshot, trouble = read_store(config)
     with store:
         found = list(state_findings(config, look_at_running(config, now, snapshot, trouble)))
+        found += listening_findings(config, look_at_listening(config))
         if config.postfix or not config.sendmail:
             try:
                 found += _postfix_findings(config, snapshot)

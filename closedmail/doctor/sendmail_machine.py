@@ -1,7 +1,6 @@
 """Inspect the machine under Sendmail: paths by their modes, as Sendmail sees them, and whether the milter answers."""
 
 import pwd
-import shutil
 import stat
 from functools import cache
 from pathlib import Path
@@ -10,6 +9,7 @@ from closedmail.doctor.path_access import groups_of, stopped_at
 from closedmail.doctor.sendmail_facts import PathState
 from closedmail.doctor.socket_query import ask
 from closedmail.milter.milter_health import NEGOTIATE, QUIT
+from closedmail.programs import find
 
 _LARGEST = 64 * 1024 * 1024  # bytes of a file that is read
 
@@ -71,7 +71,7 @@ class SendmailMachine:
 
     def has_program(self, name: str) -> bool:
         """Check whether there is such a program."""
-        return shutil.which(name) is not None
+        return find(name) is not None
 
     def _answers(self, where: str) -> bool:
         try:

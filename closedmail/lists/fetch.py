@@ -1,8 +1,9 @@
 """Fetch a list from an https:// URL or from a path, always into a file of our own.
 
 Whatever the server does, the outcome is a whole file, "unchanged", or `Refused` with one line for the administrator:
-no endless answers (size), no endless waiting (one time limit over all, which also ends a server that sends an octet
-a second), no half files (the size announced must arrive), no way off https.
+no endless answers (max_size for the list, `answer_meter.py` for all beside it), no endless waiting (one time limit over
+all, which also ends a server that sends an octet a second), no half files (the size announced must arrive), no way off
+https.
 """
 
 import os
@@ -21,9 +22,8 @@ from closedmail.lists.transfer import (
     RetryError,
     Validators,
     fetch_failed,
-    shown_url,
 )
-from closedmail.words import excerpt
+from closedmail.words import public_location
 
 __all__ = ["Fetched", "Progress", "Validators", "fetch"]
 
@@ -56,7 +56,8 @@ def fetch(
     """Fetch what `location` (an https:// URL or a path) names into the file `destination`.
 
     With `previous`, what the last fetch gave, an unchanged list is not fetched again. `ca_file` replaces the system's
-    CAs; the URL may have user and password. `total_timeout` seconds cover all attempts; `progress` is called with
+    CAs; the URL may have user and password. These and the client certificate go to its own host and port alone, not
+    where it redirects to. `total_timeout` seconds cover all attempts; `progress` is called with
     the bytes so far and the total where it is known. On failure nothing stays beside `destination`.
 
     Raises Refused: `fetch-failed` or `too-large`.
@@ -66,10 +67,12 @@ def fetch(
     if "://" not in location:
         source: ListSource = _PathSource(location)
     elif location.lower().startswith("https://"):
-        context = tls_context(ca_file, client_cert, client_key)
-        source = UrlSource(location, context, ca_file)
+        own = tls_context(ca_file, client_cert, client_key)
+        source = UrlSource(location, own, tls_context(ca_file) if client_cert else own, ca_file)
     else:
-        raise fetch_failed(f"{shown_url(location)}: a list is fetched from an https:// URL or a path only; fix source")
+        raise fetch_failed(
+            f"{public_location(location)}: a list is fetched from an https:// URL or a path only; fix source"
+        )
     try:
         with Deadline(total_timeout) as deadline:
             for left in range(attempts - 1, -1, -1):
@@ -100,7 +103,7 @@ def _identity(found: os.stat_result) -> tuple[int, ...]:
 class _PathSource(ListSource):
     def __init__(self, path: str) -> None:
         self._path = path
-        self.shown = excerpt(path)
+        self.shown = public_location(path)
 
     def read(self, part: Path, previous: Validators, copier: Copier, deadline: Deadline) -> Validators | None:
         try:

@@ -28,6 +28,9 @@ logging.getLogger("gnupg").propagate = False
 _STATUS = "[GNUPG:] "
 _MOST_STATUS = 1 << 20
 _LOG_PREFIX = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d gpg\[\d+\] ", re.MULTILINE)
+# A gpg that is told to keep keys in keyboxd ignores every --keyring, and no option changes that. It says so from 2.4.6
+# on; those before only say what they lack.
+_KEYBOXD = re.compile(r'^(?:gpg: )?(?:Note: .*"use-keyboxd"|no keyboxd )', re.MULTILINE)
 _ROOM = 1 << 17  # bytes that gpg needs beside keys and text: empty keyrings, their backups, log, random seed
 # Nothing from the network, nothing from the user's configuration, no agents.
 _OPTIONS = [
@@ -90,15 +93,18 @@ class Gpg(gnupg.GPG):  # type: ignore[misc]
 
         It comes without time and process, and is a warning only where there is nothing else.
         """
+        lines = [line for line in self._words().split("\n") if line.strip()]
+        last = next((line for line in reversed(lines) if not line.startswith("WARNING:")), (lines or [""])[-1])
+        return excerpt(last)
+
+    def _words(self) -> str:
+        """Return the end of all that it wrote for people, without time and process."""
         try:
             with self._log.open("rb") as log:
                 log.seek(max(0, self._log.stat().st_size - 4096))
-                text = log.read().decode("utf-8", "replace")
+                return _LOG_PREFIX.sub("", log.read().decode("utf-8", "replace"))
         except OSError:
             return ""
-        lines = [line for line in _LOG_PREFIX.sub("", text).split("\n") if line.strip()]
-        last = next((line for line in reversed(lines) if not line.startswith("WARNING:")), (lines or [""])[-1])
-        return excerpt(last)
 
     def _open_subprocess(self, args: list[str], passphrase: bool = False) -> "subprocess.Popen[bytes]":
         # python-gnupg feeds and reads the pipes, so that programs.run can't; the process heads a session, as there.
@@ -142,12 +148,18 @@ class Gpg(gnupg.GPG):  # type: ignore[misc]
         result.status = [line.removeprefix(_STATUS) for line in kept.split("\n") if line.startswith(_STATUS)]
 
     def run(self, *args: str) -> GpgAnswer:
-        """Run gpg to its end. Raises Refused if it had to be stopped."""
+        """Run gpg to its end. Raises Refused if it had to be stopped, or ignores its keyring."""
         answer = GpgAnswer()
         process = self._open_subprocess(list(args))
         self._collect_output(process, answer, stdin=process.stdin)
         if self.timed_out or answer.overflow:
             raise self._failure()
+        if "--keyring" in args and (_KEYBOXD.search(answer.stderr) or _KEYBOXD.search(self._words())):
+            raise Refused(
+                "bad-signature",
+                "gpg ignores the keyring with the pinned keys, because it is told to use-keyboxd for all users; take "
+                "that line out of /etc/gnupg/common.conf (who wants it can have it in ~/.gnupg/common.conf)",
+            )
         return answer
 
 

@@ -38,6 +38,7 @@ class KeyState:
     expired: bool
     revoked: bool
     present: bool
+    why_missing: str = ""
     created: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -117,9 +118,11 @@ def parse(lines: Iterable[str]) -> GpgStatus:
     )
 
 
-def _wrong_signer(signer: str, missing: Sequence[str]) -> Refused:
+def _wrong_signer(signer: str, missing: Mapping[str, str]) -> Refused:
+    """Make the refusal; `missing` has the pinned keys that are not in the key file, with the reason if it is known."""
     if signer in missing:
-        what = "which is among signing_keys but not in key_file; add the public key to it"
+        why = missing[signer]
+        what = f"which is among signing_keys but not in key_file{f': {why}' if why else '; add the public key to it'}"
     else:
         what = (
             "which is not among signing_keys; if the network changed its key, verify the new fingerprint by phone, add "
@@ -149,7 +152,7 @@ def judge(
         faults.append(
             Refused("several-signatures", "the list carries several signatures, where exactly one is accepted")
         )
-    missing = [key.fingerprint for key in keys if not key.present]
+    missing = {key.fingerprint: key.why_missing for key in keys if not key.present}
     for key, reason, digest in status.errors:
         if reason == _NO_PUBLIC_KEY:
             faults.append(_wrong_signer(key, missing))
@@ -198,7 +201,7 @@ def _failed(log: str) -> Refused:
 def _judge_valid(found: ValidSig, status: GpgStatus, keys: Sequence[KeyState], now: int) -> Iterable[Refused]:
     pinned = next((key for key in keys if key.fingerprint == found.primary), None)
     if pinned is None:
-        yield _wrong_signer(found.primary, ())
+        yield _wrong_signer(found.primary, {})
         return
     who = f"the signing key {found.primary}" + (f" (or its subkey {found.key})" if found.key != found.primary else "")
     if found.signature_class not in _DOCUMENT_CLASSES:
@@ -241,8 +244,17 @@ class _Record:
     fingerprint: str = ""
 
 
-def key_states(listing: str, fingerprints: Sequence[str], now: int) -> tuple[KeyState, ...]:
-    """Read `gpg --with-colons --list-keys`, one KeyState for each of `fingerprints`, in their order."""
+def imported_any(lines: Iterable[str]) -> bool:
+    """Check the status lines of `gpg --import`: did it take any key of the file?"""
+    # IMPORT_RES, keys, those without a user ID, imported
+    return any(_number(line.split(), 3) > 0 for line in lines if line.startswith("IMPORT_RES "))
+
+
+def key_states(listing: str, fingerprints: Sequence[str], now: int, why_missing: str = "") -> tuple[KeyState, ...]:
+    """Read `gpg --with-colons --list-keys`, one KeyState for each of `fingerprints`, in their order.
+
+    `why_missing` is what those that are not listed get.
+    """
     blocks: list[list[_Record]] = []  # primary first
     for line in listing.splitlines():
         fields = line.split(":") + [""] * 20
@@ -254,12 +266,17 @@ def key_states(listing: str, fingerprints: Sequence[str], now: int) -> tuple[Key
         elif fields[0] == "fpr" and blocks and not blocks[-1][-1].fingerprint:
             blocks[-1][-1].fingerprint = fields[9].upper()
     found = {block[0].fingerprint: block for block in blocks}
-    return tuple(_key_state(fingerprint, found.get(fingerprint), now) for fingerprint in fingerprints)
+    return tuple(
+        _key_state(found[fingerprint], now)
+        if fingerprint in found
+        else KeyState(
+            fingerprint, expires_at=None, expired=False, revoked=False, present=False, why_missing=why_missing
+        )
+        for fingerprint in fingerprints
+    )
 
 
-def _key_state(fingerprint: str, block: Sequence[_Record] | None, now: int) -> KeyState:
-    if block is None:
-        return KeyState(fingerprint, expires_at=None, expired=False, revoked=False, present=False)
+def _key_state(block: Sequence[_Record], now: int) -> KeyState:
     # Lower-case letters are what the key itself can do, upper-case ones (of the primary) what the whole can.
     signing = [record for record in block if "s" in record.capabilities]
     usable = [record for record in signing if record.validity not in ("r", "i", "d", "n")]
@@ -269,7 +286,7 @@ def _key_state(fingerprint: str, block: Sequence[_Record] | None, now: int) -> K
     bounds = [expiry for expiry in (own, latest) if expiry is not None]
     expires_at = min(bounds) if bounds else None
     return KeyState(
-        fingerprint,
+        block[0].fingerprint,
         expires_at=expires_at,
         expired=expires_at is not None and expires_at <= now,
         revoked=block[0].validity == "r" or (bool(signing) and all(record.validity == "r" for record in signing)),

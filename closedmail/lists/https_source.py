@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 
 from closedmail import __version__
+from closedmail.lists.answer_meter import AnswerMeter, MeteredConnection
 from closedmail.lists.transfer import (
     Copier,
     Deadline,
@@ -19,9 +20,8 @@ from closedmail.lists.transfer import (
     RetryError,
     Validators,
     fetch_failed,
-    shown_url,
 )
-from closedmail.words import excerpt
+from closedmail.words import excerpt, public_location
 
 _MOST_REDIRECTS = 5
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -29,7 +29,7 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 _SOCKET_TIMEOUT = 30.0
 
 
-def tls_context(ca_file: str, client_cert: str, client_key: str) -> ssl.SSLContext:
+def tls_context(ca_file: str, client_cert: str = "", client_key: str = "") -> ssl.SSLContext:
     def no_password() -> str:
         raise ValueError("it is protected by a password")
 
@@ -50,12 +50,21 @@ def tls_context(ca_file: str, client_cert: str, client_key: str) -> ssl.SSLConte
 
 
 class _Connection(http.client.HTTPSConnection):
-    """An HTTPS connection whose socket the deadline knows from its first moment, before TLS and proxy."""
+    """An HTTPS connection whose socket the deadline knows from its first moment, before TLS and proxy.
 
-    def __init__(self, *args: Any, deadline: Deadline, **kwargs: Any) -> None:
+    The meter counts all answers on it, the proxy's included.
+    """
+
+    def __init__(self, *args: Any, deadline: Deadline, meter: AnswerMeter, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._deadline = deadline
+        self._deadline, self._meter = deadline, meter
         self._create_connection = self._watched
+        answer: Any = self._answer  # http.client calls the class, and nothing else
+        self.response_class = answer
+
+    def _answer(self, connection: socket.socket, *args: Any, **kwargs: Any) -> http.client.HTTPResponse:
+        metered: Any = MeteredConnection(connection, self._meter)
+        return http.client.HTTPResponse(metered, *args, **kwargs)
 
     def _watched(self, *args: Any, **kwargs: Any) -> socket.socket:
         connection = socket.create_connection(*args, **kwargs)
@@ -64,51 +73,52 @@ class _Connection(http.client.HTTPSConnection):
 
 
 class _Handler(urllib.request.HTTPSHandler):
-    def __init__(self, context: ssl.SSLContext, deadline: Deadline) -> None:
+    def __init__(self, context: ssl.SSLContext, deadline: Deadline, meter: AnswerMeter) -> None:
         super().__init__(context=context)
         self._tls = context
-        self._deadline = deadline
+        self._connect = partial(_Connection, deadline=deadline, meter=meter)
 
     def https_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
-        return self.do_open(partial(_Connection, deadline=self._deadline), request, context=self._tls)
+        return self.do_open(self._connect, request, context=self._tls)
 
 
 class UrlSource(ListSource):
-    def __init__(self, url: str, context: ssl.SSLContext, ca_file: str = "") -> None:
+    """An https:// URL. `own` is TLS with the client certificate, for its host and port; `elsewhere` is TLS without.
+
+    The server chooses the target of a redirect, and a certificate tells a third party who we are. Another port of the
+    same host may be another service.
+    """
+
+    def __init__(self, url: str, own: ssl.SSLContext, elsewhere: ssl.SSLContext, ca_file: str = "") -> None:
         self._url = url
         self._ca_file = ca_file
-        self._context = context
-        self.shown = shown_url(url)
+        self._own, self._elsewhere = own, elsewhere
+        self.shown = public_location(url)
 
     def read(self, part: Path, previous: Validators, copier: Copier, deadline: Deadline) -> Validators | None:
-        opener = urllib.request.OpenerDirector()
-        # No handler for http, ftp or file, and none for redirects: those are followed below.
-        for handler in (
-            urllib.request.ProxyHandler(),
-            _Handler(self._context, deadline),
-            urllib.request.UnknownHandler(),
-        ):
-            opener.add_handler(handler)
+        meter = AnswerMeter(self.shown)
         url, origin = self._url, _origin(self._url, self.shown)
         for _ in range(_MOST_REDIRECTS + 1):
-            request = self._request(url, previous, with_password=_origin(url, self.shown) == origin)
+            is_own = _origin(url, self.shown) == origin
+            request = self._request(url, previous, with_password=is_own)
+            opener = _opener(self._own if is_own else self._elsewhere, deadline, meter)
             answer = self._open(opener, request, deadline)
             with answer:
                 if answer.status not in _REDIRECTS:
-                    return self._take(answer, part, previous, copier, deadline)
+                    return self._take(answer, meter, part, previous, copier, deadline)
                 url = self._redirected(url, answer.headers.get("Location") or "")
         raise fetch_failed(f"{self.shown}: redirected more than {_MOST_REDIRECTS} times; check source")
 
     def _redirected(self, url: str, target: str) -> str:
+        following, parts = target, SplitResult("", "", "", "", "")
         try:
             following = urljoin(url, target)
             parts = urlsplit(following)
         except ValueError:
-            parts = SplitResult("", "", "", "", "")
+            pass
         if parts.scheme != "https" or not parts.netloc or "@" in parts.netloc or not target:
-            raise fetch_failed(
-                f"{self.shown}: redirected to {shown_url(target) or 'nowhere'}, only https is followed; check source"
-            )
+            where = public_location(following) if target else "nowhere"
+            raise fetch_failed(f"{self.shown}: redirected to {where}, only https is followed; check source")
         # A request line must not have control characters, blanks or anything but ASCII.
         return quote(following, safe="%/:=&?~#+!$,;'@()*[]")
 
@@ -160,7 +170,10 @@ class UrlSource(ListSource):
                 f"{self.shown}: TLS fails ({excerpt(str(why))}); check ca_file, client_cert and client_key"
             )
         if isinstance(error, (ValueError, http.client.InvalidURL)):
-            return fetch_failed(f"{self.shown}: {excerpt(str(error))}; check source")
+            # The library's words repeat the URL, or that of the proxy, with query and password.
+            return fetch_failed(
+                f"{self.shown}: its URL, or the proxy's, is not understood; check source and https_proxy"
+            )
         if isinstance(error, TimeoutError):
             why = "no answer in time"
         elif isinstance(error, http.client.HTTPException):
@@ -172,12 +185,18 @@ class UrlSource(ListSource):
         return RetryError(f"{self.shown}: {excerpt(why)}; check source, network and proxy, the next sync tries again")
 
     def _take(
-        self, answer: http.client.HTTPResponse, part: Path, previous: Validators, copier: Copier, deadline: Deadline
+        self,
+        answer: http.client.HTTPResponse,
+        meter: AnswerMeter,
+        part: Path,
+        previous: Validators,
+        copier: Copier,
+        deadline: Deadline,
     ) -> Validators | None:
         if answer.status == 304 and (previous.etag or previous.last_modified):
             return None
         if answer.status != 200:
-            raise self._status(answer.status, excerpt(answer.reason))
+            raise self._status(answer.status)
         if answer.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
             raise fetch_failed(
                 f"{self.shown}: the server compresses the list though it was asked not to; ask its operator"
@@ -185,13 +204,17 @@ class UrlSource(ListSource):
 
         def read(size: int) -> bytes:
             try:
-                return answer.read(size)
+                data = answer.read(size)
             except http.client.IncompleteRead:
                 raise RetryError(
                     f"{self.shown}: the connection ended before the list did; the next sync tries again"
                 ) from None
-            except (OSError, http.client.HTTPException, ValueError) as error:
+            except (OSError, http.client.HTTPException) as error:
                 raise self._trouble(error) from None
+            except ValueError:  # a chunk of negative size
+                raise self._trouble(http.client.UnknownTransferEncoding()) from None
+            meter.delivered(len(data))
+            return data
 
         total = answer.length
         done = copier.copy(read, part, total, self.shown)
@@ -200,8 +223,9 @@ class UrlSource(ListSource):
             raise RetryError(f"{self.shown}: the connection ended before the list did; the next sync tries again")
         return Validators(_header(answer, "ETag"), _header(answer, "Last-Modified"))
 
-    def _status(self, status: int, reason: str) -> Exception:
-        what = f"{self.shown}: the server answers {status} {reason}".rstrip()
+    def _status(self, status: int) -> Exception:
+        # The standard's phrase: the server's own may repeat what it was asked for, query and all.
+        what = f"{self.shown}: the server answers {status} {http.client.responses.get(status, '')}".rstrip()
         if status == 429 or status >= 500:
             return RetryError(f"{what}; the next sync tries again, ask the network's operator if it stays so")
         if status in (401, 403):
@@ -209,6 +233,14 @@ class UrlSource(ListSource):
         if status == 304:
             return fetch_failed(f"{what} (unchanged), though we sent no condition; ask the network's operator")
         return fetch_failed(f"{what}; check source")
+
+
+def _opener(context: ssl.SSLContext, deadline: Deadline, meter: AnswerMeter) -> urllib.request.OpenerDirector:
+    """Make an opener for https alone, over the proxy where there is one: none for http, ftp, file and redirects."""
+    opener = urllib.request.OpenerDirector()
+    for handler in (urllib.request.ProxyHandler(), _Handler(context, deadline, meter), urllib.request.UnknownHandler()):
+        opener.add_handler(handler)
+    return opener
 
 
 def _header(answer: http.client.HTTPResponse, name: str) -> str:

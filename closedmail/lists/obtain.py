@@ -6,8 +6,8 @@ from pathlib import Path
 
 from closedmail.core.model import Network, Source
 from closedmail.errors import ConfigError, Refused
-from closedmail.lists import fetch, openpgp
-from closedmail.lists.fetch import Progress, Validators
+from closedmail.lists import openpgp
+from closedmail.lists.fetch import Fetched, Validators, fetch
 from closedmail.lists.fetch_log import FetchRecord
 from closedmail.lists.gpg_status import CLOCK_SKEW
 from closedmail.store.manifest import ListInForce
@@ -28,6 +28,14 @@ class Obtained:
     signature_validators: Validators
 
 
+@dataclass(frozen=True, slots=True)
+class Transferred:
+    """What a transfer gave: the list, and its detached signature (None where it has none)."""
+
+    fetched: Fetched
+    detached: Fetched | None = None
+
+
 def key_file_digest(network: Network) -> str:
     """Digest the pinned key file's contents, "" where the network has none. Raises ConfigError."""
     source = network.source
@@ -41,27 +49,19 @@ def key_file_digest(network: Network) -> str:
         ) from None
 
 
-def obtain(
-    source: Source,
-    in_force: ListInForce | None,
-    record: FetchRecord,
-    work: Path,
-    now: int,
-    progress: Progress | None = None,
-) -> Obtained | None:
-    """Fetch and verify a network's list into the folder `work`; None where it is what is in force.
+def transfer(source: Source, in_force: ListInForce | None, record: FetchRecord, work: Path) -> Transferred:
+    """Fetch a network's list, and its detached signature, into the folder `work`.
 
-    `in_force` is None where nothing may be taken as unchanged. Updates `record` with the transfer's success. Raises
-    Refused.
+    `in_force` is None where nothing may be taken as unchanged. Only waits, and touches nothing but that folder, so that
+    several may run side by side. Raises Refused.
     """
     previous, previous_signature = (
         record.previous(source, in_force.raw_digest) if in_force else (Validators(), Validators())
     )
     raw, signature = work / "raw", work / "signature"
-    detached = source.signature if source.signature not in ("inline", "none") else ""
 
-    def bring(location: str, place: Path, known: Validators) -> fetch.Fetched:
-        return fetch.fetch(
+    def bring(location: str, place: Path, known: Validators) -> Fetched:
+        return fetch(
             location,
             place,
             max_size=source.max_size,
@@ -69,20 +69,36 @@ def obtain(
             ca_file=source.ca_file,
             client_cert=source.client_cert,
             client_key=source.client_key,
-            progress=progress,
         )
 
     fetched = bring(source.location, raw, previous)
-    signed = bring(detached, signature, previous_signature) if detached else fetched
-    if detached and (fetched.path is None) != (signed.path is None):
+    if source.signature in ("inline", "none"):
+        return Transferred(fetched)
+    detached = bring(source.signature, signature, previous_signature)
+    if (fetched.path is None) != (detached.path is None):
         # Only one of the two is new: they are judged together, so that the other one is needed as well.
-        fetched, signed = bring(source.location, raw, Validators()), bring(detached, signature, Validators())
+        fetched, detached = bring(source.location, raw, Validators()), bring(source.signature, signature, Validators())
+    return Transferred(fetched, detached)
+
+
+def obtain(
+    transferred: Transferred, source: Source, in_force: ListInForce | None, record: FetchRecord, work: Path, now: int
+) -> Obtained | None:
+    """Verify a network's list that was fetched into the folder `work`; None where it is what is in force.
+
+    `in_force` is None where nothing may be taken as unchanged. Updates `record` with the transfer's success. Raises
+    Refused.
+    """
+    raw, detached = transferred.fetched.path, transferred.detached
     record.fetched_at = now
-    if fetched.path is None:
+    if raw is None:
         return None
-    raw_digest = file_digest(raw) + (file_digest(signature) if detached else "")
+    signature = detached.path if detached else None
+    raw_digest = file_digest(raw) + (file_digest(signature) if signature else "")
+    validators = transferred.fetched.validators
+    signature_validators = detached.validators if detached else Validators()
     if in_force and raw_digest == in_force.raw_digest:
-        record.keep(source, raw_digest, fetched.validators, signed.validators if detached else Validators())
+        record.keep(source, raw_digest, validators, signature_validators)
         return None
     text, signer, signed_at = raw, "", 0
     if source.signature != "none":
@@ -93,17 +109,10 @@ def obtain(
             signing_keys=source.signing_keys,
             max_size=source.max_size,
             now=now,
-            detached=signature if detached else None,
+            detached=signature,
         )
         text, signer, signed_at = verified.text, verified.signer, verified.signed_at
-    return Obtained(
-        text,
-        raw_digest,
-        signer,
-        signed_at,
-        fetched.validators,
-        signed.validators if detached else Validators(),
-    )
+    return Obtained(text, raw_digest, signer, signed_at, validators, signature_validators)
 
 
 def check_replay(name: str, signed_at: int, newest_signed_at: int, now: int, sync: str) -> None:

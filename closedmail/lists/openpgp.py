@@ -13,8 +13,11 @@ from closedmail.errors import Refused
 from closedmail.lists import envelope, gpg_status, packets
 from closedmail.lists.gpg import Gpg, check_room, gpg_home
 from closedmail.lists.gpg_status import KeyState
+from closedmail.lists.key_file import why_no_key
 
 __all__ = ["KeyState", "Signed", "key_states", "verify"]
+
+_HEAD = 4096  # bytes of a key file that tell what it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,7 @@ def _keyring_of(gpg: Gpg, home: Path, key_file: Path, signing_keys: Sequence[str
     """Make `home`/pinned.kbx, a keyring that holds the pinned keys of `key_file` and nothing else."""
     try:
         with key_file.open("rb") as file:
-            file.read(1)
+            head = file.read(_HEAD)
             size = os.fstat(file.fileno()).st_size
     except OSError as error:
         raise Refused(
@@ -42,12 +45,13 @@ def _keyring_of(gpg: Gpg, home: Path, key_file: Path, signing_keys: Sequence[str
         ) from None
     check_room(home, 5 * size)  # the file once more, in two keyrings and their backups
     everything, pinned, exported = home / "all.kbx", home / "pinned.kbx", home / "pinned.gpg"
-    gpg.run("--keyring", str(everything), "--import", "--", str(key_file))
+    imported = gpg.run("--keyring", str(everything), "--import", "--", str(key_file))
     exported.touch()
     gpg.run("--keyring", str(everything), "--yes", "--output", str(exported), "--export", "--", *signing_keys)
     gpg.run("--keyring", str(pinned), "--import", "--", str(exported))
     listing = gpg.run("--keyring", str(pinned), "--list-keys").data.decode("utf-8", "replace")
-    return gpg_status.key_states(listing, signing_keys, now)
+    why_missing = "" if gpg_status.imported_any(imported.status) else why_no_key(str(key_file), head)
+    return gpg_status.key_states(listing, signing_keys, now, why_missing)
 
 
 def key_states(

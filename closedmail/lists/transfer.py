@@ -9,10 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
 from closedmail.errors import Refused
-from closedmail.words import excerpt
 
 Progress = Callable[[int, int | None], None]
 
@@ -53,15 +51,6 @@ def fetch_failed(reason: str) -> Refused:
 
 def too_large(what: str, max_size: int) -> Refused:
     return Refused("too-large", f"{what} is longer than max_size ({max_size} bytes); raise max_size if it may be")
-
-
-def shown_url(url: str) -> str:
-    """Return a URL without user and password, fit for a message."""
-    try:
-        parts = urlsplit(url)
-        return excerpt(parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl())
-    except ValueError:
-        return "source"
 
 
 class Deadline:

@@ -59,6 +59,7 @@ class MilterDaemon:
         try:
             await self._listen(self._settings)
             started([process.where for process in self._all()])
+            self._check_name()
             self._notifier.ready(self._status())
             lasting.append(loop.create_task(self._notifier.stay_alive(self._answer, self._status)))
             await stop.wait()
@@ -120,6 +121,13 @@ class MilterDaemon:
             "closedmail": self._closedmail,
         }
 
+    def _check_name(self) -> None:
+        """Log that the name for marks is a short one: the unit does not let us ask the DNS for its domain."""
+        if not self._settings.authserv_id and "." not in (name := socket.getfqdn()):
+            self._write(
+                f"milter.authserv_id is not set, and the domain of this host is not in /etc/hosts: it is {name}\n"
+            )
+
     async def _reload(self) -> None:
         try:
             async with self._changing:
@@ -133,6 +141,7 @@ class MilterDaemon:
             return
         await self._counters.save_aside()
         self._write("configuration re-read\n")
+        self._check_name()
         self._notifier.ready(self._status())
 
 

@@ -59,7 +59,7 @@ def _judge_states(found: Problems, keys: Sequence[KeyState], signer: str, now: i
     for key in keys:
         what = "is not in key_file" if not key.present else "is revoked" if key.revoked else "has expired"
         if key not in usable:
-            advice = "get the network's new key, verify its fingerprint and pin it"
+            advice = key.why_missing or "get the network's new key, verify its fingerprint and pin it"
             if usable and key.fingerprint != signer:
                 found.warn("key-unusable", f"key {key.fingerprint} {what}: take it out of signing_keys")
             else:

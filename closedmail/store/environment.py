@@ -66,6 +66,10 @@ _REMAKE = f"move it away and {RUN_SYNC}"
 _ADVICE = {
     os.strerror(errno.EACCES): "no permission; run as root or as the owner of the state directory, who must own this",
     os.strerror(errno.ENOSPC): "no space is left on its disk; free some",
+    os.strerror(
+        errno.ENOMEM
+    ): "the store takes 64 GiB of address space (not of memory), more than this process may have; "
+    "raise the limit: ulimit -v unlimited, or LimitAS=infinity in a unit of systemd",
     os.strerror(errno.EDQUOT): "the disk quota is used up; free some space",
     # LMDB's word for a write that ended early as well.
     os.strerror(errno.EIO): "no space is left on its disk, or the disk fails; free some, and see the kernel's log",

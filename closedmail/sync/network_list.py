@@ -1,9 +1,11 @@
 """Handle one network's list in one run: the one in force, the new one if there is one, and the outcome."""
 
+import threading
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from closedmail.core.hold_reason import Why
 from closedmail.core.model import Network, Source
@@ -11,7 +13,7 @@ from closedmail.errors import Refused
 from closedmail.files import fresh_folder
 from closedmail.lists.fetch_log import FetchRecord
 from closedmail.lists.gpg_status import CLOCK_SKEW
-from closedmail.lists.obtain import Obtained, check_replay, file_digest, obtain
+from closedmail.lists.obtain import Obtained, Transferred, check_replay, file_digest, obtain, transfer
 from closedmail.mailertable.admission import Admission
 from closedmail.mailertable.grammar import MailertableError
 from closedmail.mailertable.listing import Listing, SkippedLine
@@ -48,21 +50,40 @@ class NetworkList:
         self._key_digest = key_digest
         self._newest = max(newest, record.newest_signed_at, in_force.newest_signed_at if in_force else 0)
         self._text_name, self._accept = "", accept
+        self._work = Path()
+        self._transfer: _Transfer | None = None
         self.new: Obtained | None = None
         self.signed_anew: Obtained | None = None
         self.refusal: Refused | None = None
 
-    def bring_in(self, work: Path, now: int, *, force: bool) -> None:
-        """Fetch and verify; the outcome is in `new`, `signed_anew` or `refusal`, none of them where it is unchanged.
+    def start_transfer(self, work: Path) -> None:
+        """Start to fetch it into a folder below `work`, beside others' lists. Raises OSError.
 
-        `force` accepts a list that was rolled back from.
+        No exit waits for the thread: who interrupts a run need not wait for a slow server.
         """
-        source, in_force = self.network.source, self.in_force
+        source = self.network.source
         if source is None:
             return
-        known = in_force if self._still_verified(source) else None
+        self._work = fresh_folder(work / self.network.name)
+        self._transfer = _Transfer(source, self._known(source), self.record, self._work)
+        self._transfer.start()
+
+    def wait(self) -> None:
+        """Wait for the end of the transfer."""
+        if self._transfer:
+            self._transfer.join()
+
+    def bring_in(self, now: int, *, force: bool) -> None:
+        """Wait for the list, and verify it.
+
+        The outcome is in `new`, `signed_anew` or `refusal`, none of them where it is unchanged. `force` accepts a list
+        that was rolled back from.
+        """
+        source, in_force = self.network.source, self.in_force
+        if source is None or self._transfer is None:
+            return
         try:
-            item = obtain(source, known, self.record, fresh_folder(work / self.network.name), now)
+            item = obtain(self._transfer.result(), source, self._known(source), self.record, self._work, now)
             if item:
                 check_replay(
                     self.network.name, item.signed_at, self._newest, now, self._accept.removesuffix(" --force")
@@ -155,6 +176,9 @@ class NetworkList:
         item = self.new or self.signed_anew
         return item.text if item else self._text_in_force()
 
+    def _known(self, source: Source) -> ListInForce | None:
+        return self.in_force if self._still_verified(source) else None
+
     def _still_verified(self, source: Source) -> bool:
         """Check whether the list in force exists and would be accepted today, too: the same keys, a pinned signer."""
         if self.in_force is None or self.in_force.key_digest != self._key_digest:
@@ -192,6 +216,27 @@ class NetworkList:
                 elif entry.why is Why.UNCLEAR:
                     listing.unclear[key] = ""
         return listing
+
+
+class _Transfer(threading.Thread):
+    def __init__(self, *what: Any) -> None:
+        super().__init__(daemon=True)
+        self._what = what
+        self._transferred: Transferred | None = None
+        self._error: Exception | None = None
+
+    def run(self) -> None:
+        try:
+            self._transferred = transfer(*self._what)
+        except Exception as error:  # for the thread that waits for it
+            self._error = error
+
+    def result(self) -> Transferred:
+        """Wait for it. Raises Refused, and all else that the transfer raised."""
+        self.join()
+        if self._transferred is None:
+            raise self._error or RuntimeError("the transfer was not started")
+        return self._transferred
 
 
 class _Finder(Admission):

@@ -130,14 +130,25 @@ class _Sync:
         return self.report
 
     def _bring_in(self, names: Sequence[str], inputs: Inputs) -> None:
+        """Fetch the lists side by side, each with its own time limit, and verify one after the other.
+
+        That is in the file's order: no server's answer, nor the time it takes, changes what becomes of another's list.
+        """
         self.lists = self.run.lists(inputs)
-        for item in self.lists:
-            network = item.network
-            if network.name in names and network.source:
-                self.progress(f"fetching and verifying the list of {network.name}")
-                if self.forget:
-                    self._forget_signing_time(item)
-                item.bring_in(self.run.work, self.run.now, force=self.force)
+        wanted = [item for item in self.lists if item.network.name in names and item.network.source]
+        if self.forget:
+            for item in wanted:
+                self._forget_signing_time(item)
+        try:
+            for item in wanted:
+                item.start_transfer(self.run.work)
+            for item in wanted:
+                self.progress(f"fetching and verifying the list of {item.network.name}")
+                item.bring_in(self.run.now, force=self.force)
+        except Exception:
+            for item in wanted:  # what they write into goes next
+                item.wait()
+            raise
 
     def _forget_signing_time(self, item: NetworkList) -> None:
         """Raise ClosedmailError where the newest signing time is not ahead of the clock: that is the guard."""

@@ -793,7 +793,8 @@ def test_policyd_does_not_answer() -> None:
             assert well.findings() == []
 
 
-def test_a_policyd_over_tcp(well: Patient) -> None:
+def test_a_policyd_over_tcp(well: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("closedmail.doctor.listening_state._users", tuple)
     well.edit(well.config, 'listen = ["unix', 'listen = ["inet:127.0.0.1:0", "unix')
     with Daemon(well.config, "--listen", "inet:127.0.0.1:0") as daemon:
         where = daemon.where[0]

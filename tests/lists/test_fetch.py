@@ -1,11 +1,13 @@
 """Fetching a list from a real HTTPS server that behaves in every way a server can."""
 
 import os
+import resource
 import socket
 import ssl
 import struct
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from support.https_server import Answer, Authority, HttpsServer, Request, openss
 
 from closedmail import __version__
 from closedmail.errors import Refused
+from closedmail.lists.answer_meter import AnswerMeter
 from closedmail.lists.fetch import Fetched, Validators, fetch
 from closedmail.lists.https_source import tls_context
 
@@ -158,6 +161,7 @@ BROKEN = {
     "chunks cut short": _raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nhalf"),
     "no last chunk": _raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"),
     "bad chunk": _raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\x1b[31m\r\n"),
+    "chunk of negative size": _raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nhalf\r\n"),
     "no HTTP": _raw(b"\x1b]0;hello\x07\r\n\r\n"),
     "nothing": _raw(b""),
     "endless header": _raw(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70000 + b"\r\n\r\n"),
@@ -170,7 +174,86 @@ BROKEN = {
 @pytest.mark.parametrize("case", BROKEN)
 def test_broken_answer(server: HttpsServer, tmp_path: Path, case: str) -> None:
     server.answers["/list"] = BROKEN[case]
-    refused(server.url("/list"), tmp_path, ca_file=server.ca_file)
+    assert "its URL" not in refused(server.url("/list"), tmp_path, ca_file=server.ca_file)
+
+
+# What a server sends once, and what it then goes on with for ever; how much of that is the list.
+_HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+FLOODS = {
+    "interim answers": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "interim answers with headers": (b"", b"HTTP/1.1 100 Continue\r\n" + b"X: x\r\n" * 50 + b"\r\n"),
+    "chunk extensions": (_HEAD, b"1;" + b"x" * 60000 + b"\r\na\r\n"),
+    "short chunk extensions": (_HEAD, b"1;x\r\na\r\n"),
+    "tiny chunks": (_HEAD, b"1\r\na\r\n"),
+    "trailers": (_HEAD + b"1\r\na\r\n0\r\n", b"X: x\r\n"),
+    "a chunk to the end of the connection": (_HEAD + b"-1\r\n", b"a" * 1000),
+    "empty lines in place of chunks": (_HEAD + b"1\r\na\r\n", b"\r\n"),
+}
+
+
+@pytest.mark.parametrize("case", FLOODS)
+def test_flood(server: HttpsServer, tmp_path: Path, case: str) -> None:
+    """It ends after a megabyte beside the list, at the first attempt, long before the time and the list's size do."""
+    start, piece = FLOODS[case]
+    block = piece * (1 + 65536 // len(piece))
+    sent: list[int] = []
+
+    def flood(request: Request, connection: socket.socket) -> None:
+        sent.append(0)
+        with suppress(OSError):  # the client hangs up
+            connection.sendall(start)
+            while sent[-1] < 1 << 30:
+                connection.sendall(block)
+                sent[-1] += len(block)
+
+    server.answers["/list"] = flood
+    before = resource.getrusage(resource.RUSAGE_THREAD)
+    reason = refused(server.url("/list"), tmp_path, ca_file=server.ca_file, max_size=64 << 20, total_timeout=10.0)
+    after = resource.getrusage(resource.RUSAGE_THREAD)
+    if case == "empty lines in place of chunks":  # no HTTP any more
+        assert "ended before" in reason
+    else:
+        assert "much longer than the list" in reason
+        assert len(sent) == 1
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 3
+
+
+def test_interim_answers_and_trailers_are_skipped(server: HttpsServer, tmp_path: Path) -> None:
+    def chunked(request: Request, connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n" * 3 + _HEAD)
+        for line in LIST.splitlines(keepends=True):
+            connection.sendall(b"%x;a=b\r\n%b\r\n" % (len(line), line))
+        connection.sendall(b"0\r\nX: x\r\n\r\n")
+
+    server.answers["/list"] = chunked
+    get(server.url("/list"), tmp_path, ca_file=server.ca_file)
+    assert (tmp_path / "list").read_bytes() == LIST
+
+
+@pytest.mark.parametrize(
+    ("list_size", "beside", "reads", "fits"),
+    [
+        (0, 1 << 19, 1, True),
+        (0, 1 << 20, 1, False),
+        (64 << 20, 8 << 20, 4096, True),  # TLS records of 16 KiB, an eighth beside
+        (64 << 20, 10 << 20, 4096, False),
+        (1 << 20, 0, 1 << 10, True),
+        (1 << 20, 0, 1 << 16, False),  # an octet a record, or nearly
+    ],
+)
+def test_what_an_answer_may_have_beside_the_list(list_size: int, beside: int, reads: int, fits: bool) -> None:
+    meter = AnswerMeter("source")
+
+    def transfer() -> None:
+        for _ in range(reads):
+            meter.received((list_size + beside) // reads)
+            meter.delivered(list_size // reads)
+
+    if fits:
+        transfer()
+    else:
+        with pytest.raises(Refused, match=r"^source: .* check source"):
+            transfer()
 
 
 def test_too_large(server: HttpsServer, tmp_path: Path) -> None:
@@ -298,6 +381,53 @@ def test_password_does_not_follow_to_another_host(server: HttpsServer, tmp_path:
     assert ["Authorization" in request.headers for request in server.requests] == [True, False]
 
 
+def test_client_certificate_does_not_follow_to_another_host_or_port(authority: Authority, tmp_path: Path) -> None:
+    """A redirect back to the source's own host and port gets it again; it is asked for everywhere."""
+    cert, key = authority.issue("city")
+    how: dict[str, Any] = {"authority": authority, "client_ca": authority.ca_file, "client_optional": True}
+    with HttpsServer(tmp_path / "a", **how) as own, HttpsServer(tmp_path / "b", **how) as other:
+        own.answers["/list"] = _redirect("/here")
+        own.answers["/here"] = _redirect(own.url("/host", host="127.0.0.1"))
+        own.answers["/host"] = _redirect(other.url("/port"))
+        other.answers["/port"] = _redirect(own.url("/back").replace("localhost", "LOCALHOST"))
+        own.answers["/back"] = Answer(body=LIST)
+        get(own.url("/list"), tmp_path, ca_file=own.ca_file, client_cert=str(cert), client_key=str(key))
+        seen = {request.path: request.client for request in own.requests + other.requests}
+    assert seen == {"/list": "city", "/here": "city", "/host": "", "/port": "", "/back": "city"}
+
+
+@pytest.mark.parametrize("status", [403, 404, 503])
+def test_no_secret_of_a_url_is_shown(server: HttpsServer, tmp_path: Path, status: int) -> None:
+    """Not those of source and redirect, and not where the server repeats them in its answer."""
+    repeats = _raw(b"HTTP/1.1 %d no sig=geheim here\r\nContent-Length: 0\r\n\r\n" % status)
+    server.answers["/list?sig=geheim"] = repeats
+    reason = refused(server.url("/list?sig=geheim"), tmp_path, ca_file=server.ca_file, attempts=1)
+    assert f"/list?…: the server answers {status} " in reason
+    assert "geheim" not in reason
+    server.answers["/list?sig=geheim"] = _redirect("http://cdn.example/list?token=geheim#geheim")
+    reason = refused(server.url("/list?sig=geheim"), tmp_path, ca_file=server.ca_file)
+    assert "redirected to http://cdn.example/list?…," in reason
+    assert "geheim" not in reason
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://lists.example/a?sig=geh\x01eim", "https://city:geh/eim@x.example/"],
+)
+def test_no_secret_of_a_url_that_is_none(tmp_path: Path, url: str) -> None:
+    reason = refused(url, tmp_path, attempts=1)
+    assert "geh" not in reason
+    assert "eim" not in reason
+
+
+@pytest.mark.parametrize("proxy", ["http:/city:geheim@proxy.example", "http://city:geh/eim@127.0.0.1:1"])
+def test_no_password_of_a_proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
+    monkeypatch.setenv("https_proxy", proxy)
+    reason = refused("https://lists.example/a", tmp_path, attempts=1)
+    assert "geh" not in reason
+    assert "proxy" in reason
+
+
 def test_unknown_ca(server: HttpsServer, tmp_path: Path) -> None:
     server.answers["/list"] = Answer(body=LIST)
     assert "ca_file" in refused(server.url("/list"), tmp_path)
@@ -384,7 +514,7 @@ class Proxy:
 
     def _serve(self) -> None:
         client, _ = self.listener.accept()
-        with client:
+        with client, suppress(OSError):  # of an answer that is too long the client doesn't read the end
             while b"\r\n\r\n" not in self.asked:
                 self.asked += client.recv(4096)
             client.sendall(self.answer)
@@ -423,6 +553,12 @@ def test_proxy_that_refuses(server: HttpsServer, tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("no_proxy", "localhost")
     server.answers["/list"] = Answer(body=LIST)
     assert get(server.url("/list"), tmp_path, ca_file=server.ca_file).path
+
+
+def test_proxy_whose_answer_does_not_end(server: HttpsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    proxy = Proxy(b"HTTP/1.1 200 Connected\r\n" + b"X: x\r\n" * 300_000)
+    monkeypatch.setenv("https_proxy", proxy.url)
+    assert "much longer than the list" in refused(server.url("/list"), tmp_path, ca_file=server.ca_file)
 
 
 # --- locations -----------------------------------------------------------------------------------------------------

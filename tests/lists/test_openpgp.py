@@ -1,9 +1,12 @@
 """Signed lists, good ones and the corpus of bad ones; a gpg that fails; and what follows from each word of gpg's."""
 
 import os
+import re
 import shutil
 import stat
+import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -196,6 +199,53 @@ def test_key_file_missing_or_broken(bench: Bench, keys: Keys, content: bytes | N
     refused = bench.refused(keys.net.clearsign(TEXT), key_file="broken")
     assert refused.code == ("bad-signature" if content is None else "wrong-signer")
     assert "key_file" in refused.reason
+
+
+# What gpg finds no key in: made of the armored key, and what is said of it.
+NO_KEYS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+    "empty": (lambda _: b"\xef\xbb\xbf\r\n", "is empty; "),
+    "byte order mark": (lambda key: b"\xef\xbb\xbf" + key, "sed -i '1s/^\\xef\\xbb\\xbf//' {file}"),
+    "UTF-16": (lambda key: key.decode().encode("utf-16"), "iconv -f UTF-16 -t ASCII {file} > NEW_FILE"),
+    "UTF-16, big-endian": (
+        lambda key: b"\xfe\xff" + key.decode().encode("utf-16-be"),
+        "iconv -f UTF-16 -t ASCII {file}",
+    ),
+    "UTF-16 without a mark": (lambda key: key.decode().encode("utf-16-le"), "iconv -f UTF-16LE -t ASCII {file}"),
+    "keybox": (lambda _: b"\0\0\0\x20\x01\x01\0\x02KBXf" + bytes(20), "--keyring {file} --armor --export"),
+    "web page": (lambda _: b"<!DOCTYPE html>\n<html>Please log in", "is a web page, "),
+    "web page with a key": (lambda key: b"<html><pre>" + key.replace(b"\n", b"<br>\n"), "is a web page, "),
+    "certificate": (lambda _: b"-----BEGIN CERTIFICATE-----\nMIIB\n", "of X.509 or SSH, not of OpenPGP"),
+    "SSH": (lambda _: b"-----BEGIN OPENSSH PRIVATE KEY-----\nb3Bl\n", "of X.509 or SSH, not of OpenPGP"),
+    "signed text": (lambda _: b"-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\nx\n", "is something signed"),
+    "key cut short": (lambda key: key[:200], "has an OpenPGP key that gpg does not take: cut short"),
+    "binary key cut short": (lambda _: b"\x98\x33\x04", "has an OpenPGP key that gpg does not take: "),
+    "indented key": (lambda key: b"  " + key.replace(b"\n", b"\n  "), "has an OpenPGP key that gpg does not take: "),
+    "anything else": (lambda _: b"no key at all\n", "has no OpenPGP key; "),
+}
+
+
+@pytest.mark.parametrize("case", NO_KEYS)
+def test_key_file_without_a_key(bench: Bench, keys: Keys, case: str) -> None:
+    """What the file is instead is said; where the advice is a command that mends the file, that does."""
+    make, words = NO_KEYS[case]
+    file = keys.file("no key")
+    armored = keys.net.public()
+    file.write_bytes(make(armored))
+    data = keys.net.clearsign(TEXT)
+    refused = bench.refused(data, key_file="no key")
+    assert refused.code == "wrong-signer"
+    assert f"not in key_file: {file} " in refused.reason
+    assert words.format(file=f"'{file}'") in refused.reason
+    (state,) = openpgp.key_states(file, [keys.net.fingerprint], bench.workdir, NOW)
+    assert not state.present
+    assert state.why_missing in refused.reason
+    command = re.search(r"(?:sed|iconv) .*", state.why_missing)
+    if command:
+        subprocess.run(command[0].replace("NEW_FILE", "converted"), shell=True, cwd=bench.workdir, check=True)  # noqa: S602
+        if "iconv" in command[0]:
+            (bench.workdir / "converted").replace(file)
+        assert file.read_bytes() == armored
+        assert bench.verify(data, key_file="no key").signer == keys.net.fingerprint
 
 
 @pytest.mark.parametrize("name", ["net", "newborn", "unborn"])

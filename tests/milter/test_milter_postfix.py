@@ -274,6 +274,6 @@ def test_counters_and_status(front_end: FrontEnd) -> None:
     front_end.send(P, WRONG)
     assert front_end.logged(before) == ["reject address"]
     front_end.daemon.reload()
-    saved = json.loads((front_end.config.parent / "state" / "counters-milter.json").read_text())
+    saved = json.loads((front_end.config.parent / "state" / "counters" / "milter.json").read_text())
     assert sum(row[-1] for row in saved["counts"]) == len({tuple(line.items()) for line in front_end.daemon.verdicts()})
-    assert not (front_end.config.parent / "state" / "counters.json").exists()
+    assert not (front_end.config.parent / "state" / "counters" / "policyd.json").exists()

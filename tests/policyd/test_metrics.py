@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from support.daemon import Daemon, closedmail, connect
 from support.gateway import LIST, Gateway, make_gateway
 
+from closedmail.daemon.counters_file import POLICYD
 from closedmail.demo.ports import free_port
 from closedmail.policyd import metrics_http
 from closedmail.policyd.metrics_http import MetricsConnection, MetricsConnections
@@ -133,7 +134,8 @@ def test_verdicts_are_counted_on_after_a_restart(own: Gateway) -> None:
 def test_the_others_have_no_name(own: Gateway) -> None:
     """Of more partners than the bound, every mail is still counted."""
     rows = [f'["ndb", "p{number}.example", "reject", "address", 1]' for number in range(40_000)]
-    (own.state_dir / "counters.json").write_text(f'{{"since": 1, "saved_at": 2, "counts": [{",".join(rows)}]}}')
+    (own.state_dir / POLICYD).parent.mkdir()
+    (own.state_dir / POLICYD).write_text(f'{{"since": 1, "saved_at": 2, "counts": [{",".join(rows)}]}}')
     with Daemon(own.config) as daemon:
         samples = scrape(metrics_where(daemon))
         verdicts = {key: value for key, value in samples.items() if key[0] == "closedmail_policyd_verdicts_total"}

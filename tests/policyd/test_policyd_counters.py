@@ -28,7 +28,7 @@ def own(tmp_path: Path) -> Gateway:
 
 
 def saved(gateway: Gateway) -> Path:
-    return gateway.state_dir / "counters.json"
+    return gateway.state_dir / "counters" / "policyd.json"
 
 
 def status(gateway: Gateway) -> Any:
@@ -139,6 +139,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("text", BROKEN.values(), ids=BROKEN.keys())
 def test_a_broken_file_is_said_and_replaced(own: Gateway, text: str) -> None:
+    saved(own).parent.mkdir()
     saved(own).write_bytes(text.encode("utf-8", "surrogateescape"))
     assert status(own) is None
     said: list[str] = []
@@ -155,6 +156,7 @@ def test_a_broken_file_is_said_and_replaced(own: Gateway, text: str) -> None:
 
 
 def test_a_file_that_is_too_long(own: Gateway) -> None:
+    saved(own).parent.mkdir()
     with saved(own).open("wb") as file:
         file.truncate(1 << 30)
     with pytest.raises(ValueError, match="bytes"):
@@ -163,7 +165,7 @@ def test_a_file_that_is_too_long(own: Gateway) -> None:
 
 
 def test_a_folder_in_place_of_the_file(own: Gateway) -> None:
-    saved(own).mkdir()
+    saved(own).mkdir(parents=True)
     assert status(own) is None
     with Daemon(own.config) as daemon:
         ask(daemon, ("koeln.example", WRONG))
@@ -197,14 +199,19 @@ def test_what_root_writes_belongs_to_the_owner(own: Gateway) -> None:
     os.chown(own.state_dir, 65534, 65534)
     target = own.folder / "somebody's"
     target.write_text("precious")
-    saved(own).symlink_to(target)
     with Daemon(own.config) as daemon:
         ask(daemon, ("koeln.example", WRONG))
+        daemon.reload()
+        saved(own).unlink()
+        saved(own).symlink_to(target)
+        ask(daemon, ("koeln.example", WRONG))
         assert daemon.stop() == 0
+    folder = saved(own).parent.stat()
+    assert (folder.st_uid, folder.st_gid, folder.st_mode & 0o777) == (65534, 65534, 0o755)
     found = saved(own).lstat()
     assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (65534, 65534, 0o640)
     assert (target.read_text(), target.stat().st_uid) == ("precious", 0)
-    assert not list(own.state_dir.glob(".counters*"))
+    assert not list(saved(own).parent.glob(".*"))
 
 
 def test_killed_it_loses_only_what_was_not_saved(own: Gateway) -> None:

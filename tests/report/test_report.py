@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from support.network import DAY, Site, routes
 
+from closedmail.daemon.counters_file import MILTER, POLICYD
 from closedmail.probe.probe_file import keep_probe
 from closedmail.probe.probe_result import HostResult
 from closedmail.report.report import gather_report
@@ -27,8 +28,9 @@ def texts(path: Path) -> str:
     return " ".join(unescape(re.sub(r"<style>.*?</style>|<[^>]*>", " ", page, flags=re.DOTALL)).split())
 
 
-def counters(site: Site, *rows: tuple[str, str, str, str, int], name: str = "counters.json") -> None:
+def counters(site: Site, *rows: tuple[str, str, str, str, int], name: str = POLICYD) -> None:
     saved = {"since": site.now - DAY, "saved_at": site.now, "counts": rows}
+    (site.state_dir / name).parent.mkdir(exist_ok=True)
     (site.state_dir / name).write_text(json.dumps(saved))
 
 
@@ -48,7 +50,7 @@ def test_all_that_is_known(site: Site, tmp_path: Path) -> None:
         ("ndb", "", "reject", "address", 7),
         ("-", "alone.example", "report", "certificate", 1),
     )
-    counters(site, *milter, name="counters-milter.json")
+    counters(site, *milter, name=MILTER)
     keep_probe(
         site.state_dir,
         [
@@ -136,7 +138,8 @@ def test_nothing_is_known_yet(site: Site, tmp_path: Path) -> None:
 def test_broken_files_are_no_reason_for_none(site: Site, tmp_path: Path) -> None:
     site.put(TWO)
     site.published()
-    for name in ("counters.json", "probe.json", "sync.json"):
+    (site.state_dir / POLICYD).parent.mkdir()
+    for name in (POLICYD, "probe.json", "sync.json"):
         (site.state_dir / name).write_text("{")
     output = tmp_path / "report.html"
     assert site.run("report", "--output", str(output)).status == 0

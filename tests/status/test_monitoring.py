@@ -14,6 +14,7 @@ from support.network import DAY, MINUTE, Outcome, Site, routes
 from support.real import find
 
 from closedmail.core.model import Config
+from closedmail.daemon.counters_file import MILTER, POLICYD
 from closedmail.daemon.exposition import exposition
 from closedmail.lists.gpg_status import KeyState
 from closedmail.publish.built_maps import map_faults
@@ -49,6 +50,12 @@ def synced(site: Site) -> Site:
     return site
 
 
+def put_counters(site: Site) -> None:
+    for name, text in ((POLICYD, COUNTERS), (MILTER, MILTER_COUNTERS)):
+        (site.state_dir / name).parent.mkdir(exist_ok=True)
+        (site.state_dir / name).write_text(text)
+
+
 def plugin(outcome: Outcome) -> tuple[str, str, dict[str, tuple[str, str]]]:
     """The state, the text and the performance data (value with unit, thresholds) of a plugin's output."""
     assert outcome.stderr == ""
@@ -71,8 +78,7 @@ def plugin(outcome: Outcome) -> tuple[str, str, dict[str, tuple[str, str]]]:
 
 
 def test_all_is_well(synced: Site) -> None:
-    (synced.state_dir / "counters.json").write_text(COUNTERS)
-    (synced.state_dir / "counters-milter.json").write_text(MILTER_COUNTERS)
+    put_counters(synced)
     synced.set(max_age="45d")
     outcome = synced.run("status", "--nagios")
     state, text, items = plugin(outcome)
@@ -227,8 +233,7 @@ def samples(text: str) -> Samples:
 
 @pytest.mark.real("promtool")
 def test_the_whole_textfile(synced: Site) -> None:
-    (synced.state_dir / "counters.json").write_text(COUNTERS)
-    (synced.state_dir / "counters-milter.json").write_text(MILTER_COUNTERS)
+    put_counters(synced)
     synced.add_network("kim")
     for key in ("source", "signature"):
         synced.drop(f"network.kim.{key}")

@@ -238,7 +238,7 @@ def test_a_pinned_key_that_is_not_in_the_file(synced: Site, short: Signer, signe
 
 def test_a_key_file_that_is_gone_or_broken(synced: Site) -> None:
     synced.key_file.write_text("no key")
-    assert look(synced).state in ("warning", "critical")
+    assert f"is not in key_file: {synced.key_file} has no OpenPGP key; " in only_problem(look(synced), "critical")
     synced.key_file.unlink()
     status = look(synced)
     assert status.state in ("warning", "critical")

@@ -29,6 +29,7 @@ class Request:
     method: str
     path: str
     headers: Mapping[str, str]
+    client: str = ""  # the common name of the client's certificate
 
 
 # A handler gets the request and answers, or takes the raw connection and answers None.
@@ -64,7 +65,8 @@ class HttpsServer:
     """`with HttpsServer(folder) as server:` serves `server.answers[path]` (an Answer, a list of them in turn, or a
     Handler) on 127.0.0.1 and notes every request in `server.requests`. Unknown paths are 404.
 
-    `certificate` replaces the one for `localhost` and 127.0.0.1, `client_ca` demands a client certificate of it.
+    `certificate` replaces the one for `localhost` and 127.0.0.1, `client_ca` demands a client certificate of it,
+    or only asks for one with `client_optional`.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class HttpsServer:
         authority: Authority | None = None,
         certificate: tuple[Path, Path] | None = None,
         client_ca: Path | None = None,
+        client_optional: bool = False,
     ) -> None:
         self.authority = authority or Authority(folder)
         self.ca_file = str(self.authority.ca_file)
@@ -83,7 +86,7 @@ class HttpsServer:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(cert, key)
         if client_ca:
-            context.verify_mode = ssl.CERT_REQUIRED
+            context.verify_mode = ssl.CERT_OPTIONAL if client_optional else ssl.CERT_REQUIRED
             context.load_verify_locations(client_ca)
         self._server = _Server(self, context)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
@@ -124,12 +127,17 @@ class _Server(http.server.ThreadingHTTPServer):
         """Clients that hang up are what the tests are about."""
 
 
+def _client(connection: Any) -> str:
+    subject = (connection.getpeercert() or {}).get("subject", ())
+    return "".join(value for pairs in subject for name, value in pairs if name == "commonName")
+
+
 class _Handler(http.server.BaseHTTPRequestHandler):
     server: _Server
 
     def do_GET(self) -> None:
         owner = self.server.owner
-        request = Request(self.command, self.path, dict(self.headers.items()))
+        request = Request(self.command, self.path, dict(self.headers.items()), _client(self.connection))
         owner.requests.append(request)
         answer = owner.answers.get(self.path, Answer(404))
         if isinstance(answer, list):

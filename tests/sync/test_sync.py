@@ -211,6 +211,27 @@ def test_https_that_fails(
         assert site.in_force() == before
 
 
+def test_no_secret_of_a_source_is_shown_or_kept(site: Site, authority: Authority, tmp_path: Path) -> None:
+    """After a good and a refused fetch: no command says it, and no file holds it but closedmail.toml."""
+    page, textfile = tmp_path / "report.html", tmp_path / "closedmail.prom"
+    with HttpsServer(tmp_path / "web", authority=authority) as server:
+        signed = site.signers.net.clearsign(TWO.encode(), when=site.now - MINUTE)
+        server.answers["/list?sig=geheim"] = [Answer(body=signed), Answer(404)]
+        site.set(source=server.url("/list?sig=geheim"), ca_file=server.ca_file)
+        site.settings |= {"monitoring.report": str(page), "monitoring.textfile": str(textfile)}
+        site.published()
+        ends = [site.run("sync"), site.run("sync", "--json"), site.run("sync", "--dry-run")]
+        assert {end.status for end in ends} == {1}
+        assert all("/list?" in end.stdout + end.stderr for end in ends)
+        ends += [site.run(command) for command in ("status", "history", "check", "doctor", "report", "lint")]
+        ends += [site.run("status", "--nagios"), site.run("status", "--json"), site.run("history", "--json")]
+        ends += [site.run("doctor", "--json"), site.run("explain", "koeln.example"), site.run("export", "json")]
+    assert "/list?…" in page.read_text()
+    assert all("geheim" not in end.stdout + end.stderr for end in ends)
+    files = [page, textfile, *(path for path in site.state_dir.rglob("*") if path.is_file())]
+    assert [path.name for path in files if b"geheim" in path.read_bytes()] == []
+
+
 def test_https_of_a_strange_authority(site: Site, authority: Authority, tmp_path: Path) -> None:
     with HttpsServer(tmp_path / "web", authority=authority) as server:
         site.set(source=server.url("/list"), ca_file=str(Authority(tmp_path / "other").ca_file))

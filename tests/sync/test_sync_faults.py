@@ -418,3 +418,27 @@ def test_json_is_the_only_thing_on_stdout(site: Site) -> None:
     site.put(TWO)
     for args in (("-v", "sync", "--json"), ("sync", "--json", "--dry-run"), ("sync", "--json", "--force")):
         assert isinstance(json.loads(site.run(*args).stdout), dict)
+
+
+# --- the surroundings of a shell or of cron ------------------------------------------------------------------------
+
+
+def test_a_path_without_the_administrators_programs(site: Site) -> None:
+    """As cron's, and as that of users: postconf and postmap are in /usr/sbin."""
+    site.put(TWO)
+    outcome = site.spawn("sync", PATH="/usr/bin:/bin")
+    assert (outcome.status, outcome.stderr) == (0, "")
+    assert site.route("koeln.example") == "smtp:[192.0.2.1]"
+
+
+@pytest.mark.real("prlimit")
+def test_a_limit_of_address_space(plain: Site) -> None:
+    """Where there is no room for the store, the limit is named, and how to raise it."""
+    plain.put(TWO)
+    command = ["prlimit", f"--as={2 << 30}", *plain.command("sync")]
+    done = subprocess.run(command, env=plain.environment(), capture_output=True, text=True, check=False)
+    (line,) = done.stderr.splitlines()
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"{plain.state_dir}/store: " in line
+    assert "ulimit -v unlimited" in line
+    assert "LimitAS=infinity" in line

@@ -99,6 +99,13 @@ class BootedMachine(Machine):
         self.write(f"/etc/systemd/system/{unit}.d/test.conf", text)
         self.systemctl("daemon-reload")
 
+    def inside(self, unit: str, program: str, *words: str) -> str:
+        """Run a Python program where a service runs, with its mounts and as its user; what it says on stdout."""
+        pid, user = self.show(unit, "MainPID"), self.show(unit, "User")
+        drop = ("setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", "--bounding-set=-all")
+        enter = ("nsenter", f"--target={pid}", "--mount", "--root", "--wd=/")
+        return self.run(*enter, "--", *drop, "python3", "-c", program, *words).stdout
+
     def install(self, package: Path) -> str:
         """Install a Debian package whose dependencies are there, or upgrade it; what dpkg says."""
         self.copy([package], "/srv")
