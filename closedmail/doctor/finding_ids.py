@@ -149,6 +149,7 @@ FINDINGS: dict[str, FindingKind] = {
             "data-restrictions": "Postfix does not ask closedmail at DATA: mail to <postmaster> passes unchecked.",
             "mailertable-map": "Sendmail does not look into closedmail's mailertable.",
             "map-type": "Postfix expects a map of another type than sync makes.",
+            "milter-macro": "Postfix does not tell the milter its name: certificates are left out of account.",
             "milter-missing": "Sendmail does not ask the milter.",
             "milter-socket": "Sendmail connects to another socket than the milter listens on.",
             "milter-unused": "A listener of Sendmail's does not ask the milter.",

@@ -238,8 +238,23 @@ FAULTS = {
             "-e 'smtpd_sender_restrictions = $closedmail_check'",
         ),
     ),
+    "another-name-for-the-milter": Fault(
+        main("smtpd_milters = unix:closedmail/milter.sock", "mail_name = City Mail"),
+        "milter-macro",
+        "milter_macro_v = City Mail 3.",
+        ("-e 'milter_macro_v = Postfix'",),
+    ),
+    "no-name-for-the-milter": Fault(
+        both(
+            main("smtpd_milters = unix:closedmail/milter.sock"),
+            master("-P", "smtp/inet/milter_macro_v="),
+        ),
+        "milter-macro",
+        "milter_macro_v of smtp/inet in master.cf = nothing",
+        ("-P smtp/inet/milter_macro_v=Postfix",),
+    ),
     "milter-accepts": Fault(
-        main("smtpd_milters = unix:closedmail/milter.sock", "milter_default_action = accept"),
+        main("smtpd_milters = unix:closedmail/milter.sock", "milter_default_action = ACCEPT"),
         "milter-default-action",
         "mail passes unchecked",
         ("-e 'milter_default_action = tempfail'",),

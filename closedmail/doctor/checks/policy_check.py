@@ -226,15 +226,23 @@ def _milters(facts: PostfixFacts, service: Service) -> list[PolicyClient]:
 
 
 def _milter_findings(facts: PostfixFacts) -> Iterator[Finding]:
+    pinned = any(rule.inbound.certificates for rule in facts.active)
+    found: dict[str, Finding] = {}
     for service in facts.guarded:
+        milters = _milters(facts, service)
         setting = setting_of(facts.postfix, service, "milter_default_action")
-        if any(item.attributes.get("default_action", setting.value) == "accept" for item in _milters(facts, service)):
-            yield Finding.of(
-                "milter-default-action",
-                f"{setting} = accept: while closedmail's milter does not answer, mail passes unchecked",
-                setting.set("tempfail"),
+        actions = {item.attributes.get("default_action", setting.value).lower() for item in milters}
+        if "accept" in actions:
+            text = f"{setting} = accept: while closedmail's milter does not answer, mail passes unchecked"
+            found.setdefault("default", Finding.of("milter-default-action", text, setting.set("tempfail")))
+        setting = setting_of(facts.postfix, service, "milter_macro_v")
+        if milters and pinned and not setting.value.startswith("Postfix"):
+            text = (
+                f"{setting} = {setting.value or 'nothing'}: by it the milter does not see that this is Postfix, and "
+                "leaves certificates out of account"
             )
-            return
+            found.setdefault("name", Finding.of("milter-macro", text, setting.set("Postfix")))
+    yield from found.values()
 
 
 def _filter_findings(facts: PostfixFacts) -> Iterator[Finding]:
