@@ -28,7 +28,7 @@ MAY_DO_IO = {
     "config": "config config_files",
     "lists": "envelope fetch fetch_log gpg https_source obtain openpgp packets suffix_file transfer",
     "publish": "built_maps makemap postfix_maps postmap regexp_table sendmail_maps standing_maps switch",
-    "daemon": "counters_file listener servers systemd_notify systemd_sockets",
+    "daemon": "counters_file listener servers socket_peer socket_query systemd_notify systemd_sockets",
     "policyd": "metrics metrics_http policy_connection policy_daemon policy_health",
     "milter": "milter_callbacks milter_child milter_daemon milter_health milter_process milter_service",
     "sync": "in_force lock locked_run network_list own_row_check publication run",
@@ -39,7 +39,7 @@ MAY_DO_IO = {
     "replay": "log_files",
     "report": "monitoring_files report",
     "doctor": "fix_command listening_state path_access postfix_machine queue_hold running_state sendmail_inspection"
-    " sendmail_machine setup setup_record socket_query undo",
+    " sendmail_machine setup setup_record undo",
 }
 FREE = {"cli", "demo"}
 

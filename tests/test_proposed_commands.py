@@ -88,6 +88,9 @@ class NoMachine:
     def answers(self, _where: str) -> bool:
         return False
 
+    def stranger(self, _where: str) -> str:
+        return ""
+
     def has_program(self, _name: str) -> bool:
         return True
 

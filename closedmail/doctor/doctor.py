@@ -75,7 +75,7 @@ def gather_facts(config: Config, snapshot: Snapshot | None) -> tuple[PostfixFact
     """Gather what the themes judge by. Raises ClosedmailError where postconf fails."""
     directory = (config.postfix or PostfixMaps()).config_directory
     postfix = inspect_postfix(directory)
-    machine = PostfixMachine(directory, postfix.main.get("mail_owner", "postfix"))
+    machine = PostfixMachine(directory, postfix.main.get("mail_owner", "postfix"), config.gateway.state_dir)
     keys = configured_keys(config)
     if snapshot:
         keys.update(key for key, _ in snapshot.records())

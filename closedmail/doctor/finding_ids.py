@@ -52,6 +52,7 @@ FINDINGS: dict[str, FindingKind] = {
         Phase.ANSWER,
         "error",
         {
+            "impostor": "A process of another user listens in the place of a daemon of closedmail's.",
             "map-access": "A map can't be read by the mail server.",
             "map-folder": "Others may write the folder of Sendmail's maps, which Sendmail then refuses to use.",
             "map-missing": "A map is not there, or its index is not.",

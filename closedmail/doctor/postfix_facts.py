@@ -88,7 +88,10 @@ class PostfixLookups(Protocol):
         """Read the rows of a table (`hash:/etc/postfix/x`, or the path of a list); None where that is impossible."""
 
     def answers(self, where: str) -> bool:
-        """Check whether a policy service answers there (`unix:/PATH`, `inet:HOST:PORT`)."""
+        """Check whether our policy service answers there (`unix:/PATH`, `inet:HOST:PORT`)."""
+
+    def stranger(self, where: str) -> str:
+        """Name the user who listens there in its place, "" for none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
+from closedmail.daemon.socket_peer import stranger
+from closedmail.daemon.socket_query import ask_policy_service
 from closedmail.doctor.path_access import groups_of, stopped_at
 from closedmail.doctor.postfix_facts import FileState
-from closedmail.doctor.socket_query import ask
 from closedmail.mta.postconf import run_postfix
 from closedmail.mta.restrictions import split_list
 from closedmail.programs import ProgramError
@@ -17,20 +18,16 @@ from closedmail.programs import ProgramError
 _LARGEST = 64 * 1024 * 1024  # bytes of a file that is read
 _INDEXED = ("hash", "btree", "lmdb", "cdb", "dbm", "sdbm")
 _TEXTS = ("texthash", "cidr", "pcre", "regexp")
-# A mail without a sender concerns no partner, but only a generation in force can answer so.
-_QUESTION = (
-    b"request=smtpd_access_policy\nprotocol_state=RCPT\nprotocol_name=SMTP\nsender=\nrecipient=\n"
-    b"client_address=127.0.0.1\ninstance=doctor\n\n"
-)
 
 
 class PostfixMachine:
     """`PostfixLookups` on this machine, each made once. `not_asked` are sockets that this user may not use."""
 
-    def __init__(self, config_directory: str, mail_owner: str) -> None:
+    def __init__(self, config_directory: str, mail_owner: str, state_dir: str = "") -> None:
         """Remember nothing yet. `mail_owner` is the user as whom Postfix's processes run."""
-        self._directory, self._owner = config_directory, mail_owner
+        self._directory, self._owner, self._state_dir = config_directory, mail_owner, state_dir
         self.not_asked: list[str] = []
+        self._strangers: dict[str, str] = {}
         self.file = cache(self._file)
         self.table = cache(self._table)
         self.answers = cache(self._answers)
@@ -74,10 +71,17 @@ class PostfixMachine:
 
     def _answers(self, where: str) -> bool:
         try:
-            return ask(where, _QUESTION, 512).startswith(b"action=")
+            answer = ask_policy_service(where)
         except PermissionError:
             self.not_asked.append(where)
             return True
+        self._strangers[where] = stranger(answer.user, self._state_dir)
+        return answer.data.startswith(b"action=") and not self._strangers[where]
+
+    def stranger(self, where: str) -> str:
+        """Name the user who listens there in policyd's place, "" for none."""
+        self.answers(where)
+        return self._strangers.get(where, "")
 
 
 def _pair(line: str) -> tuple[str, str]:

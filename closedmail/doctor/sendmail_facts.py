@@ -41,7 +41,10 @@ class SendmailLookups(Protocol):
         """Find why the owner of the state directory can't read a file, "" where it can."""
 
     def answers(self, where: str) -> bool:
-        """Check whether a milter answers there (`unix:/PATH`, `inet:HOST:PORT`)."""
+        """Check whether our milter answers there (`unix:/PATH`, `inet:HOST:PORT`)."""
+
+    def stranger(self, where: str) -> str:
+        """Name the user who listens there in its place, "" for none."""
 
     def has_program(self, name: str) -> bool:
         """Check whether there is such a program."""

@@ -5,9 +5,10 @@ import stat
 from functools import cache
 from pathlib import Path
 
+from closedmail.daemon.socket_peer import stranger
+from closedmail.daemon.socket_query import ask
 from closedmail.doctor.path_access import groups_of, stopped_at
 from closedmail.doctor.sendmail_facts import PathState
-from closedmail.doctor.socket_query import ask
 from closedmail.milter.milter_health import NEGOTIATE, QUIT
 from closedmail.programs import find
 
@@ -24,6 +25,7 @@ class SendmailMachine:
         """
         self._state_dir, self._sticky = Path(state_dir), sticky
         self.not_asked: list[str] = []
+        self._strangers: dict[str, str] = {}
         self.path = cache(self._path)
         self.lines = cache(self._lines)
         self.answers = cache(self._answers)
@@ -75,10 +77,17 @@ class SendmailMachine:
 
     def _answers(self, where: str) -> bool:
         try:
-            return ask(where, NEGOTIATE, 5, QUIT)[4:5] == b"O"
+            answer = ask(where, NEGOTIATE, 5, QUIT)
         except PermissionError:
             self.not_asked.append(where)
             return True
+        self._strangers[where] = stranger(answer.user, str(self._state_dir))
+        return answer.data[4:5] == b"O" and not self._strangers[where]
+
+    def stranger(self, where: str) -> str:
+        """Name the user who listens there in the milter's place, "" for none."""
+        self.answers(where)
+        return self._strangers.get(where, "")
 
 
 def _read(path: str) -> bytes:

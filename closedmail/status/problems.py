@@ -11,6 +11,7 @@ ProblemKind = Literal[
     "store",  # nothing is in force, or it can't be read
     "maps",  # a map is missing, or is not the one that sync made
     "own-rows",  # rows of the administrator's own tables stand in front of partners' routes
+    "impostor",  # another user's process listens in the place of a daemon
     "recipient-spellings",  # Postfix refuses no unusual spellings
     "set-aside",  # the rules in force are not those of the file
     "fingerprints",  # a fingerprint that can't match

@@ -15,6 +15,7 @@ from closedmail.lists.obtain import signed_ahead
 from closedmail.maps.linger_times import longest_linger
 from closedmail.maps.own_rows_file import read_own_rows
 from closedmail.mta.recipient_guard import guard_sentence, read_lacks_guard
+from closedmail.status.daemon_check import impostors
 from closedmail.status.list_state import judge_age, judge_keys
 from closedmail.status.map_check import map_problems
 from closedmail.status.problems import Problem, Problems, State, worst
@@ -114,6 +115,8 @@ def find_status(config: Config, now: int) -> Status:
     """Inspect the store, the fetch log and the keys. `now` is Unix time. Problems are reported, and raise nothing."""
     status = Status(traffic=find_traffic(Path(config.gateway.state_dir)))
     general, log = status.general, read_log(Path(config.gateway.state_dir))
+    for sentence in impostors(config):
+        general.alarm("impostor", sentence)
     with StoreReader(store_path(config.gateway.state_dir), config.command()) as store:
         snapshot: Snapshot | None = None
         try:

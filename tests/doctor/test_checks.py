@@ -52,6 +52,9 @@ class NoMachine:
     def answers(self, where: str) -> bool:
         return where in self.answering
 
+    def stranger(self, _where: str) -> str:
+        return ""
+
 
 def facts(
     main: Mapping[str, str], *options: tuple[str, str], version: tuple[int, ...] = (3, 7), **how: str

@@ -11,6 +11,7 @@ import pytest
 from support.daemon import Daemon, closedmail_as, closedmail_inside
 from support.keys import Signer
 from support.patient import Patient, patient
+from support.squatter import Squatter
 
 from closedmail.mta.postconf import inspect_postfix
 
@@ -816,6 +817,12 @@ def test_a_policyd_over_tcp(well: Patient, monkeypatch: pytest.MonkeyPatch) -> N
         well.edit(well.config, "inet:127.0.0.1:0", where)
         well.set(f"closedmail_check = check_policy_service {where}")
         assert well.findings() == []
+    with Squatter(where):
+        impostor, asked = well.findings()
+        assert (impostor.id, asked.id) == ("impostor", "socket-path")  # where a UNIX socket answers, as here
+        assert f"the user nobody listens on {where} in the place of policyd" in impostor.text
+        status = closedmail_inside("status", "--json", config=well.config).json
+        assert (status["state"], impostor.text in status["problems"]) == ("critical", True)
 
 
 def test_nothing_is_in_force(well: Patient) -> None:

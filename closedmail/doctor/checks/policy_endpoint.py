@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from closedmail.core.where import parse_endpoint, parse_where
+from closedmail.daemon.socket_peer import impostor_sentence
 from closedmail.doctor.finding import Finding, Fix
 from closedmail.doctor.postfix_facts import PostfixFacts
 from closedmail.mta.postfix_config import Service
@@ -104,6 +105,9 @@ def unreachable(facts: PostfixFacts) -> str:
 def policyd_findings(facts: PostfixFacts, start: Fix | None) -> Iterator[Finding]:
     """Find whether policyd answers where this Postfix can ask. `start` is the command that starts it, None where
     systemd does not run it."""
+    for item in endpoints(facts):
+        if user := facts.machine.stranger(item.where):
+            yield Finding.of("impostor", impostor_sentence(item.where, user, "policyd"))
     answering = [item for item in endpoints(facts) if facts.machine.answers(item.where)]
     queue = queue_directory(facts)
     if not answering:

@@ -6,6 +6,7 @@ Which macros sendmail.cf sends at MAIL is not checked: the milter names those th
 from collections.abc import Iterator
 
 from closedmail.core.where import parse_where, socket_path
+from closedmail.daemon.socket_peer import impostor_sentence
 from closedmail.doctor.finding import Finding, Fix
 from closedmail.doctor.sendmail_facts import SENDMAIL_MC, SendmailFacts, rebuild
 from closedmail.mta.sendmail_cf import MailFilter
@@ -83,6 +84,8 @@ def _answer_findings(facts: SendmailFacts, where: str, start: Fix | None) -> Ite
             "it unsafe, and does not start",
             (facts.close_folder(state.writable_at),),
         )
+    if user := facts.machine.stranger(where):
+        yield Finding.of("impostor", impostor_sentence(where, user, "the milter"))
     if facts.machine.answers(where):
         return
     text = f"closedmail's milter does not answer on {where}: Sendmail defers mail, or lets it pass unchecked"
