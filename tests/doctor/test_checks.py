@@ -7,7 +7,7 @@ import pytest
 
 from closedmail.config import parse
 from closedmail.core.rule import rules_of
-from closedmail.doctor.checks.policy_endpoint import best_endpoint, policyd_findings
+from closedmail.doctor.checks.policy_endpoint import best_endpoint, fails_closed, policyd_findings
 from closedmail.doctor.checks.postfix_clients import client_findings
 from closedmail.doctor.checks.postfix_domains import domain_findings
 from closedmail.doctor.checks.postfix_transports import transport_findings, version_findings
@@ -18,6 +18,7 @@ from closedmail.doctor.postfix_facts import FileState, PostfixFacts
 from closedmail.doctor.systemd_unit import UnitState, start_fix
 from closedmail.mta.domain_lists import Item, read_domains
 from closedmail.mta.postfix_config import PostfixConfig, Service
+from closedmail.mta.restrictions import PolicyClient
 from closedmail.status.problems import Problem
 
 CONFIG = parse(
@@ -202,3 +203,30 @@ def test_the_socket_that_a_chrooted_smtpd_finds_is_taken_first(answering: tuple[
     found = best_endpoint(replace(given, postfix=replace(given.postfix, services=(listener,)), machine=machine))
     assert found is not None
     assert found.spelled == spelled
+
+
+@pytest.mark.parametrize(
+    ("action", "closed"),
+    [
+        ("451 4.3.5 Server configuration problem", True),
+        ("554 5.7.1 no", True),
+        ("DEFER", True),
+        ("defer_if_permit later", True),
+        ("reject", True),
+        ("REJECT not now", True),
+        ("defer_if_reject", False),
+        ("reject_unauth_destination", False),
+        ("defer_unauth_destination", False),
+        ("451", False),  # a number alone is OK
+        ("OK", False),
+        ("dunno", False),
+        ("", False),
+    ],
+)
+def test_what_fails_closed(action: str, closed: bool) -> None:
+    smtpd = Service("smtp", "inet", True, "smtpd", {}, {"smtpd_policy_service_default_action": action})
+    assert fails_closed(PolicyClient("unix:a"), smtpd) is closed
+    assert (
+        fails_closed(PolicyClient("unix:a", {"default_action": action}), Service("smtp", "inet", True, "smtpd"))
+        is closed
+    )

@@ -212,7 +212,7 @@ FAULTS = {
     "default-action": Fault(
         main(
             "closedmail_check = check_policy_service unix:closedmail/policy.sock",
-            "smtpd_policy_service_default_action = DUNNO",
+            "smtpd_policy_service_default_action = reject_unauth_destination",
         ),
         "default-action",
         "mail passes unchecked",

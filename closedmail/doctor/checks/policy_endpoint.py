@@ -82,10 +82,13 @@ def is_ours(facts: PostfixFacts, restriction: Restriction, service: Service) -> 
 
 
 def fails_closed(client: PolicyClient, service: Service) -> bool:
-    """Check whether mail waits, or is refused, while nobody answers."""
-    action = client.attributes.get("default_action", service.get("smtpd_policy_service_default_action"))
-    word = action.strip().lower()
-    return (word[:1] in ("4", "5") and not word.isdigit()) or word.startswith(("defer", "reject"))
+    """Check whether mail waits, or is refused, while nobody answers.
+
+    Source: access(5). A number alone is OK, and `reject_…` is a restriction that may let the mail pass.
+    """
+    action = client.attributes.get("default_action", service.get("smtpd_policy_service_default_action")).strip()
+    word = action.partition(" ")[0].lower()
+    return (word[:1] in ("4", "5") and not action.isdigit()) or word in ("defer", "defer_if_permit", "reject")
 
 
 def definition(endpoint: Endpoint) -> str:
