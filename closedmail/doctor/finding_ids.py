@@ -75,6 +75,7 @@ FINDINGS: dict[str, FindingKind] = {
         "error",
         {
             "ask-ccert": "Clients are not asked for a certificate, and partners must show one.",
+            "bare-newline": "A mail can have another mail in it (SMTP smuggling).",
             "cert-altnames": "Sendmail compares a partner's certificate with a name other than the one demanded.",
             "client-ca": "The mail server trusts no CA, and certificates are pinned by subject or issuer.",
             "client-ca-missing": "The file of trusted CAs is not there.",

@@ -188,13 +188,10 @@ FAULTS = {
         ("-e 'smtpd_sender_restrictions = $closedmail_check, friends'",),
     ),
     "only-logged": Fault(
-        main(
-            "smtpd_sender_restrictions = reject_non_fqdn_sender, warn_if_reject",
-            "  $closedmail_check, reject_plaintext_session",
-        ),
+        main("smtpd_sender_restrictions = warn_if_reject $closedmail_check, reject_plaintext_session"),
         "warn-if-reject",
         "what it refuses is accepted",
-        ("-e 'smtpd_sender_restrictions = $closedmail_check, reject_non_fqdn_sender, reject_plaintext_session'",),
+        ("-e 'smtpd_sender_restrictions = $closedmail_check, reject_plaintext_session'",),
     ),
     "in-a-listener-behind-a-permit": Fault(
         master("-P", "smtp/inet/smtpd_sender_restrictions=permit_mynetworks,$closedmail_check,reject"),
@@ -238,6 +235,18 @@ FAULTS = {
             DEFINE,
             "-e 'smtpd_sender_restrictions = $closedmail_check'",
         ),
+    ),
+    "a-mail-in-a-mail": Fault(
+        main("smtpd_forbid_bare_newline = No"),
+        "bare-newline",
+        "which comes with the partner's address and certificate",
+        ("-e 'smtpd_forbid_bare_newline = normalize'",),
+    ),
+    "a-mail-in-a-mail-is-only-noted": Fault(
+        master("-P", "smtp/inet/smtpd_forbid_bare_newline=note"),
+        "bare-newline",
+        "of smtp/inet in master.cf = note",
+        ("-P smtp/inet/smtpd_forbid_bare_newline=normalize",),
     ),
     "another-name-for-the-milter": Fault(
         main("smtpd_milters = unix:closedmail/milter.sock", "mail_name = City Mail"),

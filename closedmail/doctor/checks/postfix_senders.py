@@ -3,10 +3,13 @@
 from collections.abc import Iterator
 
 from closedmail.doctor.finding import Finding
-from closedmail.doctor.postfix_facts import PostfixFacts, Setting, setting_of
+from closedmail.doctor.postfix_facts import PostfixFacts, Setting, setting_of, settings_of
 from closedmail.mta.postfix_config import Service
 from closedmail.mta.restrictions import split_list
 
+_NEWLINE = "smtpd_forbid_bare_newline"
+# `note` alone only logs, and `no` was the default before 3.9.
+_SAFE = ("yes", "normalize", "reject")
 # The parameter, the one that says whose addresses it is for, and the id.
 _REWRITING = (
     ("masquerade_domains", "masquerade_classes", "masquerade"),
@@ -22,6 +25,7 @@ def sender_findings(facts: PostfixFacts) -> Iterator[Finding]:
     for name, classes, identifier in _REWRITING:
         yield from _rewriting(facts, cleanup, name, classes, identifier)
     yield from _command_filter(facts)
+    yield from _smuggling(facts)
 
 
 def _rewriting(
@@ -53,4 +57,27 @@ def _command_filter(facts: PostfixFacts) -> Iterator[Finding]:
                 "what comes out of it, so keep partners' domains out of it",
                 setting.set(""),
                 by_hand=True,
+            )
+
+
+def _smuggling(facts: PostfixFacts) -> Iterator[Finding]:
+    """Find listeners that take a bare newline for the end of a line, and so a mail within a mail.
+
+    Source: https://www.postfix.org/smtp-smuggling.html.
+    """
+    if facts.guarded and _NEWLINE not in facts.postfix.main:
+        version = ".".join(map(str, facts.postfix.version))
+        yield Finding.of(
+            "bare-newline",
+            f"this Postfix ({version}) has no {_NEWLINE}, so that a mail from a partner's server can have another one "
+            "in it: upgrade Postfix",
+        )
+        return
+    for setting in settings_of(facts.postfix, facts.guarded, _NEWLINE):
+        if setting.value.lower() not in _SAFE:
+            yield Finding.of(
+                "bare-newline",
+                f"{setting} = {setting.value or 'nothing'}: a mail from a partner's server can have another one in it, "
+                "of anybody, which comes with the partner's address and certificate",
+                setting.set("normalize"),
             )
