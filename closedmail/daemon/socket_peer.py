@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from closedmail.daemon.counters_file import POLICYD
+
 # The connections of this network namespace: proc_net_tcp.rst in the kernel's documentation.
 _TABLES = ("/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6")
 _ESTABLISHED, _LISTEN = 1, 10
@@ -60,11 +62,17 @@ def find_user(lines: Iterable[str], local: End, remote: End, byteorder: str = sy
 
 
 def stranger(user: int | None, state_dir: str) -> str:
-    """Name a user who can't be that of our daemons: neither root nor the state directory's owner. "" if it may be."""
+    """Name a user who can't be that of our daemons, "" for one who may be.
+
+    That is root, and the owner of the state directory or of the counters in it, which a daemon has to write.
+    """
+    folder = Path(state_dir)
     try:
-        ours = {None, 0, Path(state_dir).stat().st_uid}
+        ours = {0, folder.stat().st_uid}
     except OSError:
         return ""  # nothing was ever in force
+    with suppress(OSError):
+        ours.add((folder / POLICYD).parent.stat().st_uid)
     if user is None or user in ours:
         return ""
     try:

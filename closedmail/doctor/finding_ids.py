@@ -121,6 +121,7 @@ FINDINGS: dict[str, FindingKind] = {
             "allow-from-trusted": "Partners' clients overlap trusted_clients.",
             "canonical": "Senders are rewritten after the check.",
             "client-ca-public": "The mail server trusts public CAs: anybody can get a certificate with the right name.",
+            "client-key": "The key for the list's server can be read by the policy service and the milter as well.",
             "command-filter": "SMTP commands are rewritten before the check.",
             "delay-reject": "Mail is refused before its recipient is known.",
             "filter-route": "A filter on another machine gets partners' mail, whatever their routes are.",

@@ -1,5 +1,6 @@
 """Whose process answers on a socket: the kernel's tables, and real processes of other users."""
 
+import os
 import socket
 from pathlib import Path
 
@@ -95,3 +96,11 @@ def test_who_is_a_stranger(tmp_path: Path) -> None:
         "number 12345",
     ]
     assert stranger(NOBODY, str(tmp_path / "missing")) == ""
+
+
+@pytest.mark.real("root")
+def test_who_may_write_the_counters_is_none(tmp_path: Path) -> None:
+    (tmp_path / "counters").mkdir()
+    assert stranger(NOBODY, str(tmp_path)) == "nobody"
+    os.chown(tmp_path / "counters", NOBODY, NOBODY)
+    assert stranger(NOBODY, str(tmp_path)) == ""

@@ -95,6 +95,37 @@ def test_tls_required(
     assert found == ([("tls-required", fix)] if fix else [])
 
 
+PRIVATE = "/etc/closedmail/private/client.key"
+# The lines of the configuration, the timer's state, and the key that is named.
+CLIENT_KEYS: list[tuple[str, UnitState, str]] = [
+    ('client_cert = "/etc/client.pem"\nclient_key = "/etc/client.key"', "on", "client_key is /etc/client.key"),
+    ('client_cert = "/etc/client.pem"', "off", "client_cert is /etc/client.pem"),
+    ('client_cert = "/etc/client.pem"\nclient_key = "/etc/client.key"', "missing", ""),
+    ('client_cert = "/etc/client.pem"\nclient_key = "/etc/client.key"', "", ""),
+    (f'client_cert = "/etc/client.pem"\nclient_key = "{PRIVATE}"', "on", ""),
+    ('client_cert = "/etc/ssl/private/client.pem"', "on", ""),
+    ("", "on", ""),
+]
+
+
+@pytest.mark.parametrize(("lines", "timer", "named"), CLIENT_KEYS)
+def test_a_client_key_that_the_daemons_can_read(lines: str, timer: UnitState, named: str) -> None:
+    text = f"""
+[gateway]
+own_domains = ["city.example"]
+[network.ndb]
+source = "https://lists.example/list"
+signature = "none"
+{lines}
+outbound = {{ tls = "encrypt", smarthost = ["[192.0.2.1]:25"] }}
+inbound = {{ mode = "off" }}
+"""
+    running = Running(generation=1, timer=timer, cron=True)
+    found = list(state_findings(parse(text, "/etc/closedmail/closedmail.toml"), running))
+    assert [item.id for item in found] == ["client-key"] * bool(named)
+    assert all(named in item.text for item in found)
+
+
 @pytest.mark.parametrize(
     ("running", "identifier", "fix"),
     [

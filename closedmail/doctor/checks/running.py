@@ -10,6 +10,7 @@ from closedmail.doctor.systemd_unit import UnitState
 from closedmail.status.problems import Problem, ProblemKind
 
 TIMER = "closedmail-sync.timer"
+_HIDDEN = ("/etc/closedmail/private/", "/etc/ssl/private/")  # InaccessiblePaths= of the daemons' units
 # Problems that another fetch can fix.
 _TO_FETCH: tuple[ProblemKind, ...] = ("never-fetched", "fetch-clock", "fetch-age")
 
@@ -35,6 +36,8 @@ def state_findings(config: Config, running: Running) -> Iterator[Finding]:
     sync = (Fix.closedmail(config, "sync"),)
     if not running.generation:
         yield Finding.of("no-generation", running.trouble, sync)
+    if running.timer in ("on", "off"):  # systemd runs sync, and the daemons by their units
+        yield from _key_findings(config)
     for problem in running.ages:
         yield _of_status("list-age", problem, sync if problem.kind in _TO_FETCH else ())
     for problem in running.keys:
@@ -49,6 +52,22 @@ def state_findings(config: Config, running: Running) -> Iterator[Finding]:
             f"there is no {TIMER}, nor a crontab that runs {config.command('sync')}: no list is fetched by itself; "
             "install the timer (postfix-examples/systemd)",
         )
+
+
+def _key_findings(config: Config) -> Iterator[Finding]:
+    """Find keys for https that the daemons' units let them read."""
+    for network in config.networks:
+        if network.source is None:
+            continue
+        key, path = "client_key", network.source.client_key
+        if not path:
+            key, path = "client_cert", network.source.client_cert
+        if path and not path.startswith(_HIDDEN):
+            yield Finding.of(
+                "client-key",
+                f"network.{network.name}.{key} is {path}, which policyd and the milter can read, too: move it to "
+                f"{_HIDDEN[0]}, which their units don't see (chown root:closedmail, chmod 0640)",
+            )
 
 
 def _of_status(name: str, problem: Problem, fixes: tuple[Fix, ...] = ()) -> Finding:
