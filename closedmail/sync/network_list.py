@@ -56,21 +56,23 @@ class NetworkList:
         self.signed_anew: Obtained | None = None
         self.refusal: Refused | None = None
 
-    def start_transfer(self, work: Path) -> None:
+    def start_transfer(self, work: Path, *, alone: bool) -> None:
         """Start to fetch it into a folder below `work`, beside others' lists. Raises OSError.
 
-        No exit waits for the thread: who interrupts a run need not wait for a slow server.
+        No exit waits for the thread: who interrupts a run need not wait for a slow server. A list that is `alone` needs
+        no thread: it is fetched when `bring_in` asks for it.
         """
         source = self.network.source
         if source is None:
             return
         self._work = fresh_folder(work / self.network.name)
         self._transfer = _Transfer(source, self._known(source), self.record, self._work)
-        self._transfer.start()
+        if not alone:
+            self._transfer.start()
 
     def wait(self) -> None:
-        """Wait for the end of the transfer."""
-        if self._transfer:
+        """Wait for the end of a transfer that was started."""
+        if self._transfer and self._transfer.ident:
             self._transfer.join()
 
     def bring_in(self, now: int, *, force: bool) -> None:
@@ -232,10 +234,13 @@ class _Transfer(threading.Thread):
             self._error = error
 
     def result(self) -> Transferred:
-        """Wait for it. Raises Refused, and all else that the transfer raised."""
-        self.join()
+        """Wait for it, or do it now. Raises Refused, and all else that the transfer raised."""
+        if self.ident is None:
+            self.run()
+        else:
+            self.join()
         if self._transferred is None:
-            raise self._error or RuntimeError("the transfer was not started")
+            raise self._error or RuntimeError("the transfer ended without an outcome")
         return self._transferred
 
 

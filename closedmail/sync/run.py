@@ -141,7 +141,7 @@ class _Sync:
                 self._forget_signing_time(item)
         try:
             for item in wanted:
-                item.start_transfer(self.run.work)
+                item.start_transfer(self.run.work, alone=len(wanted) == 1)
             for item in wanted:
                 self.progress(f"fetching and verifying the list of {item.network.name}")
                 item.bring_in(self.run.now, force=self.force)

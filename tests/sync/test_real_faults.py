@@ -674,6 +674,7 @@ def test_a_program_that_can_not_be_run(plain: Site, monkeypatch: pytest.MonkeyPa
             (folder / program).write_text("no program")
             (folder / program).chmod(0o755 if kind == "no program" else 0o644)
         context.setenv("PATH", str(folder))
+        context.setattr("closedmail.programs._ADMINISTRATORS", str(folder))
         line = error_of(plain.fork("sync"))
         assert line.startswith(f"publish-failed: {program} ")
         in_force.check()

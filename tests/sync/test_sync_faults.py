@@ -128,6 +128,7 @@ def test_a_program_that_is_missing(ready: Site, monkeypatch: pytest.MonkeyPatch,
         (folder / name).symlink_to(str(shutil.which(name)))
     with monkeypatch.context() as context:
         context.setenv("PATH", str(folder))
+        context.setattr("closedmail.programs._ADMINISTRATORS", str(folder))
         publish_failed(ready, program)
     published_now(ready)
 
