@@ -132,7 +132,7 @@ class Kills:
         """All that lies in the two folders, but for the texts of lists, whose names differ, and what policyd counts."""
         folders = (self.site.map_dir, self.site.state_dir)
         found = (path.relative_to(self.site.folder) for folder in folders for path in folder.rglob("*"))
-        return {str(name) for name in found if not {name.name, name.parent.name} & {"lists", "counters"}}
+        return {str(name) for name in found if name.parent.name != "lists" and "counters" not in name.parts}
 
 
 def wait_until(true: Callable[[], bool], otherwise: str) -> None:
