@@ -36,6 +36,7 @@ OUTBOUND = Outbound(
     tls_protocols=">=TLSv1.2",
     tls_ciphers="high",
     own_service=True,
+    families="ipv4",
 )
 FULL = Manifest(
     generation=7,
