@@ -20,9 +20,11 @@ IO = {
 }
 # Who may use them, room by room; cli/ and demo/ as they like. A room that is not named decides, parses or renders.
 MAY_DO_IO = {
+    "folders": "folders",
     "files": "files",
     "programs": "programs",
     "maps": "local_rows_file own_rows_file",
+    "owner": "owner",
     "store": "environment private_copy snapshot writer",
     "mta": "own_addresses own_tables postconf postfix_settings sendmail_client",
     "config": "config config_files",
@@ -38,8 +40,8 @@ MAY_DO_IO = {
     "probe": "attempt mail_hosts posttls_finger probe probe_file tls_client",
     "replay": "log_files",
     "report": "monitoring_files report",
-    "doctor": "fix_command listening_state path_access postfix_machine queue_hold running_state sendmail_inspection"
-    " sendmail_machine setup setup_record undo",
+    "doctor": "chmod_fixes fix_command listening_state path_access postfix_machine queue_hold running_state"
+    " sendmail_inspection sendmail_machine setup setup_record undo",
 }
 FREE = {"cli", "demo"}
 

@@ -24,7 +24,7 @@ from closedmail.doctor.checks.sendmail_milter import milter_findings
 from closedmail.doctor.checks.sendmail_tables import sendmail_map_findings
 from closedmail.doctor.finding import Finding
 from closedmail.doctor.postfix_facts import FileState, PostfixFacts
-from closedmail.doctor.running_state import read_store
+from closedmail.doctor.running_state import read_state
 from closedmail.doctor.sendmail_facts import PathState, SendmailFacts
 from closedmail.mta.postfix_config import PostfixConfig, Service
 from closedmail.mta.sendmail_cf import parse_cf
@@ -148,8 +148,7 @@ def elsewhere(site: Site) -> Config:
 def check_status(site: Site, *words: str, later: int = 0) -> None:
     """What status says, and doctor of the store: with these commands, and no other ones."""
     status = find_status(elsewhere(site), site.now + later)
-    store, _, trouble = read_store(elsewhere(site))
-    store.close()
+    trouble = read_state(elsewhere(site), site.now + later).trouble
     said = "\n".join((*status.problems, trouble))
     for word in words:
         assert f"{NAMED}{word}" in said

@@ -1,5 +1,8 @@
 """`closedmail compare`."""
 
+from pathlib import Path
+from typing import Any
+
 import click
 
 from closedmail.cli.main import Settings
@@ -9,6 +12,7 @@ from closedmail.compare.old_map import read_map
 from closedmail.compare.partner_toml import partner_tables
 from closedmail.config import load
 from closedmail.core.model import PostfixMaps
+from closedmail.owner import call_as_owner
 from closedmail.store.environment import store_path
 from closedmail.store.snapshot import StoreReader
 
@@ -30,11 +34,17 @@ def command(settings: Settings, maps: tuple[str, ...], as_toml: bool, as_json: b
     rows: dict[str, str] = {}
     for name in maps:
         rows = {**read_map(name, directory), **rows}  # the first one counts, as in transport_maps
-    with StoreReader(store_path(config.gateway.state_dir)) as store:
-        found = compare_rows(rows, store.current())
+
+    def compare() -> dict[str, Any]:
+        with StoreReader(store_path(config.gateway.state_dir)) as store:
+            found = compare_rows(rows, store.current())
+        lines = partner_tables(found.only_here) if as_toml else found.lines()
+        return {"json": found.to_json(), "lines": list(lines), "equal": found.equal}
+
+    found = call_as_owner(Path(config.gateway.state_dir), compare)
     if as_json:
-        print_json(found.to_json())
+        print_json(found["json"])
     else:
-        for line in partner_tables(found.only_here) if as_toml else found.lines():
+        for line in found["lines"]:
             click.echo(line)
-    return 0 if found.equal else 1
+    return 0 if found["equal"] else 1

@@ -2,7 +2,8 @@
 
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -12,11 +13,13 @@ from closedmail.cli.export_options import Given, request_of, target_options
 from closedmail.cli.main import Settings
 from closedmail.cli.streams import lost_output
 from closedmail.config import load
-from closedmail.exports.export_files import chunks, published_generation, write_export
+from closedmail.core.model import Config
+from closedmail.exports.export_files import chunks, published_generation, write_files
 from closedmail.exports.export_signature import clearsigned, says_the_same, with_signer
-from closedmail.exports.target import Form, Target
+from closedmail.exports.target import ExportRequest, Form, Target
 from closedmail.exports.targets import TARGETS
 from closedmail.files import replace_file
+from closedmail.owner import call_as_owner, stream_as_owner
 from closedmail.store.environment import store_path
 from closedmail.store.snapshot import StoreReader
 from closedmail.sync.rules import other_rules_note
@@ -56,25 +59,50 @@ def command(
     target = _target(name, output, form, sign)
     request = request_of(name, target, form, given)
     config = load(settings.config_path)
-    with StoreReader(store_path(config.gateway.state_dir)) as store:
-        snapshot = store.current()
-        published = published_generation(snapshot, config)
-        if sign is not None:
-            lines = with_signer(target.render(published, request)[0].lines, sign)
-            signed = clearsigned(chunks(target, lines), sign)
-            if output is None:
-                _print([signed])
-            elif not says_the_same(output, signed):
-                replace_file(output, [signed])
-        elif output is None:
-            _print(chunks(target, target.render(published, request)[0].lines))
-        else:
-            changed = write_export(target, published, request, output)
-            if settings.verbose:
-                click.echo(f"closedmail: {len(changed)} changed: {', '.join(map(str, changed)) or 'none'}", err=True)
-        manifest = snapshot.manifest
-    if note := other_rules_note(config, manifest):
+    state_dir = Path(config.gateway.state_dir)
+    if target.folder and output is not None:
+        place = str(output.absolute())
+        files = call_as_owner(state_dir, lambda: _files(config, target, replace(request, place=place)))
+        changed = write_files(output, files)
+    else:
+        data = stream_as_owner(state_dir, lambda: _one_file(config, target, request, sign))
+        changed = _put(data, output, sign)
+    if settings.verbose and output is not None and sign is None:
+        click.echo(f"closedmail: {len(changed)} changed: {', '.join(map(str, changed)) or 'none'}", err=True)
+    if note := call_as_owner(state_dir, lambda: _note(config)):
         click.echo(f"closedmail: note: {note}", err=True)
+
+
+def _put(data: Iterator[bytes], output: Path | None, sign: str | None) -> list[Path]:
+    """Print an export, or write it; gives what was changed."""
+    if sign is not None:
+        signed = clearsigned(data, sign)
+        if output is not None and says_the_same(output, signed):
+            return []
+        data = iter([signed])
+    if output is None:
+        _print(data)
+        return []
+    return [output] if replace_file(output, data, unless_same=sign is None) else []
+
+
+def _one_file(config: Config, target: Target, request: ExportRequest, sign: str | None) -> Iterator[bytes]:
+    """Render a target of one file."""
+    with StoreReader(store_path(config.gateway.state_dir)) as store:
+        lines = target.render(published_generation(store.current(), config), request)[0].lines
+        yield from chunks(target, lines if sign is None else with_signer(lines, sign))
+
+
+def _files(config: Config, target: Target, request: ExportRequest) -> list[tuple[str, str]]:
+    """Render a target of several files: their names and texts."""
+    with StoreReader(store_path(config.gateway.state_dir)) as store:
+        files = target.render(published_generation(store.current(), config), request)
+        return [(file.name, b"".join(chunks(target, file.lines)).decode()) for file in files]
+
+
+def _note(config: Config) -> str:
+    with StoreReader(store_path(config.gateway.state_dir)) as store:
+        return other_rules_note(config, store.current().manifest)
 
 
 def _targets(word: str) -> list[CompletionItem]:

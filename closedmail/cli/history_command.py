@@ -1,6 +1,7 @@
 """`closedmail history`."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import click
@@ -8,6 +9,8 @@ import click
 from closedmail.cli.main import Settings
 from closedmail.cli.output import print_json
 from closedmail.config import load
+from closedmail.core.model import Config
+from closedmail.owner import call_as_owner
 from closedmail.store.environment import store_path
 from closedmail.store.snapshot import StoreReader
 from closedmail.words import counted
@@ -22,15 +25,19 @@ def command(settings: Settings, as_json: bool) -> None:
     closedmail rollback puts one of them back in force.
     """
     config = load(settings.config_path)
-    with StoreReader(store_path(config.gateway.state_dir)) as store:
-        snapshot = store.current()
-        generations = [_line(number, snapshot.generation, line) for number, line in snapshot.history()]
+    generations = call_as_owner(Path(config.gateway.state_dir), lambda: _generations(config))
     if as_json:
         print_json({"generations": generations})
     else:
         for generation in generations:
             for text in _words(generation):
                 click.echo(text)
+
+
+def _generations(config: Config) -> list[dict[str, Any]]:
+    with StoreReader(store_path(config.gateway.state_dir)) as store:
+        snapshot = store.current()
+        return [_line(number, snapshot.generation, line) for number, line in snapshot.history()]
 
 
 def _line(number: int, in_force: int, line: dict[str, Any]) -> dict[str, Any]:

@@ -8,8 +8,8 @@ import click
 from closedmail.cli.main import Settings
 from closedmail.config import load
 from closedmail.core.domain import DomainError, parse_key
+from closedmail.owner import become_owner
 from closedmail.routes.nexthop import parse_nexthop
-from closedmail.sync.lock import become_owner
 from closedmail.sync.release import release
 
 

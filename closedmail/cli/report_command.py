@@ -7,7 +7,8 @@ import click
 
 from closedmail.cli.main import Settings
 from closedmail.config import load
-from closedmail.report.report import write_report
+from closedmail.owner import stream_as_owner
+from closedmail.report.report import render_report, write_report
 from closedmail.status.status import find_status
 
 
@@ -27,4 +28,5 @@ def command(settings: Settings, output: Path) -> None:
     is replaced in one step.
     """
     config, now = load(settings.config_path), int(time.time())
-    write_report(config, output, find_status(config, now), now)
+    state_dir = Path(config.gateway.state_dir)
+    write_report(output, stream_as_owner(state_dir, lambda: render_report(config, find_status(config, now), now)))

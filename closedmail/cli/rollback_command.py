@@ -6,7 +6,7 @@ import click
 
 from closedmail.cli.main import Settings
 from closedmail.config import load
-from closedmail.sync.lock import become_owner
+from closedmail.owner import become_owner
 from closedmail.sync.rollback import rollback
 
 

@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -10,9 +11,10 @@ from closedmail.cli.output import print_json
 from closedmail.config import load
 from closedmail.config.locations import TEXTFILE_END
 from closedmail.errors import ClosedmailError
+from closedmail.owner import call_as_owner
 from closedmail.status.nagios import UNKNOWN, plugin_line, plugin_status, unknown_line
-from closedmail.status.status import Status, find_status
-from closedmail.status.textfile import write_textfile
+from closedmail.status.status import find_status
+from closedmail.status.textfile import render_textfile, write_textfile
 
 
 @click.command("status")
@@ -34,36 +36,54 @@ def command(settings: Settings, as_json: bool, nagios: bool, textfile: str | Non
     now = int(time.time())
     if nagios:
         return _plugin(settings, textfile, now)
-    status = find_status(load(settings.config_path), now)
+    status = _look(settings, now)
     if as_json:
-        print_json(status.to_json())
+        print_json(status["json"])
     else:
-        for line in status.lines():
+        for line in status["lines"]:
             click.echo(line)
     if textfile is not None:
-        _write(textfile, status, now)
-    return 0 if status.state == "ok" else 1
+        _write(textfile, status)
+    return 0 if status["state"] == "ok" else 1
+
+
+def _look(settings: Settings, now: int) -> dict[str, Any]:
+    """Find the status as the owner of the state directory, in every form that may be shown."""
+
+    def look() -> dict[str, Any]:
+        status = find_status(config, now)
+        return {
+            "state": status.state,
+            "json": status.to_json(),
+            "lines": list(status.lines()),
+            "plugin": plugin_line(status, now),
+            "textfile": render_textfile(status, now),
+        }
+
+    config = load(settings.config_path)
+    found: dict[str, Any] = call_as_owner(Path(config.gateway.state_dir), look)
+    return found
 
 
 def _plugin(settings: Settings, textfile: str | None, now: int) -> int:
     """Print one line on stdout whatever happens: the monitoring system shows nothing else."""
     try:
-        status = find_status(load(settings.config_path), now)
+        status = _look(settings, now)
         if textfile is not None:
-            _write(textfile, status, now)
+            _write(textfile, status)
     except ClosedmailError as error:
         click.echo(unknown_line(str(error)))
         return UNKNOWN
     except OSError as error:
         click.echo(unknown_line(": ".join(filter(None, (error.filename, error.strerror or str(error))))))
         return UNKNOWN
-    click.echo(plugin_line(status, now))
-    return plugin_status(status.state)
+    click.echo(status["plugin"])
+    return plugin_status(status["state"])
 
 
-def _write(textfile: str, status: Status, now: int) -> None:
+def _write(textfile: str, status: dict[str, Any]) -> None:
     try:
-        write_textfile(Path(textfile), status, now)
+        write_textfile(Path(textfile), status["textfile"])
     except OSError as error:
         raise ClosedmailError(
             f"--textfile {textfile}: {error.strerror or error}; its folder must be writable"

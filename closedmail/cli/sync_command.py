@@ -10,8 +10,8 @@ from closedmail.cli.output import print_json, progress
 from closedmail.config import load
 from closedmail.core.model import Config
 from closedmail.errors import ClosedmailError, ConfigError
+from closedmail.owner import become_owner
 from closedmail.report.monitoring_files import write_monitoring_files
-from closedmail.sync.lock import become_owner
 from closedmail.sync.own_row_check import report_own_rows
 from closedmail.sync.run import sync
 from closedmail.sync.sync_report import SyncReport

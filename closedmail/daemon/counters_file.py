@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from closedmail.files import folder_owner, replace_file
+from closedmail.files import folder_owner, read_json, replace_file
 from closedmail.inbound.counters import Counters, Series
 
 POLICYD, MILTER = "counters/policyd.json", "counters/milter.json"  # below the state directory
@@ -35,17 +35,13 @@ class SavedCounters:
 def read_counters(state_dir: Path, name: str = POLICYD) -> SavedCounters | None:
     """Read the counters that were saved last, None where there are none. Raises OSError; ValueError if broken."""
     try:
-        with (state_dir / name).open("rb") as file:
-            data = file.read(_LONGEST + 1)
+        fields = read_json(state_dir / name, _LONGEST)
     except FileNotFoundError:
         return None
-    if len(data) > _LONGEST:
-        raise ValueError(f"more than {_LONGEST} bytes")
     try:
-        fields = json.loads(data)
         counts = [_count(*row) for row in fields["counts"]]
         return SavedCounters(Counters(_time(fields["since"]), counts), _time(fields["saved_at"]))
-    except (AttributeError, KeyError, TypeError, RecursionError) as error:
+    except (AttributeError, KeyError, TypeError) as error:
         raise ValueError(repr(error)) from None
 
 

@@ -6,8 +6,11 @@ from tempfile import TemporaryDirectory
 from typing import assert_never
 
 from closedmail import programs
+from closedmail.doctor.chmod_fixes import why_not
 from closedmail.doctor.finding import Fix, Program
 from closedmail.doctor.setup_record import SetupRecord, SetupStep, file_text
+from closedmail.errors import ClosedmailError
+from closedmail.folders import set_mode
 
 FILES = ("main.cf", "master.cf")
 _TIME_LIMIT = 120  # seconds
@@ -26,6 +29,8 @@ def apply_fix(fix: Fix, finding: str, config_directory: str, record: SetupRecord
             if not step.files:
                 return False
         case Program.CHMOD:
+            if reason := why_not(fix.target):  # it may have become so since doctor looked
+                raise ClosedmailError(f"{fix}: root does not do that: {reason}")
             step.modes = {fix.target: [_mode(fix.target)]}
         case Program.ENABLE:
             step.units = {fix.target: [_systemctl("is-active", fix.target), _systemctl("is-enabled", fix.target)]}
@@ -34,7 +39,10 @@ def apply_fix(fix: Fix, finding: str, config_directory: str, record: SetupRecord
         case _:
             assert_never(fix.program)
     record.add(step)
-    run(list(fix.argv))
+    if fix.program is Program.CHMOD:
+        _change_mode(fix)
+    else:
+        run(list(fix.argv))
     for path in step.files:
         step.files[path][1] = file_text(Path(path))
     for path, modes in step.modes.items():
@@ -57,6 +65,15 @@ def predict(fix: Fix, config_directory: str) -> dict[str, list[str]]:
             if before != after:
                 found[str(path)] = [before, after]
     return found
+
+
+def _change_mode(fix: Fix) -> None:
+    """Do what chmod would, without following a link that was put there since."""
+    wanted = fix.arguments[0]
+    try:
+        set_mode(Path(fix.target), _mode(fix.target) | 0o001 if wanted == "o+x" else int(wanted, 8))
+    except OSError as error:
+        raise ClosedmailError(f"{fix}: {error.strerror}") from None
 
 
 def _mode(path: str) -> int:

@@ -1,6 +1,5 @@
 """Inspect the machine under Postfix: files as the user postfix sees them, tables, and whether policyd answers."""
 
-import os
 import pwd
 import stat
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from closedmail.daemon.socket_peer import stranger
 from closedmail.daemon.socket_query import ask_policy_service
 from closedmail.doctor.path_access import groups_of, stopped_at
 from closedmail.doctor.postfix_facts import FileState
+from closedmail.files import read_file
 from closedmail.mta.postconf import run_postfix
 from closedmail.mta.restrictions import split_list
 from closedmail.programs import ProgramError
@@ -92,7 +92,6 @@ def _pair(line: str) -> tuple[str, str]:
 def _read(path: str) -> bytes:
     """Read a file, b"" where it can't be read."""
     try:
-        with open(os.fspath(path), "rb") as file:
-            return file.read(_LARGEST)
+        return read_file(path, _LARGEST, follow=True)
     except OSError:
         return b""

@@ -1,14 +1,21 @@
 """Find the running state of a gateway: what is in force, what systemd runs, how old lists and keys are."""
 
 from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from closedmail.core.model import Config
 from closedmail.doctor.checks.running import TIMER, Running
 from closedmail.doctor.finding import Fix
 from closedmail.doctor.systemd_unit import UnitState, start_fix
-from closedmail.errors import StoreError
+from closedmail.errors import ClosedmailError, StoreError
 from closedmail.lists.fetch_log import FetchRecord, read_log
+from closedmail.maps.own_rows import OwnRows
+from closedmail.mta.asked_tables import AskedTables, answers_about
+from closedmail.mta.lookup_chain import LookupChain
+from closedmail.mta.own_tables import find_own_rows
+from closedmail.owner import Ask, ask_as_owner, call_as_owner
 from closedmail.programs import ProgramError, run
 from closedmail.status.list_state import judge_age, judge_keys
 from closedmail.status.problems import Problem, Problems
@@ -20,26 +27,78 @@ _CRONTABS = ("/etc/crontab", "/etc/cron.d", "/etc/cron.hourly", "/var/spool/cron
 _TIME_LIMIT = 30  # seconds
 
 
-def look_at_running(config: Config, now: int, snapshot: Snapshot | None, trouble: str) -> Running:
-    """Find the whole running state; `trouble` is the reason why there is no `snapshot`."""
-    ages, keys = _lists(config, now, snapshot)
+@dataclass(frozen=True, slots=True)
+class StateDirectory:
+    """What doctor needs to know of the state directory. `generation` is 0 for none, then `trouble` says why.
+
+    `keys` are those of the list in force; `ages` and `key_problems` what status finds.
+    """
+
+    generation: int = 0
+    trouble: str = ""
+    keys: frozenset[str] = frozenset()
+    ages: tuple[Problem, ...] = ()
+    key_problems: tuple[Problem, ...] = ()
+
+
+def look_at_running(state: StateDirectory) -> Running:
+    """Look at what runs, beside what was read."""
     return Running(
-        generation=snapshot.generation if snapshot else 0,
-        trouble=trouble,
+        generation=state.generation,
+        trouble=state.trouble,
         timer=unit_state(TIMER),
         cron=_in_crontab(),
-        ages=tuple(ages),
-        keys=tuple(keys),
+        ages=state.ages,
+        keys=state.key_problems,
     )
 
 
-def read_store(config: Config) -> tuple[StoreReader, Snapshot | None, str]:
-    """Open the store (to be closed); return it, what is in force, and why nothing is."""
-    store = StoreReader(store_path(config.gateway.state_dir), config.command())
+def read_state(config: Config, now: int) -> StateDirectory:
+    """Read the state directory, as its owner. What is wrong raises nothing."""
     try:
-        return store, store.current(), ""
-    except StoreError as error:
-        return store, None, str(error)
+        found = call_as_owner(Path(config.gateway.state_dir), lambda: _read_state(config, now))
+    except (ClosedmailError, OSError) as error:
+        if isinstance(error, ClosedmailError):
+            error.closedmail = config.command()
+        return StateDirectory(trouble=str(error))
+    return StateDirectory(
+        found["generation"],
+        found["trouble"],
+        frozenset(found["keys"]),
+        tuple(Problem(**item) for item in found["ages"]),
+        tuple(Problem(**item) for item in found["key_problems"]),
+    )
+
+
+def _read_state(config: Config, now: int) -> dict[str, Any]:
+    with StoreReader(store_path(config.gateway.state_dir), config.command()) as store:
+        snapshot, trouble, names = None, "", list[str]()
+        try:
+            snapshot = store.current()
+            names = [key for key, _ in snapshot.records()]
+        except StoreError as error:
+            snapshot, trouble = None, str(error)
+        ages, keys = _lists(config, now, snapshot)
+        return {
+            "generation": snapshot.generation if snapshot else 0,
+            "trouble": trouble,
+            "keys": names,
+            "ages": [asdict(item) for item in ages],
+            "key_problems": [asdict(item) for item in keys],
+        }
+
+
+def read_rows_in_front(config: Config, chain: LookupChain, directory: str) -> OwnRows:
+    """Find the rows of the administrator's own tables in front of those in force. `directory` is Postfix's."""
+
+    def look(ask: Ask) -> dict[str, Any]:
+        with StoreReader(store_path(config.gateway.state_dir)) as store:
+            return find_own_rows(chain, AskedTables(ask), store.current()).to_json()
+
+    try:
+        return OwnRows.from_json(ask_as_owner(Path(config.gateway.state_dir), look, answers_about(chain, directory)))
+    except (StoreError, KeyError, TypeError, ValueError):  # which another finding tells
+        return OwnRows()
 
 
 def unit_state(unit: str) -> UnitState:

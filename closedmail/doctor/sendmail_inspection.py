@@ -22,15 +22,15 @@ from closedmail.doctor.systemd_unit import start_fix
 from closedmail.errors import ConfigError
 from closedmail.maps.local_rows_file import LocalRows, read_local_rows
 from closedmail.mta.sendmail_cf import DEFAULT_CF, SendmailCf, parse_cf
-from closedmail.store.snapshot import Snapshot
 
 _UNIT = "closedmail-milter.service"
 
 
-def sendmail_findings(config: Config, snapshot: Snapshot | None, cf_path: str = "") -> Iterator[Finding]:
-    """Find all that is wrong with Sendmail; faults are findings and raise nothing.
+def sendmail_findings(config: Config, in_force: frozenset[str], cf_path: str = "") -> Iterator[Finding]:
+    """Find all that is wrong with Sendmail.
 
-    `cf_path` is a sendmail.cf to judge in place of the installed one; then whether it is in force is not checked.
+    `in_force` are the list's keys, `cf_path` is a sendmail.cf to judge in place of the installed one; then
+    whether it is in force is not checked. Faults are findings and raise nothing.
     """
     path = Path(cf_path or DEFAULT_CF)
     try:
@@ -43,7 +43,7 @@ def sendmail_findings(config: Config, snapshot: Snapshot | None, cf_path: str = 
     except OSError as error:
         yield Finding.of("sendmail", f"{path}: {error.strerror}; run doctor as root")
         return
-    facts, machine = _gather_facts(config, snapshot, parse_cf(text))
+    facts, machine = _gather_facts(config, in_force, parse_cf(text))
     unit = unit_state(_UNIT)
     yield from sendmail_map_findings(facts)
     yield from sendmail_route_findings(facts)
@@ -57,10 +57,8 @@ def sendmail_findings(config: Config, snapshot: Snapshot | None, cf_path: str = 
         yield Finding.of("not-asked", f"this user may not ask the milter on {machine.not_asked[0]}: run doctor as root")
 
 
-def _gather_facts(config: Config, snapshot: Snapshot | None, cf: SendmailCf) -> tuple[SendmailFacts, SendmailMachine]:
-    keys = configured_keys(config)
-    if snapshot:
-        keys.update(key for key, _ in snapshot.records())
+def _gather_facts(config: Config, in_force: frozenset[str], cf: SendmailCf) -> tuple[SendmailFacts, SendmailMachine]:
+    keys = in_force | configured_keys(config)
     machine = SendmailMachine(config.gateway.state_dir, sticky="truststickybit" in blamed_by(cf))
     try:
         own = read_local_rows(config.sendmail)

@@ -9,6 +9,7 @@ from closedmail.daemon.socket_peer import stranger
 from closedmail.daemon.socket_query import ask
 from closedmail.doctor.path_access import groups_of, stopped_at
 from closedmail.doctor.sendmail_facts import PathState
+from closedmail.files import read_file
 from closedmail.milter.milter_health import NEGOTIATE, QUIT
 from closedmail.programs import find
 
@@ -93,7 +94,6 @@ class SendmailMachine:
 def _read(path: str) -> bytes:
     """Read a file, b"" where it can't be read."""
     try:
-        with open(path, "rb") as file:
-            return file.read(_LARGEST)
+        return read_file(path, _LARGEST, follow=True)
     except OSError:
         return b""

@@ -12,6 +12,7 @@ from typing import Any
 
 from closedmail.errors import ClosedmailError
 from closedmail.files import make_folder, replace_file
+from closedmail.folders import changeable_folder
 
 
 @dataclass(slots=True)
@@ -74,6 +75,8 @@ class SetupRecord:
             return
         except OSError as error:
             raise ClosedmailError(f"{folder}: {error.strerror}") from None
+        if os.geteuid() == 0 and (other := changeable_folder(folder)):
+            raise ClosedmailError(f"{other}: others than root may write it, and so the record of setup in {folder}")
         if found.st_uid != os.geteuid() or found.st_mode & 0o022 or not folder.is_dir() or folder.is_symlink():
             raise ClosedmailError(
                 f"{folder}: others may write it, and so Postfix's configuration; make it root's alone"

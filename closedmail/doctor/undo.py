@@ -5,11 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from closedmail.doctor.chmod_fixes import why_not
 from closedmail.doctor.fix_command import run
 from closedmail.doctor.queue_hold import FILES, going_tables, hold_again, hold_mail
 from closedmail.doctor.setup_record import SetupRecord, SetupStep, file_text
 from closedmail.errors import ClosedmailError
 from closedmail.files import replace_file
+from closedmail.folders import set_mode
 from closedmail.mta.config_text import entries, marks, take_back
 from closedmail.mta.postconf import run_postfix
 
@@ -141,6 +143,9 @@ def _write(folder: Path, text: str) -> Path:
 def _undo_modes(step: SetupStep) -> Iterator[str]:
     for name, (before, *after) in step.modes.items():
         path = Path(name)
+        if reason := why_not(name):
+            yield f"{name}: its mode is left as it is: {reason}"
+            continue
         if not path.exists():
             continue
         mode = path.stat().st_mode & 0o7777
@@ -148,9 +153,12 @@ def _undo_modes(step: SetupStep) -> Iterator[str]:
             continue
         if after and mode != after[0]:
             yield f"{name}: its mode was changed since setup, and is left as it is"
-        else:
-            path.chmod(before)
+            continue
+        try:
+            set_mode(path, before)
             yield f"{name}: mode {before:04o} again"
+        except OSError as error:
+            yield f"{name}: its mode is left as it is: {error.strerror}"
 
 
 def _undo_units(step: SetupStep) -> Iterator[str]:

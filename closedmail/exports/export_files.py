@@ -1,12 +1,11 @@
 """Write exports to disk: a target renders the generation in force, and its files are put in place."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from closedmail.core.model import Config
 from closedmail.exports.published_generation import PublishedGeneration
-from closedmail.exports.target import ExportRequest, Target
+from closedmail.exports.target import Target
 from closedmail.files import make_folder, replace_file
 from closedmail.store.snapshot import Snapshot
 from closedmail.sync.rules import archived_rules
@@ -55,14 +54,11 @@ def _joined(lines: list[str], target: Target) -> bytes:
     return "".join(line + target.newline for line in lines).encode()
 
 
-def write_export(target: Target, published: PublishedGeneration, request: ExportRequest, path: Path) -> list[Path]:
-    """Write an export to a file, or to the files of a folder; return the paths that have changed.
+def write_files(folder: Path, files: Iterable[tuple[str, str]]) -> list[Path]:
+    """Write the files of an export, by name, into a folder; gives the paths that have changed.
 
     Each file is written aside and renamed; one with the same content is left as it is. Raises OSError.
     """
-    place = str(path.absolute()) if target.folder else ""
-    files = target.render(published, replace(request, place=place))
-    if target.folder:
-        make_folder(path)
-    places = [(path / file.name if target.folder else path, file) for file in files]
-    return [place for place, file in places if replace_file(place, chunks(target, file.lines), unless_same=True)]
+    make_folder(folder)
+    places = [(folder / name, text) for name, text in files]
+    return [place for place, text in places if replace_file(place, [text.encode()], unless_same=True)]

@@ -7,9 +7,11 @@ from pathlib import Path
 import gnupg
 
 from closedmail.errors import ClosedmailError
+from closedmail.files import read_file
 
 logging.getLogger("gnupg").propagate = False  # its warnings about exit statuses reach the administrator as our error
 
+_LARGEST = 1 << 30  # bytes
 _SIGNATURE = b"\n-----BEGIN PGP SIGNATURE-----"
 
 
@@ -31,8 +33,8 @@ def clearsigned(data: Iterable[bytes], fingerprint: str) -> bytes:
 def says_the_same(path: Path, signed: bytes) -> bool:
     """Check whether a file is the same text with a signature of another second."""
     try:
-        old = path.read_bytes()
-    except FileNotFoundError:
+        old = read_file(path, _LARGEST)
+    except OSError:
         return False
     head = old.partition(_SIGNATURE)[0]
     return _SIGNATURE in old and head == signed.partition(_SIGNATURE)[0]

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from closedmail.core.model import Source
-from closedmail.files import replace_file
+from closedmail.files import read_json, replace_file
 from closedmail.lists.fetch import Validators
 
 _FILE = "sync.json"
+_LONGEST = 32 << 20  # bytes: an entry has a few hundred
 
 
 @dataclass(slots=True)
@@ -59,7 +60,7 @@ class FetchRecord:
 def read_log(state_dir: Path) -> dict[str, FetchRecord]:
     """Read all entries; none where the file is missing or broken."""
     try:
-        data = json.loads((state_dir / _FILE).read_bytes())
+        data = read_json(state_dir / _FILE, _LONGEST)
         return {str(name): _record(entry) for name, entry in data["networks"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}

@@ -3,16 +3,17 @@
 import json
 from pathlib import Path
 
-from closedmail.files import replace_file
+from closedmail.files import read_json, replace_file
 from closedmail.maps.own_rows import OwnRows
 
 OWN_ROWS = "own_rows.json"
+_LONGEST = 64 * 1024 * 1024  # bytes
 
 
 def read_own_rows(state_dir: Path) -> OwnRows:
     """Read what the last run saw; nothing where the file is missing or broken."""
     try:
-        return OwnRows.from_json(json.loads((state_dir / OWN_ROWS).read_bytes()))
+        return OwnRows.from_json(read_json(state_dir / OWN_ROWS, _LONGEST))
     except (OSError, ValueError, KeyError, TypeError):
         return OwnRows()
 

@@ -56,6 +56,11 @@ class LookupChain:
         """Return the settings of a delivery service."""
         return self.tls.get(service) or self.tls.get("") or TlsSettings()
 
+    def own_tables(self) -> frozenset[str]:
+        """Return all tables that are not ours."""
+        lists = (self.transport, *(settings.tables for settings in self.tls.values()))
+        return frozenset(table for each in lists for table in (*each.front, *each.behind))
+
     def delivery(self, value: str, domain: str) -> tuple[str, tuple[str, ...]]:
         """Return the service and nexthops that the value of a transport row means for a domain of no class of ours.
 

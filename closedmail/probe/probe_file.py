@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from closedmail.files import folder_owner, replace_file
+from closedmail.files import folder_owner, read_json, replace_file
 from closedmail.probe.probe_result import HostResult
 
 _FILE = "probe.json"
@@ -23,12 +23,11 @@ class KeptProbe:
 def read_probe(state_dir: Path) -> KeptProbe | None:
     """Read what was kept; None where there is nothing readable: the next probe writes it again."""
     try:
-        with (state_dir / _FILE).open("rb") as file:
-            data = json.loads(file.read(_LONGEST))
+        data = read_json(state_dir / _FILE, _LONGEST)
         if not isinstance(data["probed_at"], str):
             return None
         return KeptProbe(data["probed_at"], tuple(map(HostResult.from_json, data["hosts"])))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 

@@ -6,18 +6,20 @@ what it still writes must never get into the files of the next run.
 """
 
 import os
+import stat
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
 
 from closedmail.errors import Refused
-from closedmail.files import make_folder, remove_tree
+from closedmail.files import make_folder, open_text, remove_tree
 from closedmail.mta.map_types import TRANSPORT
 
 DISPLACED = "old"  # below the build folder: links to the files that a switch replaces
+LARGEST = 1 << 28  # bytes of a table's text
 _BUILD = ".closedmail-build-"  # and a random end
 
 
@@ -101,7 +103,7 @@ def files_in(map_dir: str) -> frozenset[str]:
 def read_rows(map_dir: str, keys: Collection[str]) -> dict[str, str]:
     """Read some rows of the transport table in force, from its text; none where there is no text."""
     try:
-        with Path(map_dir, TRANSPORT).open(encoding="utf-8") as lines:
+        with open_text(Path(map_dir, TRANSPORT), LARGEST) as lines:
             pairs = (line.rstrip("\n").partition("\t") for line in lines)
             return {key: value for key, _, value in pairs if key in keys}
     except (OSError, UnicodeDecodeError):
@@ -131,3 +133,40 @@ def map_faults(map_dir: Path, identities: Mapping[str, list[int]]) -> list[str]:
 def _identity(path: Path) -> list[int]:
     found = path.stat()
     return [found.st_ino, found.st_size, found.st_mtime_ns]
+
+
+def repair_modes(map_dir: Path, names: Iterable[str], state_dir: Path, withdrawn: int) -> bool:
+    """Repair the modes of maps and of the folders on the way to them; tell whether the MTA can read all files.
+
+    Folders are map_dir and those between the state directory and it. `withdrawn` are the rights to write that nobody
+    but the owner keeps: Sendmail defers all mail while a group may write there. A group that was chosen for the MTA is
+    left with what it has. Root does not do this in the owner's place: who owns a folder could have put links there.
+    """
+    for folder in (map_dir, *map_dir.parents):
+        if folder == map_dir or state_dir in folder.parents:
+            with suppress(OSError):
+                _repair(folder, 0o055, withdrawn, os.O_DIRECTORY)
+    try:
+        for name in names:
+            _repair(map_dir / name, 0o044, withdrawn)
+    except FileNotFoundError:
+        pass  # that is another fault
+    except OSError:
+        return False
+    return True
+
+
+def _repair(path: Path, granted: int, withdrawn: int, kind: int = 0) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | kind)
+    try:
+        found = os.fstat(descriptor)
+        mode = stat.S_IMODE(found.st_mode)
+        needed = granted & (0o011 if kind else 0o044)
+        chosen = found.st_gid != os.getegid() and mode & needed & 0o070
+        if not (mode & needed & 0o007 or chosen):
+            mode |= granted
+        mode &= ~withdrawn
+        if mode != stat.S_IMODE(found.st_mode):
+            os.fchmod(descriptor, mode)
+    finally:
+        os.close(descriptor)

@@ -3,8 +3,9 @@
 from collections.abc import Container, Mapping
 from pathlib import Path
 
+from closedmail.files import open_text
 from closedmail.maps.standing_rows import StandingRows, parse_standing
-from closedmail.publish.built_maps import map_faults
+from closedmail.publish.built_maps import LARGEST, map_faults
 
 
 def standing_rows(
@@ -24,7 +25,7 @@ def standing_rows(
     if known is not None and not map_faults(table.parent, {table.name: known}):
         return StandingRows()
     try:
-        with table.open(encoding="utf-8", errors="surrogateescape") as lines:
+        with open_text(table, LARGEST, "surrogateescape") as lines:
             found = parse_standing(lines, own_rows)
     except (FileNotFoundError, NotADirectoryError):
         return StandingRows()

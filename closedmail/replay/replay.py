@@ -1,13 +1,12 @@
 """Apply the rules in force to mail that was already received: logs in, a report out."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
 
 from closedmail.inbound.partner import Rulebook
-from closedmail.replay.log_files import open_logs
+from closedmail.replay.log_files import LogFile
 from closedmail.replay.received_mail import Replay
 from closedmail.replay.smtpd_events import Shown
 from closedmail.replay.tally import PartnerTally, Tally, most
@@ -73,15 +72,14 @@ class ReplayReport:
         return sorted(self.tally.partners.items(), key=lambda item: (-item[1].reject, -item[1].unknown, item[0]))
 
 
-def replay(names: Sequence[str], book: Rulebook, step: Callable[[str], None]) -> ReplayReport:
-    """Read logs, and judge all mail in them; `step` is called with the name of each log. Raises ClosedmailError."""
+def replay(logs: Iterable[LogFile], book: Rulebook, step: Callable[[str], None]) -> ReplayReport:
+    """Read open logs, and judge all mail in them; `step` gets the name of each log. Raises ClosedmailError."""
     tally = Tally(book)
     joined = Replay(tally.received, tally.rejected)
-    with ExitStack() as stack:
-        for log in open_logs(names, stack):
-            step(log.name)
-            for line in log.lines():
-                joined.feed(line)
+    for log in logs:
+        step(log.name)
+        for line in log.lines():
+            joined.feed(line)
     joined.finish()
     return ReplayReport(tally, joined.first, joined.last, joined.handed_back)
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from closedmail.core.model import Config
 from closedmail.errors import ClosedmailError
-from closedmail.report.report import write_report
+from closedmail.report.report import render_report, write_report
 from closedmail.status.status import find_status
-from closedmail.status.textfile import write_textfile
+from closedmail.status.textfile import render_textfile, write_textfile
 
 
 def write_monitoring_files(config: Config, now: int) -> Iterator[str]:
@@ -18,12 +18,12 @@ def write_monitoring_files(config: Config, now: int) -> Iterator[str]:
     status = find_status(config, now)
     if textfile:
         try:
-            write_textfile(Path(textfile), status, now)
+            write_textfile(Path(textfile), render_textfile(status, now))
         except OSError as error:
             yield not_written("monitoring.textfile", textfile, error)
     if report:
         try:
-            write_report(config, Path(report), status, now)
+            write_report(Path(report), render_report(config, status, now))
         except ClosedmailError as error:
             yield f"monitoring.report: {error}"
 

@@ -35,11 +35,16 @@ _SHOWN = 200  # rows of one table; a page for people, not an export
 _GENERATIONS = 60
 
 
-def write_report(config: Config, path: Path, status: Status, now: int) -> None:
+def render_report(config: Config, status: Status, now: int) -> Iterator[bytes]:
+    """Render the page, at a time (Unix seconds)."""
+    for piece in report_page(gather_report(config, status, now)):
+        yield piece.encode("utf-8", "replace")
+
+
+def write_report(path: Path, page: Iterable[bytes]) -> None:
     """Write the page, in one step, to a file for everybody to read. Raises ClosedmailError and keeps the old one."""
-    page = report_page(gather_report(config, status, now))
     try:
-        replace_file(path, (piece.encode("utf-8", "replace") for piece in page))
+        replace_file(path, page)
     except OSError as error:
         raise ClosedmailError(
             f"{path}: {error.strerror}; the folder must exist and be writable for the user that runs this"

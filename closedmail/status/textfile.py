@@ -15,9 +15,14 @@ from closedmail.status.problems import STATES
 from closedmail.status.status import Status
 
 
-def write_textfile(path: Path, status: Status, now: int) -> None:
-    """Replace the file in one step, readable for everybody. Raises OSError, and then the old one stays."""
-    replace_file(path, [exposition(families(status, now)).encode()], 0o644)
+def write_textfile(path: Path, text: str) -> None:
+    """Replace the file in one step, readable for everybody. Raises OSError, and then the old one stands."""
+    replace_file(path, [text.encode()], 0o644)
+
+
+def render_textfile(status: Status, now: int) -> str:
+    """Render the file. `now` is Unix time."""
+    return exposition(families(status, now))
 
 
 def families(status: Status, now: int) -> Iterator[Family]:

@@ -58,6 +58,8 @@ def store_errors(path: Path) -> Iterator[None]:
         raise StoreError(f"{path}: {_advised(words)}") from None
     except OSError as error:
         raise StoreError(f"{path}: {_advised(error.strerror or str(error))}") from None
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:  # of what is in it
+        raise StoreError(f"{path}: the policy store is broken ({_short(error)})", _REMAKE) from None
 
 
 RUN_SYNC = "run: {closedmail} sync"
@@ -95,6 +97,9 @@ def open_environment(path: Path, *, remake: bool = False) -> lmdb.Environment:
         data = path / "data.mdb"
         if not data.exists() or (data.is_file() and (remake or not data.stat().st_size)):
             _make(data)
+        for place in (data, path / "lock.mdb"):
+            if place.is_symlink() or (place.exists() and not place.is_file()):  # LMDB would wait for a pipe
+                raise OSError(errno.EINVAL, f"{place.name} is not a regular file; move it away")
         _make_room_for_lock(path / "lock.mdb")
         environment = lmdb.open(str(path), map_size=_MAP_SIZE, max_dbs=_DATABASES, readahead=False, mode=_MODE)
     try:

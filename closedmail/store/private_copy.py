@@ -4,12 +4,14 @@ LMDB reads through a mapped file: truncating that file while it is read (`cp` ov
 process, since its pages are gone. A copy can neither be truncated nor written by anybody else.
 """
 
+import errno
 import os
 from pathlib import Path
 
 import lmdb
 
 from closedmail.errors import StoreError
+from closedmail.files import open_regular
 from closedmail.store.environment import NOTHING_YET, RUN_SYNC, check_size, open_copy, store_errors
 
 _HEAD = 256  # bytes: LMDB's page header and meta record with the transaction's number, which changes with each commit
@@ -25,7 +27,7 @@ class PrivateCopy:
         self._memory = -1
         with store_errors(path):
             try:
-                self._file = os.open(self._name, os.O_RDONLY | os.O_CLOEXEC)
+                self._file = open_regular(self._name)
             except FileNotFoundError:
                 raise StoreError(f"{path}: {NOTHING_YET}", RUN_SYNC) from None
         try:
@@ -48,6 +50,8 @@ class PrivateCopy:
         with store_errors(path):
             status = os.fstat(self._file)
             self._identity = status.st_dev, status.st_ino
+            if status.st_size > _largest():
+                raise OSError(errno.EFBIG, f"larger than half of this machine's memory ({status.st_size:,} bytes)")
             self._memory = os.memfd_create("closedmail-store", os.MFD_CLOEXEC)
             size = _copy(self._file, self._memory)
         if not size:
@@ -101,3 +105,8 @@ def _copy(source: int, target: int) -> int:
         if not copied:
             return size
         size += copied
+
+
+def _largest() -> int:
+    """Give how much memory a copy may take: a file that is one large hole costs its maker nothing."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2

@@ -71,7 +71,7 @@ class Snapshot:
             data = self._txn.get(MANIFEST_KEY, db=self._meta)
         try:
             manifest = Manifest.from_json(bytes(data or b""))
-        except (TypeError, ValueError, KeyError) as error:
+        except (TypeError, ValueError, KeyError, AttributeError, RecursionError) as error:
             raise StoreError(f"{self._path}: the policy store is broken ({error})", RUN_SYNC) from None
         self.manifest = manifest
         # Plain attributes, since every decision reads them.
@@ -163,7 +163,7 @@ class Snapshot:
         """Read what `sync` reported of a network ("": of partners without one)."""
         with store_errors(self._path):
             data = self._txn.get(DETAILS_KEY + network.encode(), db=self._meta)
-        return Details() if data is None else Details.from_json(bytes(data))
+            return Details() if data is None else Details.from_json(bytes(data))
 
     def history(self) -> list[tuple[int, dict[str, Any]]]:
         """List the generations kept, newest first: number, and the line written when it was published."""

@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import pwd
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,21 +16,6 @@ def prepare_state_dir(state_dir: Path) -> None:
         make_folder(state_dir)
     except OSError as error:
         raise ClosedmailError(f"{state_dir}: {error.strerror}; make it, owned by the user that syncs") from None
-
-
-def become_owner(state_dir: Path) -> None:
-    """Become the owner of the state directory if started as root, so that no root-owned file stops the timer."""
-    if os.geteuid() != 0 or not state_dir.exists():
-        return
-    owner = state_dir.stat()
-    if owner.st_uid == 0:
-        return
-    try:
-        os.initgroups(pwd.getpwuid(owner.st_uid).pw_name, owner.st_gid)
-    except KeyError:  # a user without a name has no other groups
-        os.setgroups([])
-    os.setgid(owner.st_gid)
-    os.setuid(owner.st_uid)
 
 
 @contextmanager

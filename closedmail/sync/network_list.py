@@ -10,7 +10,7 @@ from typing import Any
 from closedmail.core.hold_reason import Why
 from closedmail.core.model import Network, Source
 from closedmail.errors import Refused
-from closedmail.files import fresh_folder
+from closedmail.files import fresh_folder, open_regular
 from closedmail.lists.fetch_log import FetchRecord
 from closedmail.lists.gpg_status import CLOCK_SKEW
 from closedmail.lists.obtain import Obtained, Transferred, check_replay, file_digest, obtain, transfer
@@ -279,7 +279,7 @@ def read_list(path: Path, source: Source, admission: Admission) -> Listing:
 
     Raises MailertableError for a table without the column, and for lines that end with CR alone.
     """
-    with path.open("rb") as lines:
+    with open(open_regular(path), "rb") as lines:
         if source.format == "csv":
             return read_csv(lines, admission, source.column)
         if source.format == "domains":

@@ -11,7 +11,7 @@ from closedmail.lists.fetch_log import FetchRecord, write_log
 from closedmail.lists.gpg_status import CLOCK_SKEW
 from closedmail.maps.linger_times import longest_linger
 from closedmail.mta.recipient_guard import guard_sentence
-from closedmail.publish.built_maps import maps_in_force
+from closedmail.publish.built_maps import maps_in_force, repair_modes
 from closedmail.publish.switch import interrupted
 from closedmail.store.environment import store_path
 from closedmail.store.snapshot import StoreReader
@@ -85,6 +85,7 @@ class _Sync:
             self.report.set_aside = set_aside_sentence(run.file, self.manifest)
         self.lists: list[NetworkList] = []
         self.names: Sequence[str] = ()
+        self.readable = self._repair_modes()
 
     def carry_out(self, names: Sequence[str]) -> SyncReport:
         """Do all steps. What is refused is in the report, and in the log for `status`."""
@@ -186,10 +187,23 @@ class _Sync:
             return new or alone or any(not item.source for item in self.config.networks)
         seen = self._seen()
         due = 0 < manifest.rows_due <= now or (seen is not None and bool(seen.ends or seen.anew))
-        torn = interrupted(self.run.state_dir)
+        torn = not self.readable or interrupted(self.run.state_dir)
         for maps, known in ((self.config.postfix, manifest.maps), (self.config.sendmail, manifest.sendmail_maps)):
             torn = torn or (maps is not None and not maps_in_force(Path(maps.map_dir), known))
         return new or manifest.configuration != inputs.digest or due or torn
+
+    def _repair_modes(self) -> bool:
+        """Repair modes that somebody has changed, whatever becomes of the lists; tell whether all maps can be read."""
+        if self.manifest is None or self.run.dry_run:
+            return True
+        readable = True
+        for maps, known, withdrawn in (
+            (self.config.postfix, self.manifest.maps, 0o002),
+            (self.config.sendmail, self.manifest.sendmail_maps, 0o022),
+        ):
+            if maps is not None:
+                readable &= repair_modes(Path(maps.map_dir), known, self.run.state_dir, withdrawn)
+        return readable
 
     def _publish(self, inputs: Inputs) -> dict[str, int] | None:
         """Publish, unless the brakes leave nothing to publish; returns when the first hold of each network is due."""

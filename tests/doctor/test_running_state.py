@@ -5,7 +5,7 @@ from support.network import DAY, Site
 
 from closedmail.doctor.checks.running import Running, state_findings
 from closedmail.doctor.finding import Finding
-from closedmail.doctor.running_state import look_at_running, read_store
+from closedmail.doctor.running_state import look_at_running, read_state
 from closedmail.status.problems import Problem, ProblemKind
 from closedmail.status.status import find_status
 
@@ -14,10 +14,8 @@ TWO = "koeln.example\tesmtp:[192.0.2.1]\nbonn.example\tesmtp:[192.0.2.2]\n"
 
 def look(site: Site, *, later: int) -> list[Finding]:
     """What doctor finds of lists and keys that much later."""
-    store, snapshot, trouble = read_store(site.config)
-    with store:
-        found = state_findings(site.config, look_at_running(site.config, site.now + later, snapshot, trouble))
-        return [finding for finding in found if finding.id in ("no-generation", "list-age", "signing-key")]
+    found = state_findings(site.config, look_at_running(read_state(site.config, site.now + later)))
+    return [finding for finding in found if finding.id in ("no-generation", "list-age", "signing-key")]
 
 
 # Words of status' sentences about fetches, keys and held domains; and one that is none.
