@@ -49,6 +49,10 @@ class ClosedmailError(Exception):
         return f"{self.fault}; {self.remedy.replace('{closedmail}', self.closedmail)}" if self.remedy else self.fault
 
 
+class ServiceUserError(ClosedmailError):
+    """The owner of the state directory, who runs closedmail, can't do what it has to."""
+
+
 class ConfigError(ClosedmailError):
     """The configuration is wrong. `key` is the full key (`network.ndb.inbound.mode`), "" for the file itself."""
 

@@ -7,6 +7,7 @@ folder of closedmail's own user would lead root to /etc/shadow.
 import errno
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 _MOST_LINKS = 40  # on the way to a file, as Linux has it
@@ -74,6 +75,15 @@ def set_mode(path: Path, mode: int) -> None:
 
     Raises OSError, also for a file with several names in another user's folder: one of them may be root's.
     """
+    _change(path, lambda descriptor: os.fchmod(descriptor, mode))
+
+
+def set_group(path: Path, gid: int) -> None:
+    """Change the group, likewise."""
+    _change(path, lambda descriptor: os.fchown(descriptor, -1, gid))
+
+
+def _change(path: Path, change: Callable[[int], None]) -> None:
     real = Path(os.path.realpath(path))
     folder = open_folder(real.parent)
     try:
@@ -82,7 +92,7 @@ def set_mode(path: Path, mode: int) -> None:
             found = os.fstat(descriptor)
             if stat.S_ISREG(found.st_mode) and found.st_nlink > 1 and _others_write(os.fstat(folder)):
                 raise OSError(errno.EMLINK, "it has another name, which may be root's", str(path))
-            os.fchmod(descriptor, mode)
+            change(descriptor)
         finally:
             os.close(descriptor)
     finally:

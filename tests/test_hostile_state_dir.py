@@ -27,6 +27,7 @@ from support.patient import Patient, patient
 from closedmail.cli import history_command, main
 from closedmail.config import load
 from closedmail.core.model import Config
+from closedmail.daemon.counters_file import MILTER, POLICYD
 from closedmail.doctor.running_state import read_state
 from closedmail.errors import ClosedmailError
 from closedmail.lists.fetch_log import read_log
@@ -38,7 +39,7 @@ from closedmail.report.report import render_report
 from closedmail.status.status import Status
 from closedmail.status.traffic import find_traffic
 
-pytestmark = pytest.mark.real("root", "postconf", "postmap", "openssl")
+pytestmark = pytest.mark.real("root", "Python for all users", "postconf", "postmap", "openssl")
 NOBODY = 65534
 IN_TIME = 60  # seconds, for a command that waits for nothing
 REPORT = ("report", "--output", "{folder}/report.html")
@@ -53,9 +54,9 @@ COMMANDS = (
 )
 DOCTOR = ("doctor", "--json")
 AGE = re.compile(r"[\d.:]+(?: (?:second|minute)s?)?")  # and times, and the coordinates of charts
-JSON = ("sync.json", "counters.json", "counters-milter.json", "probe.json", "own_rows.json")
+JSON = ("sync.json", POLICYD, MILTER, "probe.json", "own_rows.json")
 # What is exchanged at once.
-PLACES = (JSON, ("store/data.mdb",), ("store",), ("postfix/transport", "postfix/senders"), ("postfix",))
+PLACES = (JSON, ("store/data.mdb",), ("store", "counters"), ("postfix/transport", "postfix/senders"), ("postfix",))
 
 
 def link(path: Path) -> None:
@@ -133,6 +134,7 @@ def gateway() -> Iterator[Patient]:
 def state(gateway: Patient) -> Iterator[Path]:
     """The state directory, given to nobody; as it was in the end."""
     place, kept = gateway.folder / "state", gateway.folder / "kept"
+    (place / "counters").mkdir(exist_ok=True)
     if not kept.exists():
         shutil.copytree(place, kept)
     yield place

@@ -1,14 +1,13 @@
 """`closedmail release`."""
 
 from contextlib import suppress
-from pathlib import Path
 
 import click
 
+from closedmail.cli.as_owner import go_on_as_owner
 from closedmail.cli.main import Settings
 from closedmail.config import load
 from closedmail.core.domain import DomainError, parse_key
-from closedmail.owner import become_owner
 from closedmail.routes.nexthop import parse_nexthop
 from closedmail.sync.release import release
 
@@ -24,7 +23,7 @@ def command(settings: Settings, domains: tuple[str, ...]) -> None:
     """
     keys = [_key(domain) for domain in domains]
     config = load(settings.config_path)
-    become_owner(Path(config.gateway.state_dir))
+    go_on_as_owner(config)
     report = release(config, keys)
     for line in report.lines():
         click.echo(line)

@@ -1,12 +1,10 @@
 """`closedmail rollback`."""
 
-from pathlib import Path
-
 import click
 
+from closedmail.cli.as_owner import go_on_as_owner
 from closedmail.cli.main import Settings
 from closedmail.config import load
-from closedmail.owner import become_owner
 from closedmail.sync.rollback import rollback
 
 
@@ -21,7 +19,7 @@ def command(settings: Settings, generation: int) -> None:
     file's rules change, or until sync --force.
     """
     config = load(settings.config_path)
-    become_owner(Path(config.gateway.state_dir))
+    go_on_as_owner(config)
     report = rollback(config, generation)
     for line in report.lines():
         click.echo(line)

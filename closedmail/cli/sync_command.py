@@ -1,16 +1,15 @@
 """`closedmail sync`."""
 
 import time
-from pathlib import Path
 
 import click
 
+from closedmail.cli.as_owner import go_on_as_owner
 from closedmail.cli.main import Settings
 from closedmail.cli.output import print_json, progress
 from closedmail.config import load
 from closedmail.core.model import Config
 from closedmail.errors import ClosedmailError, ConfigError
-from closedmail.owner import become_owner
 from closedmail.report.monitoring_files import write_monitoring_files
 from closedmail.sync.own_row_check import report_own_rows
 from closedmail.sync.run import sync
@@ -40,7 +39,7 @@ def command(
     if forget_signing_time and not names:
         raise click.UsageError("--forget-signing-time needs --network NAME: whose signing time?")
     config = load(settings.config_path)
-    become_owner(Path(config.gateway.state_dir))
+    go_on_as_owner(config)
     try:
         # One step for each list, and reading, settling, building.
         with progress(len(config.networks) + 3, verbose=settings.verbose) as step:

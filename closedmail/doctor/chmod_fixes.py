@@ -1,4 +1,5 @@
-"""Changes of modes that root must not make: below a folder that another user may write, a link may stand in the place.
+"""Changes of modes and groups that root must not make: below a folder that another user may write, a link may stand
+in the place.
 
 Its owner makes them there. What lies below map_dir is repaired by sync, which runs as the owner.
 """
@@ -31,7 +32,7 @@ def safe_fixes(config: Config, findings: Iterable[Finding]) -> Iterator[Finding]
         fixes: list[Fix] = []
         text = finding.text
         for fix in finding.fixes:
-            reason = why_not(fix.target) if fix.program is Program.CHMOD else ""
+            reason = why_not(fix.target) if fix.program in (Program.CHMOD, Program.CHGRP) else ""
             if not reason:
                 fixes.append(fix)
             elif _is_map(config, fix.target):

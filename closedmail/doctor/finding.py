@@ -19,6 +19,7 @@ class Program(Enum):
 
     POSTCONF = ("postconf",)
     CHMOD = ("chmod",)
+    CHGRP = ("chgrp",)
     ENABLE = ("systemctl", "enable", "--now")
     RESTART = ("systemctl", "restart")
     CLOSEDMAIL = ("closedmail",)
@@ -59,6 +60,11 @@ class Fix:
     def chmod(cls, mode: str, path: str) -> "Fix":
         """Change the mode of a path."""
         return cls(Program.CHMOD, (mode, path))
+
+    @classmethod
+    def chgrp(cls, group: str, path: str) -> "Fix":
+        """Change the group of a path."""
+        return cls(Program.CHGRP, (group, path))
 
     @classmethod
     def start(cls, unit: str) -> "Fix":

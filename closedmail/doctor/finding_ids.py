@@ -45,6 +45,7 @@ FINDINGS: dict[str, FindingKind] = {
             "own-rows": "A file of your own rows (own_mailertable, own_access) can't be read by sync.",
             "postfix": "Postfix can't be asked for its configuration.",
             "postfix-version": "Postfix is older than 3.5.",
+            "service-user": "The user who runs closedmail can't read its configuration, or Python's own files.",
             "transport-missing": "master.cf lacks the service that delivers to partners.",
         },
     ),

@@ -1,5 +1,6 @@
 """Run one command of a finding, after what it will change has been written down. Never through a shell."""
 
+import grp
 import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,7 +11,7 @@ from closedmail.doctor.chmod_fixes import why_not
 from closedmail.doctor.finding import Fix, Program
 from closedmail.doctor.setup_record import SetupRecord, SetupStep, file_text
 from closedmail.errors import ClosedmailError
-from closedmail.folders import set_mode
+from closedmail.folders import set_group, set_mode
 
 FILES = ("main.cf", "master.cf")
 _TIME_LIMIT = 120  # seconds
@@ -32,6 +33,9 @@ def apply_fix(fix: Fix, finding: str, config_directory: str, record: SetupRecord
             if reason := why_not(fix.target):  # it may have become so since doctor looked
                 raise ClosedmailError(f"{fix}: root does not do that: {reason}")
             step.modes = {fix.target: [_mode(fix.target)]}
+        case Program.CHGRP:
+            if reason := why_not(fix.target):
+                raise ClosedmailError(f"{fix}: root does not do that: {reason}")
         case Program.ENABLE:
             step.units = {fix.target: [_systemctl("is-active", fix.target), _systemctl("is-enabled", fix.target)]}
         case Program.RESTART:
@@ -41,6 +45,8 @@ def apply_fix(fix: Fix, finding: str, config_directory: str, record: SetupRecord
     record.add(step)
     if fix.program is Program.CHMOD:
         _change_mode(fix)
+    elif fix.program is Program.CHGRP:
+        _change_group(fix)
     else:
         run(list(fix.argv))
     for path in step.files:
@@ -72,6 +78,16 @@ def _change_mode(fix: Fix) -> None:
     wanted = fix.arguments[0]
     try:
         set_mode(Path(fix.target), _mode(fix.target) | 0o001 if wanted == "o+x" else int(wanted, 8))
+    except OSError as error:
+        raise ClosedmailError(f"{fix}: {error.strerror}") from None
+
+
+def _change_group(fix: Fix) -> None:
+    """Do what chgrp would, likewise. It is not undone: the mode says what the group may, and that is."""
+    try:
+        set_group(Path(fix.target), grp.getgrnam(fix.arguments[0]).gr_gid)
+    except KeyError:
+        raise ClosedmailError(f"{fix}: there is no such group") from None
     except OSError as error:
         raise ClosedmailError(f"{fix}: {error.strerror}") from None
 

@@ -5,11 +5,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from closedmail.config.readable import Unreadable, find_unreadable
 from closedmail.core.model import Config
 from closedmail.doctor.checks.running import TIMER, Running
 from closedmail.doctor.finding import Fix
 from closedmail.doctor.systemd_unit import UnitState, start_fix
-from closedmail.errors import ClosedmailError, StoreError
+from closedmail.errors import ClosedmailError, ServiceUserError, StoreError
 from closedmail.lists.fetch_log import FetchRecord, read_log
 from closedmail.maps.own_rows import OwnRows
 from closedmail.mta.asked_tables import AskedTables, answers_about
@@ -31,11 +32,14 @@ _TIME_LIMIT = 30  # seconds
 class StateDirectory:
     """What doctor needs to know of the state directory. `generation` is 0 for none, then `trouble` says why.
 
-    `keys` are those of the list in force; `ages` and `key_problems` what status finds.
+    `unreadable` and `unable` are those of `Running`, `keys` those of the list in force; `ages` and `key_problems` what
+    status finds.
     """
 
     generation: int = 0
     trouble: str = ""
+    unreadable: Unreadable | None = None
+    unable: str = ""
     keys: frozenset[str] = frozenset()
     ages: tuple[Problem, ...] = ()
     key_problems: tuple[Problem, ...] = ()
@@ -46,6 +50,8 @@ def look_at_running(state: StateDirectory) -> Running:
     return Running(
         generation=state.generation,
         trouble=state.trouble,
+        unreadable=state.unreadable,
+        unable=state.unable,
         timer=unit_state(TIMER),
         cron=_in_crontab(),
         ages=state.ages,
@@ -57,6 +63,8 @@ def read_state(config: Config, now: int) -> StateDirectory:
     """Read the state directory, as its owner. What is wrong raises nothing."""
     try:
         found = call_as_owner(Path(config.gateway.state_dir), lambda: _read_state(config, now))
+    except ServiceUserError as error:
+        return StateDirectory(unable=str(error))
     except (ClosedmailError, OSError) as error:
         if isinstance(error, ClosedmailError):
             error.closedmail = config.command()
@@ -64,9 +72,10 @@ def read_state(config: Config, now: int) -> StateDirectory:
     return StateDirectory(
         found["generation"],
         found["trouble"],
-        frozenset(found["keys"]),
-        tuple(Problem(**item) for item in found["ages"]),
-        tuple(Problem(**item) for item in found["key_problems"]),
+        Unreadable(**found["unreadable"]) if found["unreadable"] else None,
+        keys=frozenset(found["keys"]),
+        ages=tuple(Problem(**item) for item in found["ages"]),
+        key_problems=tuple(Problem(**item) for item in found["key_problems"]),
     )
 
 
@@ -79,9 +88,11 @@ def _read_state(config: Config, now: int) -> dict[str, Any]:
         except StoreError as error:
             snapshot, trouble = None, str(error)
         ages, keys = _lists(config, now, snapshot)
+        unreadable = find_unreadable(Path(config.path))
         return {
             "generation": snapshot.generation if snapshot else 0,
             "trouble": trouble,
+            "unreadable": asdict(unreadable) if unreadable else None,
             "keys": names,
             "ages": [asdict(item) for item in ages],
             "key_problems": [asdict(item) for item in keys],

@@ -9,6 +9,7 @@ Severity = Literal["warning", "critical"]
 STATES: tuple[State, ...] = ("ok", "warning", "critical")  # from good to bad
 ProblemKind = Literal[
     "store",  # nothing is in force, or it can't be read
+    "configuration",  # the user who runs closedmail can't read it
     "maps",  # a map is missing, or is not the one that sync made
     "own-rows",  # rows of the administrator's own tables stand in front of partners' routes
     "impostor",  # another user's process listens in the place of a daemon

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from closedmail.config.readable import find_unreadable
 from closedmail.core.model import Config, Network
 from closedmail.errors import StoreError
 from closedmail.inbound.digests import incomparable
@@ -117,6 +118,9 @@ def find_status(config: Config, now: int) -> Status:
     general, log = status.general, read_log(Path(config.gateway.state_dir))
     for sentence in impostors(config):
         general.alarm("impostor", sentence)
+    # Root asks as the owner of the state directory. For others, what they have read can be read.
+    if unreadable := find_unreadable(Path(config.path)):
+        general.alarm("configuration", f"{unreadable.sentence}; {unreadable.advice}")
     with StoreReader(store_path(config.gateway.state_dir), config.command()) as store:
         snapshot: Snapshot | None = None
         try:

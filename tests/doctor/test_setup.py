@@ -339,6 +339,7 @@ def test_the_first_command_that_fails_ends_it(plain: Patient, monkeypatch: pytes
         (Fix.postconf("/etc/postfix", "-e", "a = b c"), "postconf -e 'a = b c'"),
         (Fix.postconf("/srv/my postfix", "-MX", "a/unix"), "postconf -c '/srv/my postfix' -MX a/unix"),
         (Fix.chmod("o+x", "/srv/a folder"), "chmod o+x '/srv/a folder'"),
+        (Fix.chgrp("a group", "/srv/a folder"), "chgrp 'a group' '/srv/a folder'"),
         (Fix.start("a.timer"), "systemctl enable --now a.timer"),
         (Fix.restart("a.service"), "systemctl restart a.service"),
         (Fix.closedmail(parse(GATEWAY, "/etc/closedmail/closedmail.toml"), "sync"), "closedmail sync"),
@@ -346,10 +347,11 @@ def test_the_first_command_that_fails_ends_it(plain: Patient, monkeypatch: pytes
     ],
 )
 def test_only_commands_that_doctor_proposes_are_run(fix: Fix, shown: str) -> None:
-    """A fix begins with one of five programs, whatever its arguments; no shell reads it, so what is shown is quoted."""
+    """A fix begins with one of six programs, whatever its arguments; no shell reads it, so what is shown is quoted."""
     assert str(fix) == shown
     assert tuple(shlex.split(shown)) == fix.argv
-    begins = {("postconf",), ("chmod",), ("systemctl", "enable", "--now"), ("systemctl", "restart"), ("closedmail",)}
+    units = {("systemctl", "enable", "--now"), ("systemctl", "restart")}
+    begins = {("postconf",), ("chmod",), ("chgrp",), ("closedmail",), *units}
     assert {program.value for program in Program} == begins
     assert fix.argv[: len(fix.program.value)] in begins
 

@@ -277,7 +277,9 @@ class Site:
                     if user is not None:
                         os.setgroups([])
                         os.setuid(user)
-                    json.dump(astuple(self.run(*args)), file)
+                    outcome = astuple(self.run(*args))
+                    if not os.fstat(file.fileno()).st_size:  # else a child of this one, which became the owner, has
+                        json.dump(outcome, file)
             except BaseException:
                 traceback.print_exc()
             finally:

@@ -10,10 +10,12 @@ import os
 import resource
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import lmdb
 import pytest
 
 from support.disk import can_mount
@@ -60,6 +62,14 @@ def _has_ipv6_loopback(addresses: Path = Path("/proc/net/if_inet6")) -> bool:
     return addresses.exists() and any(line.split()[0] == f"{1:032x}" for line in addresses.read_text().splitlines())
 
 
+@functools.cache
+def _others_read_python() -> bool:
+    """Whether other users can read Python and this checkout, by the modes of the folders on the way."""
+    folders = {Path(sys.prefix), Path(sys.base_prefix), Path(lmdb.__file__).parent, Path(__file__).parent}
+    wanted = {*folders, *(parent for folder in folders for parent in folder.parents)}
+    return all(each.stat().st_mode & 0o001 for each in wanted)
+
+
 PARTS: Mapping[str, Callable[[], bool]] = {
     "docker-compose": _has_compose,
     "root": lambda: os.geteuid() == 0,
@@ -68,6 +78,7 @@ PARTS: Mapping[str, Callable[[], bool]] = {
     "::1": _has_ipv6_loopback,
     "1,200 open files": lambda: _may_open(1_200),
     "2,500 open files": lambda: _may_open(2_500),
+    "Python for all users": _others_read_python,
     "tmpfs": functools.cache(can_mount),
     # Modules of extras, as Debian's packages are called.
     "python3-dnspython": lambda: importlib.util.find_spec("dns") is not None,

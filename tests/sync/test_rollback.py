@@ -531,7 +531,7 @@ def test_no_permission(two: Site, command: list[str]) -> None:
     assert "run as root or as" in outcome.stderr
 
 
-@pytest.mark.real("root")
+@pytest.mark.real("root", "Python for all users")
 def test_root_becomes_the_owner(plain: Site) -> None:
     owner = pwd.getpwnam("nobody")
     for text in (OLD, "bonn.example\tesmtp:[192.0.2.2]\n"):

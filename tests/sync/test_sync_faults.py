@@ -207,7 +207,7 @@ def test_partners_alone_that_can_not_be_published(plain: Site) -> None:
 
 @pytest.fixture
 def nobody() -> pwd.struct_passwd:
-    require("root")
+    require("root", "Python for all users")
     return pwd.getpwnam("nobody")
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from closedmail.config.readable import Unreadable
 from closedmail.core.model import Config
 from closedmail.doctor.finding import Finding, Fix
 from closedmail.doctor.finding_ids import Severity
@@ -19,12 +20,15 @@ _TO_FETCH: tuple[ProblemKind, ...] = ("never-fetched", "fetch-clock", "fetch-age
 class Running:
     """The running state. `generation` is 0 for none; `trouble` is then the reason.
 
+    `unreadable` keeps the user who runs closedmail from its configuration, `unable` from Python's own files.
     `timer` is the state of systemd's unit, `cron` is true if a crontab runs sync. `ages` and `keys` are the problems
     that status finds with lists and with keys.
     """
 
     generation: int = 0
     trouble: str = ""
+    unreadable: Unreadable | None = None
+    unable: str = ""
     timer: UnitState = ""
     cron: bool = False
     ages: tuple[Problem, ...] = ()
@@ -34,7 +38,11 @@ class Running:
 def state_findings(config: Config, running: Running) -> Iterator[Finding]:
     """Find what is wrong whatever the MTA is."""
     sync = (Fix.closedmail(config, "sync"),)
-    if not running.generation:
+    if running.unable:  # then nothing is known of what is in force
+        yield Finding.of("service-user", running.unable)
+    elif running.unreadable:
+        yield _unreadable(running.unreadable)
+    if not running.generation and not running.unable:
         yield Finding.of("no-generation", running.trouble, sync)
     if running.timer in ("on", "off"):  # systemd runs sync, and the daemons by their units
         yield from _key_findings(config)
@@ -68,6 +76,12 @@ def _key_findings(config: Config) -> Iterator[Finding]:
                 f"network.{network.name}.{key} is {path}, which policyd and the milter can read, too: move it to "
                 f"{_HIDDEN[0]}, which their units don't see (chown root:closedmail, chmod 0640)",
             )
+
+
+def _unreadable(found: Unreadable) -> Finding:
+    fixes = [Fix.chgrp(found.group, found.path)] if found.group else []
+    fixes += [Fix.chmod(found.mode, found.path)] if found.mode else []
+    return Finding.of("service-user", found.sentence + ("" if fixes else f"; {found.advice}"), tuple(fixes))
 
 
 def _of_status(name: str, problem: Problem, fixes: tuple[Fix, ...] = ()) -> Finding:

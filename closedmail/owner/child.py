@@ -19,7 +19,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from closedmail.errors import ClosedmailError, ConfigError, Refused, StoreError
+from closedmail.errors import ServiceUserError
+from closedmail.files import make_folder
+from closedmail.folders import changeable_folder
+from closedmail.owner.packed_errors import pack_error, unpack_error, unreadable
+from closedmail.owner.python_files import advice, own_files, unreadable_for_me
 
 Ask = Callable[[Any], Any]  # a question and its answer, as JSON knows them
 
@@ -49,6 +53,7 @@ def become_owner(state_dir: Path) -> None:
     It is a child that goes on. Root waits for its end, and ends in the same way: with its exit status, by SystemExit,
     or by its signal. Raises ClosedmailError where it crashes, as LMDB may on a file that was made to.
     """
+    _make_missing(state_dir)
     if other_owner(state_dir) is None:
         return
     child = _fork()
@@ -60,7 +65,7 @@ def become_owner(state_dir: Path) -> None:
         signal.signal(number, lambda number, _: os.kill(child, number))
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if -status in _CRASHES:
-        raise _unreadable(state_dir, f"what reads it was ended by signal {-status}")
+        raise unreadable(state_dir, f"what reads it was ended by signal {-status}")
     if status < 0:
         with suppress(OSError):  # SIGKILL has no handler
             signal.signal(-status, signal.SIG_DFL)
@@ -68,16 +73,45 @@ def become_owner(state_dir: Path) -> None:
     raise SystemExit(status)
 
 
+def _make_missing(state_dir: Path) -> None:
+    """Make the state directory for the user whose home it is, as a package or adduser(8) has it. Else it is root's.
+
+    Raises OSError.
+    """
+    if os.geteuid() != 0 or os.path.lexists(state_dir):
+        return
+    user = next((user for user in pwd.getpwall() if user.pw_uid and user.pw_dir == str(state_dir)), None)
+    if user is None or changeable_folder(state_dir):
+        return
+    make_folder(state_dir)
+    os.chown(state_dir, user.pw_uid, user.pw_gid, follow_symlinks=False)
+
+
 def _drop_root(state_dir: Path) -> None:
+    """Become the owner. Raises ServiceUserError where the owner can't read what Python needs."""
     owner = other_owner(state_dir)
     if owner is None:
         return
+    files = own_files()
     try:
         os.initgroups(pwd.getpwuid(owner.st_uid).pw_name, owner.st_gid)
     except KeyError:  # a user without a name has no other groups
         os.setgroups([])
     os.setgid(owner.st_gid)
     os.setuid(owner.st_uid)
+    if blocked := unreadable_for_me(files):
+        raise ServiceUserError(
+            f"{user_name(owner.st_uid)}, who runs closedmail, can't read {blocked}, of which Python needs all files; "
+            f"{advice(blocked)}"
+        )
+
+
+def user_name(uid: int) -> str:
+    """Return a user's name, or the number of one that has none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"the user {uid}"
 
 
 def call_as_owner(state_dir: Path, work: Callable[[], Any], patience: float = _PATIENCE) -> Any:
@@ -96,7 +130,7 @@ def ask_as_owner(state_dir: Path, work: Callable[[Ask], Any], answer: Ask, patie
     try:
         return json.loads(data)
     except (ValueError, RecursionError):
-        raise _unreadable(state_dir, "what was read makes no sense") from None
+        raise unreadable(state_dir, "what was read makes no sense") from None
 
 
 def stream_as_owner(state_dir: Path, work: Callable[[], Iterable[bytes]]) -> Iterator[bytes]:
@@ -156,16 +190,16 @@ def _serve(state_dir: Path, parent: socket.socket, work: Callable[[Ask], Iterabl
 
     try:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        _drop_root(state_dir)
         tempfile.tempdir = None  # root's may be closed to others
         with parent.makefile("wb") as out, parent.makefile("rb") as answers:
             try:
+                _drop_root(state_dir)
                 for chunk in work(ask):
                     for start in range(0, len(chunk), _LARGEST_FRAME):
                         _send(out.write, _DATA, chunk[start : start + _LARGEST_FRAME])
                 _send(out.write, _END, b"")
             except Exception as error:  # whatever hostile data leads to is the parent's to tell
-                _send(out.write, _ERROR, json.dumps(_pack(error)).encode())
+                _send(out.write, _ERROR, json.dumps(pack_error(error)).encode())
     finally:
         _leave(0)
 
@@ -188,7 +222,7 @@ class _Frames:
                 return
             data = self._read(size)
             if kind == _ERROR:
-                raise _unpack(self._state_dir, data)
+                raise unpack_error(self._state_dir, data)
             if kind == _ASK:
                 self._reply(data)
             else:
@@ -198,24 +232,24 @@ class _Frames:
         try:
             _send(self._peer.sendall, _ASK, json.dumps(self._answer(json.loads(question))).encode())
         except (ValueError, RecursionError):
-            raise _unreadable(self._state_dir, "what was read makes no sense") from None
+            raise unreadable(self._state_dir, "what was read makes no sense") from None
         except OSError:
-            raise _unreadable(self._state_dir, self._end()) from None
+            raise unreadable(self._state_dir, self._end()) from None
 
     def _read(self, size: int) -> bytes:
         self._left -= size
         if size > _LARGEST_FRAME or self._left < 0:
-            raise _unreadable(self._state_dir, "there is too much of it")
+            raise unreadable(self._state_dir, "there is too much of it")
         pieces = []
         while size:
             try:
                 piece = self._peer.recv(min(size, _PIECE))
             except TimeoutError:
-                raise _unreadable(self._state_dir, f"nothing came for {self._peer.gettimeout():g} seconds") from None
+                raise unreadable(self._state_dir, f"nothing came for {self._peer.gettimeout():g} seconds") from None
             except ConnectionError:
                 piece = b""
             if not piece:
-                raise _unreadable(self._state_dir, self._end())
+                raise unreadable(self._state_dir, self._end())
             pieces.append(piece)
             size -= len(piece)
         return b"".join(pieces)
@@ -230,43 +264,3 @@ class _Frames:
                 break
             time.sleep(0.01)
         return "what reads it has ended"
-
-
-def _unreadable(state_dir: Path, why: str) -> ClosedmailError:
-    return StoreError(
-        f"{state_dir} can't be read as its owner: {why}",
-        f"something in it is broken; move {state_dir}/store away and run: {{closedmail}} sync",
-    )
-
-
-def _pack(error: Exception) -> dict[str, Any]:
-    if isinstance(error, ConfigError):
-        return {"kind": "config", "text": error.fault}
-    if isinstance(error, Refused):
-        return {"kind": error.code, "text": error.reason}
-    if isinstance(error, ClosedmailError):
-        kind = "store" if isinstance(error, StoreError) else "error"
-        return {"kind": kind, "text": error.fault, "remedy": error.remedy, "closedmail": error.closedmail}
-    if isinstance(error, OSError) and error.errno is not None:
-        return {"kind": "system", "text": error.strerror, "errno": error.errno, "file": str(error.filename or "")}
-    return {"kind": "other", "text": f"{type(error).__name__}: {error}"}
-
-
-def _unpack(state_dir: Path, data: bytes) -> Exception:
-    """Make the error again. Whatever the child is, what comes out is one of ours, or the system's."""
-    try:
-        fields = json.loads(data)
-        kind, text = str(fields["kind"]), str(fields["text"])
-        if kind == "config":
-            return ConfigError("", text)
-        if kind == "system":
-            return OSError(int(fields["errno"]), text, str(fields["file"]) or None)
-        if kind == "other":
-            return _unreadable(state_dir, text)
-        if kind not in ("store", "error"):
-            return ClosedmailError(f"{kind}: {text}")
-        error = (StoreError if kind == "store" else ClosedmailError)(text, str(fields["remedy"]))
-        error.closedmail = str(fields["closedmail"])
-    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
-        return _unreadable(state_dir, "what was read makes no sense")
-    return error
