@@ -174,7 +174,7 @@ def test_what_is_installed(machine: Machine) -> None:
         assert (done.returncode, done.stdout) == (2, "")
         assert re.fullmatch(f"closedmail: error: /{CONFIG}: nothing is set in it yet; .*\n", done.stderr)
     machine.write("/srv/list", "koeln.example esmtp:[192.0.2.1]\n")
-    assert machine.run("closedmail", "lint", "/srv/list").stdout == "1 lines, 1 domains, 0 lines skipped\n"
+    assert machine.run("closedmail", "lint", "/srv/list").stdout == "1 line, 1 domain, 0 lines skipped\n"
     assert "Every mail got the expected answer" in machine.run("closedmail", "demo", timeout=120).stdout
 
 

@@ -18,6 +18,7 @@ from closedmail.mailertable.listing import Listing
 from closedmail.mailertable.reader import read_mailertable
 from closedmail.sync.host_admission import admission_of
 from closedmail.sync.sync_report import skipped_lines
+from closedmail.words import counted
 
 _MAX_SIZE = 1 << 30  # bytes; a local file is the administrator's own
 
@@ -38,7 +39,8 @@ def command(settings: Settings, file: Path, network: str | None, as_json: bool) 
     else:
         for line in skipped_lines(listing.skipped):
             click.echo(line.strip())
-        click.echo(f"{listing.lines} lines, {len(listing.entries)} domains, {len(listing.skipped)} lines skipped")
+        lines, domains = counted(listing.lines, "line"), counted(len(listing.entries), "domain")
+        click.echo(f"{lines}, {domains}, {counted(len(listing.skipped), 'line')} skipped")
     return 1 if listing.skipped else 0
 
 
