@@ -60,7 +60,13 @@ class _Commands(click.Group):
             raise
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+# What click does without a command differs by its version.
+@click.group(
+    cls=_Commands,
+    invoke_without_command=True,
+    subcommand_metavar="COMMAND [ARGS]...",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.option(
     "--config",
     "config_path",
@@ -74,9 +80,13 @@ class _Commands(click.Group):
 @click.option("-v", "--verbose", is_flag=True, help="Say more on stderr.")
 @click.version_option(__version__, prog_name="closedmail")
 @click.pass_context
-def cli(ctx: click.Context, config_path: str, verbose: bool) -> None:
+def cli(ctx: click.Context, config_path: str, verbose: bool) -> int:
     """Route mail inside of closed mail networks, and refuse what comes around them."""
     ctx.obj = Settings(Path(config_path), verbose)
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help(), err=True)
+        return 2
+    return 0
 
 
 class Settings:

@@ -38,7 +38,7 @@ def check_brakes(
         raise Refused(
             "bad-lines",
             f"{bad} of {listing.rows} lines of {network} are not understood (line {first.line}: {first.reason}), more "
-            f"than bad_line_limit {brakes.bad_line_limit:.4g}; look with: {command('lint')} FILE; {accept}",
+            f"than bad_line_limit {_percent(brakes.bad_line_limit)}; look with: {command('lint')} FILE; {accept}",
         )
     lost = [key for key in difference.lost if key not in listing.unclear]
     hit = len(lost) + len(difference.changed)
@@ -47,7 +47,7 @@ def check_brakes(
             "shrunk",
             f"of {difference.total} domains of {network}, {len(lost)} would be lost{_some(lost)} and "
             f"{len(difference.changed)} rerouted{_some(difference.changed)}, more than shrink_limit "
-            f"{brakes.shrink_limit:.4g}; {accept}",
+            f"{_percent(brakes.shrink_limit)}; {accept}",
         )
     new = difference.new
     if new >= brakes.grow_floor and new > _most(brakes.grow_limit, difference.total):
@@ -55,14 +55,19 @@ def check_brakes(
         raise Refused(
             "grown",
             f"to {difference.total} domains of {network}, {new} would be added{_some([*islice(unknown, _NAMED + 1)])}, "
-            f"more than grow_limit {brakes.grow_limit:.4g}; whoever has stolen a signing key could take over other "
-            f"domains in this way; {accept}",
+            f"more than grow_limit {_percent(brakes.grow_limit)}; whoever has stolen a signing key could take over "
+            f"other domains in this way; {accept}",
         )
 
 
 def _most(share: float, total: int) -> float:
     """Count what a share of a total allows. In binary 0.29 of 100 is a little less than 29, which nobody means."""
     return round(share * total, 6)
+
+
+def _percent(share: float) -> str:
+    """Spell a share as it is written in the configuration."""
+    return f"{100 * share:.4g}%"
 
 
 def _some(keys: Sequence[str]) -> str:

@@ -129,6 +129,14 @@ def test_usage_errors(arguments: list[str], error: str) -> None:
     assert (said.status, said.error in (error, newer)) == (2, True), said
 
 
+def test_without_a_command() -> None:
+    """The help, in lines, whatever the version of click does by itself."""
+    done = subprocess.run([sys.executable, "-P", "-m", "closedmail"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("Usage: closedmail [OPTIONS] COMMAND [ARGS]...\n\n")
+    assert "\n  sync      Fetch and verify the lists, and put them in force.\n" in done.stderr
+
+
 # The configuration
 
 
