@@ -38,7 +38,8 @@ _MOST_DASH_LINES = 1000
 _LONGEST_MARKER = 64
 
 _MARKER = re.compile(rb"-----(BEGIN|END) PGP (SIGNED MESSAGE|MESSAGE|SIGNATURE)-----")
-_HASH_HEADERS = re.compile(rb"(?:Hash:[ \t]*[A-Za-z0-9, \t-]*\r*\n)*[ \t\r]*\n")
+# Possessive: a line may be read in one way only, or a head of fifty lines would never be done with.
+_HASH_HEADERS = re.compile(rb"(?:Hash:[A-Za-z0-9, \t-]*+\r*+\n)*+[ \t\r]*+\n")
 _BLANK_LINE = re.compile(rb"\n[ \t\r]*\n")
 _ARMOR_HEADERS = re.compile(rb"(?:[A-Za-z][A-Za-z0-9-]*:[^\n]*\n)*[ \t\r]*\n")
 # White space within armor. Form feeds are none: gpg doesn't take them for it either.

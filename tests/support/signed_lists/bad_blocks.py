@@ -67,6 +67,8 @@ TEXT_IN_THE_HEAD: dict[str, Make] = {
     "a hash header in lower case": lambda k: headed(k, b"hash: SHA256"),
     "a hash header that is indented": lambda k: headed(k, b" Hash: SHA256"),
     "a hash header with a space before the colon": lambda k: headed(k, b"Hash : SHA256"),
+    # A reader with two ways to read each of them would try them all.
+    "a hundred hash headers, and one with a dot": lambda k: headed(k, *[b"Hash:\t SHA256"] * 100, b"Hash: x.example"),
     "a hash header with a dot": lambda k: headed(k, b"Hash: SHA256, evil.example"),
     "a hash header with a NUL": lambda k: headed(k, b"Hash: SHA256\0evil"),
     "a hash header with a form feed": lambda k: headed(k, b"Hash: SHA256\f"),
