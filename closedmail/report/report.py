@@ -47,7 +47,7 @@ def write_report(path: Path, page: Iterable[bytes]) -> None:
         replace_file(path, page)
     except OSError as error:
         raise ClosedmailError(
-            f"{path}: {error.strerror}; the folder must exist and be writable for the user that runs this"
+            f"{path}: {error.strerror}; the folder must exist and be writable by the user that runs this"
         ) from None
 
 

@@ -188,7 +188,7 @@ def test_places_that_can_not_be_written(site: Site, tmp_path: Path, place: str, 
     outcome = site.run("report", "--output", str(tmp_path / place))
     assert (outcome.status, outcome.stdout) == (1, "")
     assert outcome.stderr == (
-        f"closedmail: error: {tmp_path / place}: {reason}; the folder must exist and be writable for the user that "
+        f"closedmail: error: {tmp_path / place}: {reason}; the folder must exist and be writable by the user that "
         "runs this\n"
     )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
@@ -237,7 +237,7 @@ def test_a_page_that_can_not_be_written_hides_nothing(site: Site, tmp_path: Path
     assert outcome.json["networks"]["ndb"]["result"] == "published"
     assert outcome.stderr == (
         f"closedmail: error: monitoring.report: {tmp_path}/missing/report.html: No such file or directory; the folder "
-        "must exist and be writable for the user that runs this; the lists are not affected\n"
+        "must exist and be writable by the user that runs this; the lists are not affected\n"
     )
     assert site.manifest.generation == 1
     site.assert_consistent()

@@ -34,7 +34,10 @@ from closedmail.mta.restrictions import (
 # The second list is for RCPT TO:<postmaster>, for whom Postfix skips all earlier ones.
 _MISSING = {
     "smtpd_sender_restrictions": ("sender-restrictions", "mail in a partner's name passes unchecked"),
-    "smtpd_data_restrictions": ("data-restrictions", "such mail to <postmaster>, without a domain, passes unchecked"),
+    "smtpd_data_restrictions": (
+        "data-restrictions",
+        "mail in a partner's name to a bare <postmaster> passes unchecked",
+    ),
 }
 
 
