@@ -888,7 +888,10 @@ def test_the_command(well: Patient) -> None:
     well.settle()
     done = closedmail_inside("doctor", "--json", config=well.config)
     fix = f"postconf -c {well.etc} -e 'smtpd_data_restrictions = $closedmail_check'"
-    text = "smtpd_data_restrictions does not ask closedmail: mail in a partner's name to a bare <postmaster> passes unchecked"
+    text = (
+        "smtpd_data_restrictions does not ask closedmail: mail in a partner's name to a bare <postmaster> passes "
+        "unchecked"
+    )
     assert done.status == 1
     assert json.loads(done.stdout) == {
         "findings": [{"id": "data-restrictions", "severity": "error", "text": text, "fix": [fix]}]
