@@ -112,7 +112,7 @@ class Copier:
             # Unbuffered: what did not fit would be written once more when the file is closed, and raise there.
             file = part.open("wb", buffering=0)
         except OSError as error:
-            raise fetch_failed(f"{part}: {error.strerror}; closedmail must be able to write it") from None
+            raise fetch_failed(f"{part}: {error.strerror}; it must be writable by closedmail") from None
         with file:
             while data := read(_BLOCK):
                 done += len(data)

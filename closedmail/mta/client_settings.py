@@ -1,5 +1,6 @@
 """Define the settings by which an MTA delivers, as far as another SMTP client needs them to do the same."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
@@ -46,4 +47,5 @@ class ClientSettings:
 
 def families_of(text: str) -> Families:
     """Parse the value of inet_protocols (postconf(5)): "all" where it names both versions, or is not understood."""
-    return next((one for one in get_args(Families) if one == text.strip()), "all")
+    named = set(re.split(r"[\s,]+", text.strip(" ,\t")))
+    return next((one for one in get_args(Families) if named == {one}), "all")

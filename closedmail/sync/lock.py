@@ -24,7 +24,7 @@ def sync_lock(state_dir: Path) -> Iterator[None]:
     try:
         descriptor = os.open(state_dir / "sync.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        advice = "closedmail must be able to write it"
+        advice = "it must be writable by closedmail"
         if isinstance(error, PermissionError):
             advice = f"run as root or as the owner of {state_dir}, who must own this, too"
         raise ClosedmailError(f"{error.filename}: {error.strerror}; {advice}") from None
